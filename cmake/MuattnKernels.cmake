@@ -1,0 +1,79 @@
+# Turns cmake/targets.cmake and cmake/kernels.cmake into compiled kernels and into the two tables that
+# runtime/src/registry.cpp includes. Afterwards MUATTN_KERNEL_LIBRARIES names the static libraries.
+include(${CMAKE_CURRENT_LIST_DIR}/targets.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
+
+set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
+
+function(muattn_backend name target condition)
+  set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS ${name})
+  set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
+  set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
+endfunction()
+
+function(muattn_operation operation)
+  cmake_parse_arguments(arg "" "" PARAMETERS ${ARGN})
+  set_property(GLOBAL PROPERTY MUATTN_PARAMETERS_${operation} ${arg_PARAMETERS})
+endfunction()
+
+# The numbers of schedules/tuned/<operation>.<backend>.json: name=value pairs for the generator and plain values for the
+# registry, 0 where the file, or its entry, is missing.
+function(muattn_tuned_parameters operation backend out_pairs out_values)
+  set(file "${PROJECT_SOURCE_DIR}/schedules/tuned/${operation}.${backend}.json")
+  set(json "{}")
+  if(EXISTS "${file}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
+    file(READ "${file}" json)
+  endif()
+  get_property(names GLOBAL PROPERTY MUATTN_PARAMETERS_${operation})
+  set(pairs "")
+  set(values "")
+  foreach(name IN LISTS names)
+    string(JSON value ERROR_VARIABLE missing GET "${json}" parameters ${name})
+    if(missing)
+      set(value 0)
+    endif()
+    list(APPEND pairs ${name}=${value})
+    list(APPEND values ${value})
+  endforeach()
+  set(${out_pairs} "${pairs}" PARENT_SCOPE)
+  set(${out_values} "${values}" PARENT_SCOPE)
+endfunction()
+
+function(muattn_kernel operation direction dtype kind)
+  get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
+  foreach(backend IN LISTS backends)
+    get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})
+    muattn_tuned_parameters(${operation} ${backend} pairs values)
+    set(symbol kernel_${operation}_${direction}_${dtype}_${kind}_${backend})
+    add_halide_library(${symbol} FROM muattn_generators
+      GENERATOR ${operation}
+      TARGETS ${target}
+      FEATURES user_context ${MUATTN_KERNEL_FEATURES}
+      USE_RUNTIME muattn_halide_runtime
+      PARAMS machine=${backend} ${pairs} ${ARGN})
+    set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_LIBRARIES ${symbol})
+    list(JOIN values ", " values)
+    set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_KERNEL_TABLE
+      "MUATTN_KERNEL(${operation}, ${direction}, ${dtype}, ${kind}, ${backend}, ${symbol}, ${values})\n")
+  endforeach()
+endfunction()
+
+muattn_targets()
+get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
+list(GET backends -1 baseline)
+get_property(baseline_target GLOBAL PROPERTY MUATTN_TARGET_${baseline})
+
+add_halide_generator(muattn_generators
+  SOURCES generators/spatial_attention.cpp generators/channel_attention.cpp)
+target_include_directories(muattn_generators PRIVATE "${PROJECT_SOURCE_DIR}")
+# Not muattn_warnings: templates of Halide.h would trip -Wextra.
+target_compile_options(muattn_generators PRIVATE -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)
+add_halide_runtime(muattn_halide_runtime TARGETS ${baseline_target})
+muattn_kernels()
+
+get_property(MUATTN_KERNEL_LIBRARIES GLOBAL PROPERTY MUATTN_KERNEL_LIBRARIES)
+get_property(kernel_table GLOBAL PROPERTY MUATTN_KERNEL_TABLE)
+get_property(backend_table GLOBAL PROPERTY MUATTN_BACKEND_TABLE)
+file(CONFIGURE OUTPUT "${MUATTN_GENERATED_DIR}/kernel_table.inc" CONTENT "${kernel_table}" @ONLY)
+file(CONFIGURE OUTPUT "${MUATTN_GENERATED_DIR}/backend_table.inc" CONTENT "${backend_table}" @ONLY)

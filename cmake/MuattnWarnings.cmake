@@ -1,0 +1,5 @@
+add_library(muattn_warnings INTERFACE)
+target_compile_options(muattn_warnings INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion)
+if(MUATTN_WERROR)
+  target_compile_options(muattn_warnings INTERFACE -Werror)
+endif()

@@ -1,0 +1,230 @@
+/* muattn: spatial and channel attention for models in the maximal update parametrization (muP).
+ *
+ * This C header is the whole interface of the library; muattn.hpp is a thin C++ layer on it.
+ *
+ * Rules that hold for every function:
+ *   - Nothing is printed, nothing aborts, no exception leaves the library.
+ *   - A muattn_status other than MUATTN_OK names the argument at fault; muattn_last_error() gives the rule that was
+ *     broken, in words. No output has been written then.
+ *   - Functions may be called from any number of threads at once. The same input gives the same bits, whatever the
+ *     number of threads and from run to run, as long as the backend is the same.
+ *
+ * Notation: B batch, H query heads, Hk key/value heads, n_q queries, n_k keys, n tokens, d head dimension of Q and K,
+ * d_v head dimension of V, d_base head dimension of the muP base model. Limits: 1 <= d, d_v <= MUATTN_MAX_D, every tensor
+ * spans fewer than 2^31 elements.
+ *
+ * Formulas of the scaling rules: Yang et al., "Tensor Programs V" (arXiv:2203.03466), and microsoft/mup, issues 17 and 18.
+ */
+#ifndef MUATTN_MUATTN_H
+#define MUATTN_MUATTN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MUATTN_VERSION "0.1.0"
+#define MUATTN_MAX_D 1024
+
+#if defined(__GNUC__) || defined(__clang__)
+#define MUATTN_API __attribute__((visibility("default")))
+#else
+#define MUATTN_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Status ------------------------------------------------------------------------------------------------------- */
+
+typedef enum muattn_status {
+    MUATTN_OK = 0,
+    MUATTN_INVALID_Q,
+    MUATTN_INVALID_K,
+    MUATTN_INVALID_V,
+    MUATTN_INVALID_OUT,
+    MUATTN_INVALID_LSE,
+    MUATTN_INVALID_SCALE,             /* scale, scale_count */
+    MUATTN_INVALID_SCALING,           /* scaling, d_base */
+    MUATTN_INVALID_OUTPUT_MULTIPLIER,
+    MUATTN_INVALID_CAUSAL,
+    MUATTN_INVALID_WINDOW,
+    MUATTN_INVALID_KEY_LENGTHS,
+    MUATTN_INVALID_BACKEND,
+    MUATTN_INVALID_ARGUMENT,          /* of a function that is not about tensors */
+    MUATTN_UNSUPPORTED,               /* valid, but no kernel in this build does it */
+    MUATTN_OUT_OF_MEMORY,
+    MUATTN_INTERNAL_ERROR             /* a kernel refused its arguments: a bug in muattn, please report it */
+} muattn_status;
+
+/* The enumerator's name, e.g. "MUATTN_INVALID_K". Never NULL. */
+MUATTN_API const char *muattn_status_name(muattn_status status);
+
+/* The message of the last call on this thread that failed; "" if none has. Valid until the next failure on this thread. */
+MUATTN_API const char *muattn_last_error(void);
+
+/* ---- Tensors ------------------------------------------------------------------------------------------------------ */
+
+typedef enum muattn_dtype { MUATTN_FLOAT32 = 0 } muattn_dtype;
+
+typedef enum muattn_device { MUATTN_CPU = 0 } muattn_device;
+
+/* A view of memory that the caller owns. shape and strides run from the outermost dimension to the innermost; strides
+ * count elements. All-zero strides mean a dense row-major array. The innermost stride must be 1 (any, where that
+ * dimension has extent 1); the others are free, so [B,n,H,d] arrays and slices of a packed QKV array are views, not
+ * copies. Inputs may repeat elements (stride 0 or negative), outputs must not repeat any and must not overlap an input. */
+typedef struct muattn_tensor {
+    void *data; /* element [0,0,0,0]; aligned to its type */
+    muattn_dtype dtype;
+    muattn_device device;
+    int64_t shape[4];
+    int64_t strides[4];
+} muattn_tensor;
+
+/* ---- Scaling rules ------------------------------------------------------------------------------------------------ */
+
+/*                     spatial s                        channel s     channel o
+ * SP                  1/sqrt(d)                        1/sqrt(n)     1
+ * MUP, d_base given   sqrt(d_base)/d                   1/sqrt(n)     d_base/d
+ * MUP, no d_base      1/d                              1/sqrt(n)     (d_base is needed)
+ * MUP_HEADS           1/sqrt(d)                        1/sqrt(n)     1
+ * MUP_MEAN            (not a rule of it)               1/sqrt(n)     1
+ *
+ * MUP: the head dimension grows with width. At d = d_base it equals SP. MUP_HEADS: the number of heads grows, d is fixed.
+ * MUP_MEAN: as MUP, without the channel division: rows of the channel softmax already sum to one over d, so with
+ * o = d_base/d the output vanishes with width. Which of the two a model wants, its coordinate check shows. */
+typedef enum muattn_scaling {
+    MUATTN_SCALING_SP = 0,
+    MUATTN_SCALING_MUP,
+    MUATTN_SCALING_MUP_HEADS,
+    MUATTN_SCALING_MUP_MEAN
+} muattn_scaling;
+
+/* The logit scale s of spatial attention, to *scale. d >= 1; d_base >= 1, or 0 for 'not given'.
+ * Errors: MUATTN_INVALID_SCALING (not a rule of the operator, negative d_base), MUATTN_INVALID_ARGUMENT (d < 1, scale is NULL). */
+MUATTN_API muattn_status muattn_spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base, double *scale);
+
+/* The logit scale s of channel attention over n >= 1 tokens, to *scale: 1/sqrt(n) under every rule. Errors as above. */
+MUATTN_API muattn_status muattn_channel_scale(muattn_scaling scaling, int64_t n, double *scale);
+
+/* The output multiplier o of channel attention, to *multiplier. Errors as above; MUATTN_INVALID_SCALING also when the
+ * rule is MUP and d_base is 0. */
+MUATTN_API muattn_status muattn_channel_output_multiplier(muattn_scaling scaling, int64_t d, int64_t d_base,
+                                                          double *multiplier);
+
+/* ---- Spatial attention -------------------------------------------------------------------------------------------- */
+
+/* Which keys a query sees: key j is visible to query i if j <= i + o.
+ * With n_q != n_k both alignments are in use in the field, so each has its name. */
+typedef enum muattn_causal {
+    MUATTN_CAUSAL_NONE = 0,
+    MUATTN_CAUSAL_TOP_LEFT,     /* o = 0 */
+    MUATTN_CAUSAL_BOTTOM_RIGHT, /* o = n_k - n_q */
+    MUATTN_CAUSAL_OFFSET        /* o = causal_offset; with a cache of p past keys, o = p */
+} muattn_causal;
+
+/* i + o - left <= j <= i + o + right, where o is causal's offset and 0 when not causal. A negative side is open. */
+typedef struct muattn_window {
+    int enabled;
+    int64_t left, right;
+} muattn_window;
+
+/* Zero-initialised it means: standard parametrization, no mask. */
+typedef struct muattn_spatial_options {
+    muattn_scaling scaling;
+    int64_t d_base;              /* 0: not given */
+    const float *scale;          /* overrides the rule: scale_count finite numbers; NULL: the rule's */
+    int64_t scale_count;         /* 1, or H: one number per head */
+    muattn_causal causal;
+    int64_t causal_offset;
+    muattn_window window;
+    const int64_t *key_lengths;  /* [B], each in 0..n_k: keys from there on are neither read nor computed; NULL: n_k */
+} muattn_spatial_options;
+
+/* out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
+ *
+ *   q   [B, H, n_q, d]     k [B, Hk, n_k, d]     v [B, Hk, n_k, d_v]     H a multiple of Hk: query head h uses
+ *   out [B, H, n_q, d_v]                                                 key/value head h / (H / Hk)
+ *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(s q.k_j)), natural logarithm; its innermost stride is free.
+ *
+ * A query that sees no key has output 0 and lse -inf. NaN and infinity in a key or value that a query does not see
+ * do not reach it; in one that it sees, they do. Scratch memory does not grow with n_q or n_k.
+ * options may be NULL (all zero). */
+MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
+                                                          const muattn_tensor *v, const muattn_spatial_options *options,
+                                                          const muattn_tensor *out, const muattn_tensor *lse);
+
+/* ---- Channel attention -------------------------------------------------------------------------------------------- */
+
+/* Zero-initialised it means: standard parametrization. */
+typedef struct muattn_channel_options {
+    muattn_scaling scaling;
+    int64_t d_base;                  /* 0: not given */
+    const float *scale;              /* overrides the rule: scale_count finite numbers; NULL: the rule's */
+    int64_t scale_count;             /* 1, or H: one number per head */
+    const float *output_multiplier;  /* overrides the rule: one finite number; NULL: the rule's */
+} muattn_channel_options;
+
+/* out = o (softmax(s Q^T K) V^T)^T per head: a d x d map over channels, softmax over its second index:
+ *   out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
+ *
+ *   q, k, v, out  [B, H, n, d]
+ *
+ * options may be NULL (all zero). */
+MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
+                                                          const muattn_tensor *v, const muattn_channel_options *options,
+                                                          const muattn_tensor *out);
+
+/* ---- Backends ----------------------------------------------------------------------------------------------------- */
+
+/* Compiled variants, best first, e.g. "cpu:avx512", "cpu:avx2", "cpu:sse41". name is NULL past the end. */
+MUATTN_API int muattn_backend_count(void);
+MUATTN_API const char *muattn_backend_name(int index);
+/* 1 if this machine can run it. */
+MUATTN_API int muattn_backend_available(int index);
+/* Use this backend for all calls of the process from now on; NULL: the best available one again.
+ * Errors: MUATTN_INVALID_BACKEND (unknown, or not for this machine; the message lists the names). */
+MUATTN_API muattn_status muattn_force_backend(const char *name);
+/* The backend that the next call uses. */
+MUATTN_API const char *muattn_current_backend(void);
+
+/* The kernels of this build, "operation/direction/dtype/kind/backend"; NULL past the end. */
+MUATTN_API int muattn_kernel_count(void);
+MUATTN_API const char *muattn_kernel_name(int index);
+/* The kernel that the last successful call on this thread ran; "" if none has. */
+MUATTN_API const char *muattn_last_kernel(void);
+
+MUATTN_API const char *muattn_version(void);
+
+/* ---- Threads and memory ------------------------------------------------------------------------------------------- */
+
+/* Threads that a call may use, its own included; at first the processors that the process may run on.
+ * Errors: MUATTN_INVALID_ARGUMENT unless 1 <= n <= 256. */
+MUATTN_API muattn_status muattn_set_num_threads(int n);
+MUATTN_API int muattn_get_num_threads(void);
+
+/* Runs task(context, index) for every index in 0..count-1, in any order and on any threads, and returns when all are
+ * done. Calls with more concurrency than muattn_get_num_threads() wait for each other's scratch memory. */
+typedef void (*muattn_task)(void *context, int index);
+typedef void (*muattn_parallel_for)(void *user, int count, muattn_task task, void *context);
+/* Use the caller's thread pool instead of the library's; NULL: the library's own again. Not while a call is running. */
+MUATTN_API void muattn_set_parallel_for(muattn_parallel_for parallel_for, void *user);
+
+/* All memory comes from here: allocate returns size bytes aligned to alignment (a power of two), or NULL.
+ * Both NULL: the library's own again. Frees what the library has kept. Not while a call is running.
+ * Errors: MUATTN_INVALID_ARGUMENT if exactly one of them is NULL. */
+typedef void *(*muattn_allocate)(void *user, size_t size, size_t alignment);
+typedef void (*muattn_deallocate)(void *user, void *pointer);
+MUATTN_API muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_deallocate deallocate, void *user);
+
+/* Scratch memory is kept between calls, at most one block per thread. Gives it back. */
+MUATTN_API void muattn_release_memory(void);
+/* Bytes of scratch memory kept at the moment, in use or not. */
+MUATTN_API size_t muattn_scratch_bytes(void);
+/* For tests: fill scratch memory with NaN before every use. */
+MUATTN_API void muattn_set_scratch_poison(int enabled);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,99 @@
+// muattn for C++17: the functions of muattn.h, with errors as exceptions and tensors made from pointers.
+// Shapes, units and meanings stand in muattn.h.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "muattn.h"
+
+namespace muattn {
+
+class Error : public std::runtime_error {
+public:
+    Error(muattn_status status, const char *message) : std::runtime_error(message), status_(status) {}
+    muattn_status status() const noexcept { return status_; }
+
+private:
+    muattn_status status_;
+};
+
+// Throws Error unless status is MUATTN_OK.
+inline void check(muattn_status status) {
+    if (status != MUATTN_OK) {
+        throw Error(status, muattn_last_error());
+    }
+}
+
+using Shape = std::array<int64_t, 4>;
+
+// A view of float32 data; without strides it is dense and row-major. Inputs are never written through it.
+inline muattn_tensor tensor(const float *data, const Shape &shape, const Shape &strides = {}) {
+    muattn_tensor t{};
+    t.data = const_cast<float *>(data);
+    for (int i = 0; i < 4; i++) {
+        t.shape[i] = shape[i];
+        t.strides[i] = strides[i];
+    }
+    return t;
+}
+
+using SpatialOptions = muattn_spatial_options;
+using ChannelOptions = muattn_channel_options;
+
+inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                              const muattn_tensor &out, const SpatialOptions &options = {}) {
+    check(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, nullptr));
+}
+
+inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                              const muattn_tensor &out, const muattn_tensor &lse, const SpatialOptions &options = {}) {
+    check(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, &lse));
+}
+
+inline void channel_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                              const muattn_tensor &out, const ChannelOptions &options = {}) {
+    check(muattn_channel_attention_forward(&q, &k, &v, &options, &out));
+}
+
+// d_base = 0: not given.
+inline double spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base = 0) {
+    double scale = 0;
+    check(muattn_spatial_scale(scaling, d, d_base, &scale));
+    return scale;
+}
+
+inline double channel_scale(muattn_scaling scaling, int64_t n) {
+    double scale = 0;
+    check(muattn_channel_scale(scaling, n, &scale));
+    return scale;
+}
+
+inline double channel_output_multiplier(muattn_scaling scaling, int64_t d, int64_t d_base = 0) {
+    double multiplier = 0;
+    check(muattn_channel_output_multiplier(scaling, d, d_base, &multiplier));
+    return multiplier;
+}
+
+struct Backend {
+    std::string name;
+    bool available;
+};
+
+inline std::vector<Backend> backends() {
+    std::vector<Backend> all;
+    for (int i = 0; i < muattn_backend_count(); i++) {
+        all.push_back({muattn_backend_name(i), muattn_backend_available(i) != 0});
+    }
+    return all;
+}
+
+// An empty name: the best available backend again.
+inline void force_backend(const std::string &name) { check(muattn_force_backend(name.empty() ? nullptr : name.c_str())); }
+
+inline void set_num_threads(int n) { check(muattn_set_num_threads(n)); }
+
+}  // namespace muattn

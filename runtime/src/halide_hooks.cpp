@@ -1,0 +1,126 @@
+// Strong definitions of functions that are weak in the Halide runtime: these win when the library is linked together.
+#include "halide_hooks.h"
+
+#include <HalideRuntime.h>
+#include <sched.h>
+
+#include <cstring>
+
+#include "error.h"
+
+namespace muattn {
+namespace {
+
+constexpr int kMaxThreads = 256;
+
+struct ParallelFor {
+    muattn_parallel_for function = nullptr;
+    void *user = nullptr;
+};
+
+ParallelFor parallel_for;
+std::atomic<int> num_threads{0};
+
+int usable_processors() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
+}
+
+// One Halide loop, in the form that the caller's parallel-for understands.
+struct Loop {
+    void *user_context;
+    halide_task_t task;
+    int min;
+    uint8_t *closure;
+    std::atomic<int> error;
+};
+
+void run_one(void *context, int index) {
+    auto *loop = static_cast<Loop *>(context);
+    const int error = halide_do_task(loop->user_context, loop->task, loop->min + index, loop->closure);
+    if (error != 0) {
+        loop->error = error;
+    }
+}
+
+}  // namespace
+}  // namespace muattn
+
+extern "C" {
+
+using namespace muattn;
+
+// Kernels may report from several threads: the first message is the cause.
+void halide_error(void *user_context, const char *message) {
+    auto *call = static_cast<CallContext *>(user_context);
+    if (call != nullptr && !call->failed.exchange(true)) {
+        strncpy(call->message, message, sizeof call->message - 1);
+    }
+}
+
+void halide_print(void *, const char *) {}
+
+void *halide_malloc(void *, size_t bytes) {
+    if (current_slab != nullptr) {
+        if (void *p = current_slab->push(bytes)) {
+            return p;
+        }
+    }
+    return allocate(bytes);
+}
+
+void halide_free(void *, void *p) {
+    if (current_slab != nullptr && current_slab->owns(p)) {
+        current_slab->pop(p);
+    } else {
+        deallocate(p);
+    }
+}
+
+int halide_do_task(void *user_context, halide_task_t task, int index, uint8_t *closure) {
+    auto *call = static_cast<CallContext *>(user_context);
+    Slab *const outer = current_slab;
+    current_slab = call->slabs.take();
+    const int error = task(user_context, index, closure);
+    call->slabs.give_back(current_slab);
+    current_slab = outer;
+    return error;
+}
+
+int halide_do_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
+    if (size <= 1 || muattn_get_num_threads() == 1) {
+        for (int i = min; i < min + size; i++) {
+            if (const int error = halide_do_task(user_context, task, i, closure)) {
+                return error;
+            }
+        }
+        return 0;
+    }
+    if (parallel_for.function != nullptr) {
+        Loop loop{user_context, task, min, closure, {0}};
+        parallel_for.function(parallel_for.user, size, run_one, &loop);
+        return loop.error;
+    }
+    return halide_default_do_par_for(user_context, task, min, size, closure);
+}
+
+muattn_status muattn_set_num_threads(int n) {
+    if (n < 1 || n > kMaxThreads) {
+        return fail(MUATTN_INVALID_ARGUMENT, "the number of threads must lie in 1..%d, not be %d", kMaxThreads, n);
+    }
+    num_threads = n;
+    halide_set_num_threads(n);
+    return MUATTN_OK;
+}
+
+int muattn_get_num_threads(void) {
+    if (num_threads == 0) {
+        muattn_set_num_threads(usable_processors());
+    }
+    return num_threads;
+}
+
+void muattn_set_parallel_for(muattn_parallel_for function, void *user) { parallel_for = {function, user}; }
+}

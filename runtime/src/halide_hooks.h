@@ -1,0 +1,17 @@
+// What the kernels' private Halide runtime asks of its host: errors, memory and threads.
+#pragma once
+
+#include <atomic>
+
+#include "memory.h"
+
+namespace muattn {
+
+// Handed to a kernel as its user_context: lives as long as the call.
+struct CallContext {
+    SlabPool slabs;
+    std::atomic<bool> failed{false};
+    char message[256] = "";
+};
+
+}  // namespace muattn

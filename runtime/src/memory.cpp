@@ -1,0 +1,223 @@
+#include "memory.h"
+
+#include <sched.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "error.h"
+
+namespace muattn {
+
+thread_local Slab *current_slab = nullptr;
+
+namespace {
+
+void *default_allocate(void *, size_t size, size_t alignment) {
+    void *p = nullptr;
+    return posix_memalign(&p, alignment, size) == 0 ? p : nullptr;
+}
+
+void default_deallocate(void *, void *p) { free(p); }
+
+struct Allocator {
+    muattn_allocate allocate = default_allocate;
+    muattn_deallocate deallocate = default_deallocate;
+    void *user = nullptr;
+};
+
+Allocator allocator;
+std::atomic<bool> poison{false};
+
+class SpinLock {
+public:
+    explicit SpinLock(std::atomic_flag &flag) : flag_(flag) {
+        while (flag_.test_and_set(std::memory_order_acquire)) {
+            sched_yield();
+        }
+    }
+    ~SpinLock() { flag_.clear(std::memory_order_release); }
+    SpinLock(const SpinLock &) = delete;
+    SpinLock &operator=(const SpinLock &) = delete;
+
+private:
+    std::atomic_flag &flag_;
+};
+
+}  // namespace
+
+void *allocate(size_t bytes) {
+    void *p = allocator.allocate(allocator.user, bytes, kAlignment);
+    if (p != nullptr && poison) {
+        memset(p, 0xff, bytes);
+    }
+    return p;
+}
+
+void deallocate(void *p) {
+    if (p != nullptr) {
+        allocator.deallocate(allocator.user, p);
+    }
+}
+
+struct Slab::Header {
+    Header *below;
+    bool in_use;
+};
+
+void *Slab::push(size_t bytes) {
+    const size_t size = block_bytes(bytes);
+    if (size > capacity_ - used_) {
+        return nullptr;
+    }
+    auto *header = reinterpret_cast<Header *>(memory_ + used_);
+    header->below = top_;
+    header->in_use = true;
+    top_ = header;
+    used_ += size;
+    void *p = reinterpret_cast<char *>(header) + kAlignment;
+    if (poison) {
+        memset(p, 0xff, size - kAlignment);
+    }
+    return p;
+}
+
+void Slab::pop(void *p) {
+    reinterpret_cast<Header *>(static_cast<char *>(p) - kAlignment)->in_use = false;
+    while (top_ != nullptr && !top_->in_use) {
+        used_ = size_t(reinterpret_cast<char *>(top_) - memory_);
+        top_ = top_->below;
+    }
+}
+
+// Slabs that no call uses at the moment.
+class SlabCache {
+public:
+    // A slab of at least this size: a kept one, else a new one; null when out of memory. Kept ones that are too small go.
+    Slab *acquire(size_t bytes) {
+        Slab *kept = nullptr;
+        {
+            SpinLock hold(lock_);
+            kept = free_;
+            if (kept != nullptr) {
+                free_ = kept->next_;
+            }
+        }
+        if (kept != nullptr && kept->capacity_ >= bytes) {
+            return kept;
+        }
+        destroy(kept);
+        const size_t header = (sizeof(Slab) + kAlignment - 1) / kAlignment * kAlignment;
+        void *p = allocate(header + bytes);
+        if (p == nullptr) {
+            return nullptr;
+        }
+        Slab *slab = new (p) Slab;
+        slab->memory_ = static_cast<char *>(p) + header;
+        slab->capacity_ = bytes;
+        kept_bytes_ += bytes;
+        return slab;
+    }
+
+    void release(Slab *slab) {
+        SpinLock hold(lock_);
+        slab->next_ = free_;
+        free_ = slab;
+    }
+
+    void clear() {
+        Slab *all = nullptr;
+        {
+            SpinLock hold(lock_);
+            all = free_;
+            free_ = nullptr;
+        }
+        while (all != nullptr) {
+            Slab *next = all->next_;
+            destroy(all);
+            all = next;
+        }
+    }
+
+    size_t bytes() const { return kept_bytes_; }
+
+    static Slab *&next(Slab *slab) { return slab->next_; }
+
+private:
+    void destroy(Slab *slab) {
+        if (slab != nullptr) {
+            kept_bytes_ -= slab->capacity_;
+            deallocate(slab);
+        }
+    }
+
+    Slab *free_ = nullptr;
+    std::atomic<size_t> kept_bytes_{0};
+    std::atomic_flag lock_ = ATOMIC_FLAG_INIT;
+};
+
+namespace {
+SlabCache cache;
+}
+
+SlabPool::~SlabPool() {
+    while (free_ != nullptr) {
+        Slab *slab = free_;
+        free_ = SlabCache::next(slab);
+        cache.release(slab);
+    }
+}
+
+muattn_status SlabPool::reserve(int count, size_t bytes) {
+    for (int i = 0; i < count; i++) {
+        Slab *slab = cache.acquire(bytes);
+        if (slab == nullptr) {
+            return fail(MUATTN_OUT_OF_MEMORY, "out of memory: %zu bytes of scratch for each of %d threads", bytes, count);
+        }
+        give_back(slab);
+    }
+    return MUATTN_OK;
+}
+
+Slab *SlabPool::take() {
+    for (;;) {
+        {
+            SpinLock hold(lock_);
+            if (free_ != nullptr) {
+                Slab *slab = free_;
+                free_ = SlabCache::next(slab);
+                return slab;
+            }
+        }
+        sched_yield();
+    }
+}
+
+void SlabPool::give_back(Slab *slab) {
+    SpinLock hold(lock_);
+    SlabCache::next(slab) = free_;
+    free_ = slab;
+}
+
+}  // namespace muattn
+
+extern "C" {
+
+using namespace muattn;
+
+muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_deallocate deallocate, void *user) {
+    if ((allocate == nullptr) != (deallocate == nullptr)) {
+        return fail(MUATTN_INVALID_ARGUMENT, "allocate and deallocate must both be given, or both be null");
+    }
+    cache.clear();
+    allocator = allocate != nullptr ? Allocator{allocate, deallocate, user} : Allocator{};
+    return MUATTN_OK;
+}
+
+void muattn_release_memory(void) { cache.clear(); }
+
+size_t muattn_scratch_bytes(void) { return cache.bytes(); }
+
+void muattn_set_scratch_poison(int enabled) { poison = enabled != 0; }
+}

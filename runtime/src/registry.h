@@ -1,0 +1,37 @@
+// The kernels of this build and the choice of one of them. The table is generated from cmake/kernels.cmake.
+#pragma once
+
+#include "muattn/muattn.h"
+#include "schedules/machine.h"
+
+namespace muattn {
+
+enum class Operation { spatial_attention, channel_attention };
+enum class Direction { forward };
+enum class Kind {
+    plain,
+    lse,          // also writes the log-sum-exp
+    guarded,      // keeps NaN and infinity of hidden values out
+    guarded_lse,
+};
+
+struct Kernel {
+    static constexpr int kMaxParameters = 8;
+
+    const char *name;
+    Operation operation;
+    Direction direction;
+    muattn_dtype dtype;
+    Kind kind;
+    int backend;                     // index for muattn_backend_name
+    schedule::Machine machine;
+    int parameters[kMaxParameters];  // of the schedule, in the order of its override_with(); 0: the machine's default
+    int (*run)(void **arguments);    // Halide's uniform entry point; 0 or a Halide error code
+};
+
+// The current backend's kernel, or null with the reason in muattn_last_error().
+const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind);
+
+void remember_kernel(const Kernel &kernel);
+
+}  // namespace muattn

@@ -1,0 +1,222 @@
+#include "tensor.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <utility>
+
+#include "error.h"
+
+namespace muattn {
+namespace {
+
+using Wide = __int128;
+constexpr int64_t kMaxSpan = INT64_C(1) << 31;  // elements: kernels index with 32 bits
+
+Wide magnitude(int64_t stride) { return stride < 0 ? -Wide(stride) : Wide(stride); }
+
+// The first and last element that the tensor reaches, relative to data.
+struct Span {
+    Wide first = 0, last = 0;
+};
+
+Span span_of(const muattn_tensor &t) {
+    Span span;
+    for (int i = 0; i < 4; i++) {
+        const Wide reach = Wide(t.shape[i] - 1) * t.strides[i];
+        (reach < 0 ? span.first : span.last) += reach;
+    }
+    return span;
+}
+
+// The dimensions that have more than one index, by rising |stride|.
+struct Layout {
+    int count = 0;
+    int64_t shape[4];
+    Wide stride[4];
+};
+
+Layout layout_of(const muattn_tensor &t) {
+    Layout layout;
+    for (int i = 0; i < 4; i++) {
+        if (t.shape[i] > 1) {
+            int at = layout.count++;
+            for (; at > 0 && layout.stride[at - 1] > magnitude(t.strides[i]); at--) {
+                layout.shape[at] = layout.shape[at - 1];
+                layout.stride[at] = layout.stride[at - 1];
+            }
+            layout.shape[at] = t.shape[i];
+            layout.stride[at] = magnitude(t.strides[i]);
+        }
+    }
+    return layout;
+}
+
+// Every stride steps over all that the smaller ones reach, so each element has one index.
+bool elements_are_distinct(const muattn_tensor &t) {
+    const Layout layout = layout_of(t);
+    Wide reach = 0;
+    for (int i = 0; i < layout.count; i++) {
+        if (layout.stride[i] <= reach) {
+            return false;
+        }
+        reach += layout.stride[i] * (layout.shape[i] - 1);
+    }
+    return true;
+}
+
+// False only when no element can be shared: apart in memory, or interleaved slices of one array (equal strides, an offset
+// that no difference of two indices reaches).
+bool may_overlap(const muattn_tensor &a, const muattn_tensor &b) {
+    const Span span_a = span_of(a), span_b = span_of(b);
+    const Wide at_a = reinterpret_cast<intptr_t>(a.data), at_b = reinterpret_cast<intptr_t>(b.data);
+    const Wide element = sizeof(float);
+    if (at_a + (span_a.last + 1) * element <= at_b + span_b.first * element ||
+        at_b + (span_b.last + 1) * element <= at_a + span_a.first * element) {
+        return false;
+    }
+    Wide shape[4], stride[4];
+    for (int i = 0; i < 4; i++) {
+        const int64_t sa = a.strides[i], sb = b.strides[i];
+        if (sa != sb && a.shape[i] > 1 && b.shape[i] > 1) {
+            return true;
+        }
+        shape[i] = a.shape[i] > b.shape[i] ? a.shape[i] : b.shape[i];
+        stride[i] = shape[i] > 1 ? magnitude(a.shape[i] > 1 ? sa : sb) : 0;
+    }
+    for (int i = 1; i < 4; i++) {
+        for (int at = i; at > 0 && stride[at] > stride[at - 1]; at--) {
+            std::swap(stride[at], stride[at - 1]);
+            std::swap(shape[at], shape[at - 1]);
+        }
+    }
+    if ((at_b - at_a) % element != 0) {
+        return true;
+    }
+    // Largest stride first, divide the offset; what is left must be reachable by the smaller strides, |left| at the least.
+    Wide left = (at_b - at_a) / element;
+    left = left < 0 ? -left : left;
+    for (int i = 0; i < 4 && stride[i] > 0; i++) {
+        Wide reach = 0;
+        for (int j = i + 1; j < 4; j++) {
+            reach += stride[j] * (shape[j] - 1);
+        }
+        if (2 * reach >= stride[i]) {
+            return true;
+        }
+        Wide steps = (left + stride[i] / 2) / stride[i];
+        steps = steps < shape[i] ? steps : shape[i] - 1;
+        left -= steps * stride[i];
+        left = left < 0 ? -left : left;
+        if (left > reach) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool free_inner_stride) {
+    const char *name = argument.name;
+    if (tensor == nullptr) {
+        return fail(argument.status, "%s must not be null", name);
+    }
+    muattn_tensor &t = argument.tensor = *tensor;
+    if (t.data == nullptr) {
+        return fail(argument.status, "%s.data must not be null", name);
+    }
+    if (t.dtype != MUATTN_FLOAT32) {
+        return fail(argument.status, "%s.dtype: %d is unknown; this build has float32", name, int(t.dtype));
+    }
+    if (t.device != MUATTN_CPU) {
+        return fail(argument.status, "%s.device: %d is unknown; this build has the CPU", name, int(t.device));
+    }
+    if (reinterpret_cast<uintptr_t>(t.data) % sizeof(float) != 0) {
+        return fail(argument.status, "%s.data must be aligned to %zu bytes", name, sizeof(float));
+    }
+    for (int i = 0; i < 4; i++) {
+        if (t.shape[i] < 1 || t.shape[i] >= kMaxSpan) {
+            return fail(argument.status, "%s.shape[%d] must lie in 1..2^31-1, not be %lld", name, i,
+                        static_cast<long long>(t.shape[i]));
+        }
+    }
+    if (t.strides[0] == 0 && t.strides[1] == 0 && t.strides[2] == 0 && t.strides[3] == 0) {
+        Wide stride = 1;
+        for (int i = 3; i >= 0; i--) {
+            t.strides[i] = int64_t(stride < kMaxSpan ? stride : Wide(kMaxSpan));
+            stride *= t.shape[i];
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        if (t.shape[i] == 1) {
+            t.strides[i] = i == 3 ? 1 : 0;  // never stepped along
+        } else if (magnitude(t.strides[i]) >= kMaxSpan) {
+            return fail(argument.status, "%s spans 2^31 elements or more", name);
+        }
+    }
+    if (t.strides[3] != 1 && !free_inner_stride) {
+        return fail(argument.status, "%s.strides[3] must be 1, not %lld", name, static_cast<long long>(t.strides[3]));
+    }
+    const Span span = span_of(t);
+    if (span.last - span.first >= kMaxSpan - 1) {
+        return fail(argument.status, "%s spans 2^31 elements or more", name);
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule) {
+    if (argument.size(dim) != size) {
+        return fail(argument.status, "%s.shape[%d] (%s) %s: %lld, not %lld", argument.name, dim, dim_name, rule,
+                    static_cast<long long>(size), static_cast<long long>(argument.size(dim)));
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_output(const Argument &output, const Argument *const *others, int count) {
+    if (!elements_are_distinct(output.tensor)) {
+        return fail(output.status, "%s.strides: two indices must not share an element", output.name);
+    }
+    for (int i = 0; i < count; i++) {
+        if (may_overlap(output.tensor, others[i]->tensor)) {
+            return fail(output.status, "%s must not overlap %s", output.name, others[i]->name);
+        }
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_scale(const float *scale, int64_t count, int64_t heads) {
+    if (scale == nullptr) {
+        return MUATTN_OK;
+    }
+    if (count != 1 && count != heads) {
+        return fail(MUATTN_INVALID_SCALE, "scale_count must be 1 or the number of heads (%lld), not %lld",
+                    static_cast<long long>(heads), static_cast<long long>(count));
+    }
+    for (int64_t i = 0; i < count; i++) {
+        if (!std::isfinite(scale[i])) {
+            return fail(MUATTN_INVALID_SCALE, "scale[%lld] must be finite, not %f", static_cast<long long>(i), double(scale[i]));
+        }
+    }
+    return MUATTN_OK;
+}
+
+void BoundBuffer::bind(const Argument &argument) {
+    const muattn_tensor &t = argument.tensor;
+    for (int i = 0; i < 4; i++) {
+        dims[i] = halide_dimension_t(0, int32_t(t.shape[3 - i]), int32_t(t.strides[3 - i]));
+    }
+    buffer.host = static_cast<uint8_t *>(t.data);
+    buffer.type = halide_type_t(halide_type_float, 32);
+    buffer.dimensions = 4;
+    buffer.dim = dims;
+}
+
+void BoundBuffer::bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride) {
+    dims[0] = halide_dimension_t(0, int32_t(extent), int32_t(stride));
+    buffer.host = static_cast<uint8_t *>(const_cast<void *>(data));
+    buffer.type = type;
+    buffer.dimensions = 1;
+    buffer.dim = dims;
+}
+
+}  // namespace muattn

@@ -1,0 +1,45 @@
+// Checks of the caller's tensors, and their translation to Halide's buffers.
+#pragma once
+
+#include <HalideRuntime.h>
+
+#include "muattn/muattn.h"
+
+namespace muattn {
+
+// A tensor that was checked: strides filled in, a name for messages and the status that names it.
+struct Argument {
+    const char *name;
+    muattn_status status;
+    muattn_tensor tensor;
+
+    int64_t size(int dim) const { return tensor.shape[dim]; }
+    float *data() const { return static_cast<float *>(tensor.data); }
+};
+
+// Takes over the caller's tensor: pointer, dtype, device, shape, strides and span.
+muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool free_inner_stride = false);
+
+// argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
+muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);
+
+// The output's elements are distinct, and none is an element of an input.
+muattn_status check_output(const Argument &output, const Argument *const *others, int count);
+
+// scale and scale_count of the options: finite numbers, one or one per head.
+muattn_status check_scale(const float *scale, int64_t count, int64_t heads);
+
+// A Halide buffer with its own dimensions, innermost first.
+struct BoundBuffer {
+    halide_buffer_t buffer{};
+    halide_dimension_t dims[4];
+
+    BoundBuffer() = default;
+    BoundBuffer(const BoundBuffer &) = delete;
+    BoundBuffer &operator=(const BoundBuffer &) = delete;
+
+    void bind(const Argument &argument);
+    void bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride);
+};
+
+}  // namespace muattn

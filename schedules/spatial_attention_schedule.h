@@ -1,0 +1,59 @@
+// The numbers of the spatial attention schedule. No Halide here: the runtime sizes scratch memory with them.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "machine.h"
+
+namespace muattn::schedule {
+
+struct SpatialAttentionSchedule {
+    int lanes;        // float32 lanes of a vector
+    int row_vectors;  // register tile: vectors of query rows ...
+    int key_unroll;   // ... by keys, in Q K^T
+    int value_group;  // ... by columns of V, in P V
+    int tile_blocks;  // blocks of row_vectors * lanes rows in a tile: what one task computes
+    int chunk_keys;   // keys that a tile treats at once; a multiple of key_unroll
+
+    static constexpr SpatialAttentionSchedule defaults(Machine m) {
+        const bool wide = m.registers >= 32;
+        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256};
+    }
+
+    // {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys}; 0 keeps what is there. cmake/kernels.cmake lists
+    // the same names in the same order.
+    constexpr void override_with(const int *p) {
+        int *const fields[] = {&row_vectors, &key_unroll, &value_group, &tile_blocks, &chunk_keys};
+        for (int *field : fields) {
+            *field = *p != 0 ? *p : *field;
+            p++;
+        }
+    }
+
+    constexpr int block_rows() const { return row_vectors * lanes; }
+    constexpr int tile_rows() const { return tile_blocks * block_rows(); }
+
+    // At most what one task allocates: the stages that schedule_spatial_attention_cpu() keeps in memory.
+    // block_bytes: what an allocation of that many bytes takes.
+    template<typename BlockBytes>
+    constexpr int64_t scratch_bytes(int64_t n_q, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
+        const int64_t rows = std::min<int64_t>(tile_rows(), round_up(n_q, block_rows())) + block_rows();
+        const int64_t columns = round_up(d_v, value_group), groups = columns / value_group;
+        const int64_t block = block_rows();
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        return floats(rows * d)                                   // Q
+               + (value_group + 2) * floats(rows * groups)        // state
+               + floats(chunk_keys * padded_row(d))               // K
+               + floats(chunk_keys * padded_row(columns))         // V
+               + 2 * floats(block * chunk_keys)                   // S, P
+               + 2 * floats(block)                                // M, L
+               + floats(rows * columns) + floats(rows);           // O, LSE
+    }
+
+    // Floats from one key to the next in the copies of K and V.
+    constexpr int64_t padded_row(int64_t d) const { return round_up(d, lanes) + 2 * lanes; }
+
+    static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+};
+
+}  // namespace muattn::schedule
