@@ -71,6 +71,7 @@ public:
 private:
     // The runtime checks shapes; here they are told to the compiler.
     void declare_shapes() {
+        scale.dim(0).set_min(0).set_stride(Expr());  // one number for all is a vector of stride 0
         OutputImageParam buffer = out.output_buffer();
         for (int dim = 0; dim < 4; dim++) {
             q.dim(dim).set_min(0);

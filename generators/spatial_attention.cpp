@@ -133,6 +133,9 @@ private:
                 input->dim(dim).set_min(0);
             }
         }
+        // One number for all is a vector of stride 0.
+        scale.dim(0).set_min(0).set_stride(Expr());
+        key_lengths.dim(0).set_min(0).set_stride(Expr());
         std::vector<OutputImageParam> buffers = out.output_buffers();
         buffers[0].dim(0).set_bounds(0, v.dim(0).extent());
         for (int dim = 1; dim < 4; dim++) {
