@@ -9,6 +9,7 @@
 #include "machines.h"
 #include "math.h"
 #include "schedules/channel_attention_cpu.h"
+#include "schedules/channel_attention_gpu.h"
 
 namespace {
 
@@ -65,7 +66,11 @@ public:
 
     void schedule() {
         declare_shapes();
-        schedule_channel_attention_cpu(*this, params);
+        if (get_target().has_gpu_feature()) {
+            schedule_channel_attention_gpu(*this, params);
+        } else {
+            schedule_channel_attention_cpu(*this, params);
+        }
     }
 
 private:

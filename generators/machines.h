@@ -10,7 +10,8 @@ namespace muattn {
 inline const std::map<std::string, schedule::MachineName> &machine_names() {
     static const std::map<std::string, schedule::MachineName> names{{"sse41", schedule::MachineName::sse41},
                                                                     {"avx2", schedule::MachineName::avx2},
-                                                                    {"avx512", schedule::MachineName::avx512}};
+                                                                    {"avx512", schedule::MachineName::avx512},
+                                                                    {"gpu", schedule::MachineName::gpu}};
     return names;
 }
 

@@ -12,6 +12,7 @@
 #include "machines.h"
 #include "math.h"
 #include "schedules/spatial_attention_cpu.h"
+#include "schedules/spatial_attention_gpu.h"
 
 namespace {
 
@@ -30,7 +31,7 @@ public:
     // The kernel's kind.
     GeneratorParam<bool> with_lse{"with_lse", false};
     GeneratorParam<bool> guard_values{"guard_values", false};  // keep NaN and Inf of hidden values out
-    GeneratorParam<int> fixed_d{"fixed_d", 0};                 // GPU kernels know d and d_v
+    GeneratorParam<int> head_dim{"head_dim", 0};               // d = d_v of a GPU kernel; 0: any d and d_v
 
     // Dimensions innermost first: (d, n, head, batch).
     Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -52,7 +53,8 @@ public:
         const int tile = params.tile_rows(), chunk = params.chunk_keys, group = params.value_group;
 
         const Expr n_q = q.dim(1).extent(), n_k = k.dim(1).extent();
-        const Expr d = q.dim(0).extent(), d_v = v.dim(0).extent();
+        const Expr d = head_dim ? Expr(int(head_dim)) : q.dim(0).extent();
+        const Expr d_v = head_dim ? Expr(int(head_dim)) : v.dim(0).extent();
         const Expr h_kv = h / heads_per_kv;
 
         // Keys that some row of the tile sees: [first, last).
@@ -122,7 +124,11 @@ public:
 
     void schedule() {
         declare_shapes();
-        schedule_spatial_attention_cpu(*this, params);
+        if (get_target().has_gpu_feature()) {
+            schedule_spatial_attention_gpu(*this, params);
+        } else {
+            schedule_spatial_attention_cpu(*this, params);
+        }
     }
 
 private:
@@ -137,7 +143,7 @@ private:
         scale.dim(0).set_min(0).set_stride(Expr());
         key_lengths.dim(0).set_min(0).set_stride(Expr());
         std::vector<OutputImageParam> buffers = out.output_buffers();
-        buffers[0].dim(0).set_bounds(0, v.dim(0).extent());
+        buffers[0].dim(0).set_bounds(0, head_dim ? Expr(int(head_dim)) : v.dim(0).extent());
         for (int dim = 1; dim < 4; dim++) {
             buffers[0].dim(dim).set_bounds(0, q.dim(dim).extent());
         }

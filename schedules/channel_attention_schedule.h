@@ -16,6 +16,9 @@ struct ChannelAttentionSchedule {
     int chunk_tokens;  // tokens that a tile treats at once
 
     static constexpr ChannelAttentionSchedule defaults(Machine m) {
+        if (m.lanes == 1) {
+            return {1, 1, 1, 1, 16, 64};
+        }
         const bool wide = m.registers >= 32;
         return {m.lanes, wide ? 3 : 2, wide ? 8 : 6, wide ? 8 : 6, m.lanes >= 16 ? 2 : 6, 128};
     }

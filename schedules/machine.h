@@ -5,26 +5,23 @@
 namespace muattn::schedule {
 
 struct Machine {
-    int lanes;      // float32 lanes of one vector register
+    int lanes;      // float32 lanes of one vector register; 1 on a GPU, where a thread is a lane
     int registers;  // vector registers
-    bool fma;       // multiply and add in one instruction
-
-    constexpr bool operator==(const Machine &o) const {
-        return lanes == o.lanes && registers == o.registers && fma == o.fma;
-    }
 };
 
 enum class MachineName { sse41,
                          avx2,
-                         avx512 };
+                         avx512,
+                         gpu };
 
 constexpr Machine machine(MachineName name) {
     switch (name) {
-    case MachineName::sse41: return {4, 16, false};
-    case MachineName::avx2: return {8, 16, true};
-    case MachineName::avx512: return {16, 32, true};
+    case MachineName::sse41: return {4, 16};
+    case MachineName::avx2: return {8, 16};
+    case MachineName::avx512: return {16, 32};
+    case MachineName::gpu: return {1, 64};
     }
-    return {4, 16, false};
+    return {4, 16};
 }
 
 }  // namespace muattn::schedule
