@@ -10,7 +10,7 @@
 
 namespace muattn {
 
-thread_local Slab *current_slab = nullptr;
+__thread Slab *current_slab = nullptr;
 
 namespace {
 

@@ -46,7 +46,8 @@ private:
     std::atomic_flag lock_ = ATOMIC_FLAG_INIT;
 };
 
-// The slab of the task that runs on this thread, or null.
-extern thread_local Slab *current_slab;
+// The slab of the task that runs on this thread, or null. Not thread_local: that would ask other files to look for a C++
+// initialiser at every access.
+extern __thread Slab *current_slab;
 
 }  // namespace muattn
