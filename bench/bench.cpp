@@ -1,5 +1,5 @@
-// Times both operators on the shapes of shapes.json, with one thread and with all. GFLOP/s count the two matrix products,
-// over the keys that a query sees; softmax is not counted.
+// Times both operators on the shapes of shapes.json, with one thread and with all. GFLOP/s count the two matrix
+// products, over the keys that a query sees; softmax is not counted.
 #include <benchmark/benchmark.h>
 #include <muattn/muattn.hpp>
 
@@ -53,8 +53,9 @@ void measure(benchmark::State &state, int threads, double flops, const Call &cal
 }
 
 void bench_spatial(benchmark::State &state, const json &shape, int threads) {
-    const int64_t B = shape["B"], H = shape["H"], Hk = shape.value("Hk", H), n_q = shape["nq"], n_k = shape.value("nk", n_q);
-    const int64_t d = shape["d"], d_v = shape.value("dv", d), window = shape.value("window", n_k);
+    const int64_t B = shape["B"], H = shape["H"], Hk = shape.value("Hk", H);
+    const int64_t n_q = shape["nq"], n_k = shape.value("nk", n_q), d = shape["d"], d_v = shape.value("dv", d);
+    const int64_t window = shape.value("window", n_k);
 
     muattn::SpatialOptions options{};
     if (shape.value("causal", false)) {
@@ -67,11 +68,13 @@ void bench_spatial(benchmark::State &state, const json &shape, int threads) {
         pairs += double(options.causal == MUATTN_CAUSAL_NONE ? n_k : last - first);
     }
 
-    const Floats q = random_floats(B * H * n_q * d), k = random_floats(B * Hk * n_k * d), v = random_floats(B * Hk * n_k * d_v);
+    const Floats q = random_floats(B * H * n_q * d);
+    const Floats k = random_floats(B * Hk * n_k * d), v = random_floats(B * Hk * n_k * d_v);
     Floats out(static_cast<size_t>(B * H * n_q * d_v));
     measure(state, threads, 2.0 * double(B * H * (d + d_v)) * pairs, [&] {
         muattn::spatial_attention(muattn::tensor(q.data(), {B, H, n_q, d}), muattn::tensor(k.data(), {B, Hk, n_k, d}),
-                                  muattn::tensor(v.data(), {B, Hk, n_k, d_v}), muattn::tensor(out.data(), {B, H, n_q, d_v}), options);
+                                  muattn::tensor(v.data(), {B, Hk, n_k, d_v}),
+                                  muattn::tensor(out.data(), {B, H, n_q, d_v}), options);
     });
 }
 
@@ -98,7 +101,8 @@ void register_shapes(const char *operation, Bench bench, const json &shapes) {
             thread_counts.push_back(muattn_get_num_threads());
         }
         for (int threads : thread_counts) {
-            benchmark::RegisterBenchmark((name + "/" + std::to_string(threads) + "_threads").c_str(), bench, shape, threads)
+            const std::string full_name = name + "/" + std::to_string(threads) + "_threads";
+            benchmark::RegisterBenchmark(full_name.c_str(), bench, shape, threads)
                 ->UseRealTime()
                 ->Unit(benchmark::kMillisecond);
         }

@@ -7,7 +7,7 @@ public:
     Output<Buffer<float, 1>> out{"out"};
 
     void generate() {
-        doubled(x) = in(x) * 2.0f;
+        doubled(x) = 2.0f * in(x);
         out(x) = doubled(x);
     }
 

@@ -9,7 +9,9 @@ int main() {
     // Keys alike for the only query, channels alike for every token: means of the values.
     const std::vector<float> zeros(4, 0.0f), v{1, 10, 3, 30};
     std::vector<float> out(4);
-    auto tensor = [](const std::vector<float> &x, int64_t n, int64_t d) { return muattn::tensor(x.data(), {1, 1, n, d}); };
+    auto tensor = [](const std::vector<float> &x, int64_t n, int64_t d) {
+        return muattn::tensor(x.data(), {1, 1, n, d});
+    };
 
     muattn::spatial_attention(tensor(zeros, 1, 2), tensor(zeros, 2, 2), tensor(v, 2, 2), tensor(out, 1, 2));
     bool right = std::fabs(out[0] - 2) < 1e-5f && std::fabs(out[1] - 20) < 1e-4f;
