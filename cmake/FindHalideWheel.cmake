@@ -1,7 +1,12 @@
-# Finds the Halide that PyPI's wheel installed into .venv (or into the Python that runs this build).
-file(GLOB _muattn_halide
-  "${PROJECT_SOURCE_DIR}/.venv/lib*/python3*/site-packages/halide/lib64/cmake")
-list(PREPEND CMAKE_PREFIX_PATH ${_muattn_halide})
+# Finds the Halide that PyPI's wheel installed into the Python that runs this build: the one given as Python_EXECUTABLE
+# (pip gives it), else .venv's, else PATH's. Afterwards Python_EXECUTABLE names that Python for all who need it.
+find_program(Python_EXECUTABLE NAMES python3 python HINTS "${PROJECT_SOURCE_DIR}/.venv/bin")
+execute_process(
+  COMMAND "${Python_EXECUTABLE}" -c "import importlib.util as u; print(*u.find_spec('halide').submodule_search_locations)"
+  OUTPUT_VARIABLE _muattn_halide OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(_muattn_halide)
+  list(PREPEND CMAKE_PREFIX_PATH "${_muattn_halide}/lib64/cmake")
+endif()
 # The wheel's Python component would ask for Python headers that nothing here needs.
 set(CMAKE_DISABLE_FIND_PACKAGE_Halide_Python TRUE)
 find_package(HalideHelpers REQUIRED)

@@ -1,0 +1,108 @@
+#include "arrays.h"
+
+#include <nanobind/stl/string.h>
+
+#include <vector>
+
+namespace nb = nanobind;
+
+namespace muattn::python {
+namespace {
+
+constexpr const char *kDimensions[] = {"", "", "", "[batch, heads, tokens]", "[batch, heads, tokens, channels]"};
+
+// DLPack's name of an element type, e.g. "float64".
+std::string dtype_name(nb::dlpack::dtype dtype) {
+    using Code = nb::dlpack::dtype_code;
+    std::string name = "type code " + std::to_string(dtype.code) + " of bits ";
+    switch (Code(dtype.code)) {
+    case Code::Int: name = "int"; break;
+    case Code::UInt: name = "uint"; break;
+    case Code::Float: name = "float"; break;
+    case Code::Bfloat: name = "bfloat"; break;
+    case Code::Complex: name = "complex"; break;
+    case Code::Bool: return "bool";
+    default: break;
+    }
+    return name + std::to_string(dtype.bits);
+}
+
+// What kept the object from being read as an array, where its __dlpack__ says so; else what was expected.
+[[noreturn]] void raise_no_array(const std::string &name, nb::handle object, const char *kind) {
+    const std::string type = nb::cast<std::string>(nb::str(nb::handle(object.type()).attr("__qualname__")));
+    if (nb::hasattr(object, "__dlpack__")) {
+        try {
+            object.attr("__dlpack__")();
+        } catch (nb::python_error &cause) {
+            nb::raise_from(cause, PyExc_TypeError, "%s must be %s; %s.__dlpack__: %s", name.c_str(), kind, type.c_str(),
+                           cause.what());
+        }
+    }
+    raise(PyExc_TypeError, name + " must be " + kind + ", not " + type);
+}
+
+template<typename Array>
+muattn_tensor describe(const std::string &name, const Array &array, int rank) {
+    if (int(array.ndim()) != rank) {
+        raise(PyExc_ValueError, name + " must have " + std::to_string(rank) + " dimensions " + kDimensions[rank] +
+                                    ", not " + std::to_string(array.ndim()));
+    }
+    if (array.dtype() != nb::dtype<float>()) {
+        raise(PyExc_ValueError, name + ".dtype must be float32, not " + dtype_name(array.dtype()));
+    }
+    if (array.device_type() != nb::device::cpu::value) {
+        raise(PyExc_ValueError,
+              name + " must be in the CPU's memory, not on DLPack device type " + std::to_string(array.device_type()));
+    }
+    muattn_tensor t{};
+    t.data = const_cast<void *>(static_cast<const void *>(array.data()));
+    t.dtype = MUATTN_FLOAT32;
+    t.device = MUATTN_CPU;
+    for (int i = 0; i < 4; i++) {
+        t.shape[i] = i < rank ? array.shape(i) : 1;
+        t.strides[i] = i < rank ? array.stride(i) : 1;
+    }
+    // All strides 0 mean 'dense' to the library, but here one element, repeated: where only one element is innermost that
+    // is fine; else another stride that is not 0 makes the library see strides[3], and refuse it.
+    if (t.shape[3] == 1) {
+        t.strides[3] = 1;
+    } else if (t.strides[3] == 0) {
+        t.strides[0] = 1;
+    }
+    return t;
+}
+
+}  // namespace
+
+void raise(PyObject *type, const std::string &message) {
+    PyErr_SetString(type, message.c_str());
+    throw nb::python_error();
+}
+
+Tensor input(const char *name, nb::handle array) {
+    Tensor t;
+    if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
+        raise_no_array(name, array, "an array (NumPy or DLPack)");
+    }
+    t.tensor = describe(name, t.read_only, 4);
+    return t;
+}
+
+Tensor output(const char *name, nb::handle array, int rank) {
+    Tensor t;
+    if (!nb::try_cast(array, t.writable) || !t.writable.is_valid()) {
+        raise_no_array(name, array, "a writable array (NumPy or DLPack)");
+    }
+    t.tensor = describe(name, t.writable, rank);
+    return t;
+}
+
+nb::object new_array(std::initializer_list<int64_t> shape) {
+    nb::list extents;
+    for (int64_t extent : shape) {
+        extents.append(extent);
+    }
+    return nb::module_::import_("numpy").attr("empty")(extents, "float32");
+}
+
+}  // namespace muattn::python

@@ -1,0 +1,34 @@
+// Python arrays (NumPy, or anything with DLPack) as muattn_tensor, without copies.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "muattn/muattn.h"
+
+namespace muattn::python {
+
+// Raises a Python exception of this type.
+[[noreturn]] void raise(PyObject *type, const std::string &message);
+
+// A view of a Python array, which it keeps alive. The GIL is needed to copy or destroy it, not to read it.
+struct Tensor {
+    nanobind::ndarray<nanobind::ro> read_only;
+    nanobind::ndarray<> writable;
+    muattn_tensor tensor{};
+};
+
+// Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest.
+Tensor input(const char *name, nanobind::handle array);
+
+// rank 3 becomes rank 4 with one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1]. TypeError also if read-only.
+Tensor output(const char *name, nanobind::handle array, int rank = 4);
+
+// A new float32 NumPy array. NumPy is imported here, when it is first needed, because that takes longer than all the
+// rest of `import muattn`.
+nanobind::object new_array(std::initializer_list<int64_t> shape);
+
+}  // namespace muattn::python

@@ -1,0 +1,188 @@
+// muattn._muattn: the C interface for Python. It turns arrays into muattn_tensor and statuses into exceptions, and lets
+// other Python threads run during a call. What arguments mean stands in muattn/_attention.py, the rules in muattn.h.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "arrays.h"
+#include "muattn/muattn.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace muattn::python {
+namespace {
+
+void check(muattn_status status) {
+    PyObject *type = PyExc_ValueError;
+    switch (status) {
+    case MUATTN_OK: return;
+    case MUATTN_UNSUPPORTED: type = PyExc_NotImplementedError; break;
+    case MUATTN_OUT_OF_MEMORY: type = PyExc_MemoryError; break;
+    case MUATTN_INTERNAL_ERROR: type = PyExc_RuntimeError; break;
+    default: break;
+    }
+    raise(type, muattn_last_error());
+}
+
+using Numbers = std::vector<float>;
+using Window = std::pair<int64_t, int64_t>;
+
+nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
+                             bool return_lse, int scaling, int64_t d_base, const std::optional<Numbers> &scale,
+                             int causal, int64_t causal_offset, std::optional<Window> window,
+                             const std::optional<std::vector<int64_t>> &key_lengths) {
+    const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
+    const int64_t *shape = q.tensor.shape;
+    if (key_lengths && int64_t(key_lengths->size()) != shape[0]) {
+        raise(PyExc_ValueError, "key_lengths must have one entry per batch entry: " + std::to_string(shape[0]) +
+                                    ", not " + std::to_string(key_lengths->size()));
+    }
+    if (out_array.is_none()) {
+        out_array = new_array({shape[0], shape[1], shape[2], v.tensor.shape[3]});
+    }
+    const Tensor out = output("out", out_array);
+    nb::object lse_array = nb::none();
+    Tensor lse;
+    if (return_lse) {
+        lse_array = new_array({shape[0], shape[1], shape[2]});
+        lse = output("lse", lse_array, 3);
+    }
+
+    muattn_spatial_options options{};
+    options.scaling = muattn_scaling(scaling);
+    options.d_base = d_base;
+    options.scale = scale ? scale->data() : nullptr;
+    options.scale_count = scale ? int64_t(scale->size()) : 0;
+    options.causal = muattn_causal(causal);
+    options.causal_offset = causal_offset;
+    options.window.enabled = window.has_value();
+    if (window) {
+        options.window.left = window->first;
+        options.window.right = window->second;
+    }
+    options.key_lengths = key_lengths ? key_lengths->data() : nullptr;
+    muattn_status status;
+    {
+        nb::gil_scoped_release release;
+        status = muattn_spatial_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor,
+                                                  return_lse ? &lse.tensor : nullptr);
+    }
+    check(status);
+    return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
+}
+
+nb::object channel_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
+                             int scaling, int64_t d_base, const std::optional<Numbers> &scale,
+                             std::optional<float> output_multiplier) {
+    const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
+    if (out_array.is_none()) {
+        const int64_t *shape = q.tensor.shape;
+        out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
+    }
+    const Tensor out = output("out", out_array);
+
+    muattn_channel_options options{};
+    options.scaling = muattn_scaling(scaling);
+    options.d_base = d_base;
+    options.scale = scale ? scale->data() : nullptr;
+    options.scale_count = scale ? int64_t(scale->size()) : 0;
+    options.output_multiplier = output_multiplier ? &*output_multiplier : nullptr;
+    muattn_status status;
+    {
+        nb::gil_scoped_release release;
+        status = muattn_channel_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor);
+    }
+    check(status);
+    return out_array;
+}
+
+double spatial_scale(int scaling, int64_t d, int64_t d_base) {
+    double scale = 0;
+    check(muattn_spatial_scale(muattn_scaling(scaling), d, d_base, &scale));
+    return scale;
+}
+
+double channel_scale(int scaling, int64_t n) {
+    double scale = 0;
+    check(muattn_channel_scale(muattn_scaling(scaling), n, &scale));
+    return scale;
+}
+
+double channel_output_multiplier(int scaling, int64_t d, int64_t d_base) {
+    double multiplier = 0;
+    check(muattn_channel_output_multiplier(muattn_scaling(scaling), d, d_base, &multiplier));
+    return multiplier;
+}
+
+std::vector<std::pair<std::string, bool>> backends() {
+    std::vector<std::pair<std::string, bool>> all;
+    for (int i = 0; i < muattn_backend_count(); i++) {
+        all.emplace_back(muattn_backend_name(i), muattn_backend_available(i) != 0);
+    }
+    return all;
+}
+
+std::vector<std::string> kernels() {
+    std::vector<std::string> all;
+    for (int i = 0; i < muattn_kernel_count(); i++) {
+        all.emplace_back(muattn_kernel_name(i));
+    }
+    return all;
+}
+
+}  // namespace
+}  // namespace muattn::python
+
+NB_MODULE(_muattn, m) {
+    using namespace muattn::python;
+    m.doc() = "The C interface of muattn; use the functions of the package muattn.";
+
+    nb::dict scalings, causals;
+    scalings["sp"] = int(MUATTN_SCALING_SP);
+    scalings["mup"] = int(MUATTN_SCALING_MUP);
+    scalings["mup_heads"] = int(MUATTN_SCALING_MUP_HEADS);
+    scalings["mup_mean"] = int(MUATTN_SCALING_MUP_MEAN);
+    causals["none"] = int(MUATTN_CAUSAL_NONE);
+    causals["top_left"] = int(MUATTN_CAUSAL_TOP_LEFT);
+    causals["bottom_right"] = int(MUATTN_CAUSAL_BOTTOM_RIGHT);
+    causals["offset"] = int(MUATTN_CAUSAL_OFFSET);
+    m.attr("scalings") = scalings;
+    m.attr("causals") = causals;
+
+    // None is let in as q, k and v so that the message is ours.
+    m.def("spatial_attention", &spatial_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
+          "return_lse"_a, "scaling"_a, "d_base"_a, "scale"_a.none(), "causal"_a, "causal_offset"_a, "window"_a.none(),
+          "key_lengths"_a.none());
+    m.def("channel_attention", &channel_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
+          "scaling"_a, "d_base"_a, "scale"_a.none(), "output_multiplier"_a.none());
+    m.def("spatial_scale", &spatial_scale, "scaling"_a, "d"_a, "d_base"_a);
+    m.def("channel_scale", &channel_scale, "scaling"_a, "n"_a);
+    m.def("channel_output_multiplier", &channel_output_multiplier, "scaling"_a, "d"_a, "d_base"_a);
+
+    m.def("backends", &backends,
+          "The compiled variants, best first: a list of (name, whether this machine can run it).");
+    m.def(
+        "force_backend",
+        [](std::optional<std::string> name) { check(muattn_force_backend(name ? name->c_str() : nullptr)); },
+        "name"_a.none(),
+        "Use this backend for all calls of the process from now on; None: the best available one again.\n\n"
+        "ValueError: an unknown name, or not for this machine.");
+    m.def(
+        "current_backend", [] { return std::string(muattn_current_backend()); },
+        "The backend that the next call uses.");
+    m.def("kernels", &kernels, "The kernels of this build: a list of 'operation/direction/dtype/kind/backend'.");
+    m.def(
+        "set_num_threads", [](int n) { check(muattn_set_num_threads(n)); }, "n"_a,
+        "Threads that a call may use, its own included; at first the processors that the process may run on.\n\n"
+        "ValueError unless 1 <= n <= 256. The result of a call does not depend on it.");
+    m.def("get_num_threads", &muattn_get_num_threads, "Threads that a call may use, its own included.");
+    m.def("version", [] { return std::string(muattn_version()); });
+}

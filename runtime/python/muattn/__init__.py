@@ -1,0 +1,40 @@
+"""Spatial and channel attention for models in the maximal update parametrization (muP).
+
+    out = muattn.spatial_attention(q, k, v, scaling="mup", d_base=64, causal="top_left")
+    out = muattn.channel_attention(q, k, v, scaling="mup", d_base=64)
+
+on NumPy arrays and, through DLPack, on tensors of any library, without copies.
+"""
+
+from ._attention import (
+    channel_attention,
+    channel_output_multiplier,
+    channel_scale,
+    spatial_attention,
+    spatial_scale,
+)
+from ._muattn import (
+    backends,
+    current_backend,
+    force_backend,
+    get_num_threads,
+    kernels,
+    set_num_threads,
+    version as _version,
+)
+
+__version__ = _version()
+
+__all__ = [
+    "backends",
+    "channel_attention",
+    "channel_output_multiplier",
+    "channel_scale",
+    "current_backend",
+    "force_backend",
+    "get_num_threads",
+    "kernels",
+    "set_num_threads",
+    "spatial_attention",
+    "spatial_scale",
+]

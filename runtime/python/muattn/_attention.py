@@ -1,0 +1,123 @@
+"""The two operators and their scaling rules. Formulas: Yang et al., "Tensor Programs V" (arXiv:2203.03466), and
+microsoft/mup, issues 17 and 18."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Sequence, TypeVar, overload
+
+from . import _muattn
+from ._options import base_width, choice, int64, integers, not_yet, number, numbers, resolve_causal, resolve_window
+from ._results import like
+
+Array = TypeVar("Array")
+SpatialScaling = Literal["sp", "mup", "mup_heads"]
+ChannelScaling = Literal["sp", "mup", "mup_heads", "mup_mean"]
+Causal = Literal["top_left", "bottom_right"]
+Numbers = float | Sequence[float] | Any  # a number, or one per head: a sequence or an array
+
+_CHANNEL_SCALINGS = dict(_muattn.scalings)
+_SPATIAL_SCALINGS = {name: rule for name, rule in _CHANNEL_SCALINGS.items() if name != "mup_mean"}
+_LAYOUTS = {"channels_last": 0, "channels_first": 1}
+
+
+@overload
+def spatial_attention(
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    causal: Causal | int | None = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[False] = ..., out: Any = ...,
+) -> Array: ...
+@overload
+def spatial_attention(
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    causal: Causal | int | None = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[True], out: Any = ...,
+) -> tuple[Array, Array]: ...
+def spatial_attention(
+    q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None,
+    softcap=None, return_lse=False, out=None,
+):
+    """Spatial attention: out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
+
+    Arguments
+      q            [B, H, n_q, d]   } float32, in the CPU's memory; the innermost stride is 1, the others are free, so
+      k            [B, Hk, n_k, d]  } slices of a packed QKV array and [B, n, H, d] transposed are used as they are.
+      v            [B, Hk, n_k, d_v]  H is a multiple of Hk; 1 <= d, d_v <= 1024.
+      scaling      "sp":        s = 1/sqrt(d)
+                   "mup":       s = sqrt(d_base)/d, or 1/d without d_base: the head dimension grows with width
+                   "mup_heads": s = 1/sqrt(d): the number of heads grows, d is fixed
+      d_base       head dimension of the muP base model; at d = d_base "mup" equals "sp"
+      scale        s itself, instead of a rule's: a number, or H numbers, one per head
+      causal       key j is visible to query i if j <= i + o: "top_left" is o = 0, "bottom_right" o = n_k - n_q, an integer
+                   is o itself (with a cache of p past keys: p)
+      window       (left, right): i + o - left <= j <= i + o + right with causal's o (0 when not causal); None: open
+      key_lengths  [B], the number of valid keys per batch entry: the others are neither read nor computed
+      return_lse   also return lse [B, H, n_q] = log(sum_j exp(s q.k_j)), natural logarithm
+      out          [B, H, n_q, d_v] to write to; it must not overlap an input
+      mask, softcap: not supported yet
+
+    Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
+    key has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads.
+
+    Raises ValueError (the message names the argument and the rule), TypeError (not an array), NotImplementedError,
+    MemoryError.
+    """
+    not_yet(mask=mask, softcap=softcap)
+    alignment, offset = resolve_causal(causal)
+    result = _muattn.spatial_attention(
+        q, k, v, out, bool(return_lse),
+        choice("scaling", scaling, _SPATIAL_SCALINGS), base_width(d_base), numbers("scale", scale),
+        alignment, offset, resolve_window(window), integers("key_lengths", key_lengths),
+    )
+    if return_lse:
+        return (like(q, result[0]) if out is None else out), like(q, result[1])
+    return like(q, result) if out is None else out
+
+
+def channel_attention(
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = "sp", d_base: int | None = None, scale: Numbers | None = None,
+    output_multiplier: float | None = None, normalize: bool = False,
+    layout: Literal["channels_last", "channels_first"] = "channels_last", out: Any = None,
+) -> Array:
+    """Channel attention: out = o (softmax(s Q^T K) V^T)^T per head, a d x d map, softmax over its second index:
+    out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
+
+    Arguments
+      q, k, v      [B, H, n, d] float32, in the CPU's memory; the innermost stride is 1, the others are free;
+                   1 <= d <= 1024
+      scaling      s = 1/sqrt(n) under every rule, and
+                   "sp":        o = 1
+                   "mup":       o = d_base/d: the head dimension grows with width; needs d_base
+                   "mup_heads": o = 1: the number of heads grows, d is fixed
+                   "mup_mean":  o = 1: as "mup", without its division. Rows of the softmax already sum to one over d, so
+                                under "mup" the output vanishes with width; the coordinate check shows what a model wants.
+      d_base       head dimension of the muP base model
+      scale        s itself, instead of a rule's: a number, or H numbers, one per head (a learned temperature)
+      output_multiplier  o itself, instead of a rule's
+      out          [B, H, n, d] to write to; it must not overlap an input
+      normalize, layout="channels_first": not supported yet
+
+    Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
+    """
+    not_yet(normalize=normalize or None, layout=choice("layout", layout, _LAYOUTS) or None)
+    result = _muattn.channel_attention(
+        q, k, v, out,
+        choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
+        number("output_multiplier", output_multiplier),
+    )
+    return like(q, result) if out is None else out
+
+
+def spatial_scale(scaling: SpatialScaling, d: int, d_base: int | None = None) -> float:
+    """The logit scale s that spatial_attention uses at head dimension d."""
+    return _muattn.spatial_scale(choice("scaling", scaling, _SPATIAL_SCALINGS), int64("d", d), base_width(d_base))
+
+
+def channel_scale(scaling: ChannelScaling, n: int) -> float:
+    """The logit scale s that channel_attention uses over n tokens."""
+    return _muattn.channel_scale(choice("scaling", scaling, _CHANNEL_SCALINGS), int64("n", n))
+
+
+def channel_output_multiplier(scaling: ChannelScaling, d: int, d_base: int | None = None) -> float:
+    """The output multiplier o that channel_attention uses at head dimension d."""
+    rule = choice("scaling", scaling, _CHANNEL_SCALINGS)
+    return _muattn.channel_output_multiplier(rule, int64("d", d), base_width(d_base))

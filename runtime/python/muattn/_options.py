@@ -1,0 +1,88 @@
+"""Options as the caller writes them, to what the extension takes. Every message names the argument."""
+
+from __future__ import annotations
+
+import operator
+
+from ._muattn import causals
+
+
+def not_yet(**arguments):
+    """For arguments that no kernel of this build implements."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise NotImplementedError(f"{name} is not supported yet")
+
+
+def choice(name, value, table):
+    if isinstance(value, str) and value in table:
+        return table[value]
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, table))}, not {value!r}")
+
+
+def int64(name, value):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} = {number} does not fit into 64 bits")
+    return number
+
+
+def base_width(d_base):
+    """0, which is 'not given' in C, for None."""
+    if d_base is None:
+        return 0
+    if int64("d_base", d_base) < 1:
+        raise ValueError(f"d_base must be at least 1, not {d_base}")
+    return int(d_base)
+
+
+def _entries(value):
+    """The entries of a number, a sequence or an array of any rank."""
+    if hasattr(value, "reshape"):
+        return value.reshape(-1).tolist()
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def number(name, value):
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+
+
+def numbers(name, value):
+    return None if value is None else [number(name, x) for x in _entries(value)]
+
+
+def integers(name, value):
+    return None if value is None else [int64(f"{name}[{i}]", x) for i, x in enumerate(_entries(value))]
+
+
+def resolve_causal(causal):
+    """(alignment, offset) of the C options. True and False, which are integers to Python, name no alignment."""
+    if causal is None:
+        return causals["none"], 0
+    if causal in ("top_left", "bottom_right"):
+        return causals[causal], 0
+    if isinstance(causal, (bool, str)) or not hasattr(causal, "__index__"):
+        raise ValueError(f"causal must be None, 'top_left', 'bottom_right' or an integer offset, not {causal!r}")
+    return causals["offset"], int64("causal", causal)
+
+
+def resolve_window(window):
+    """(left, right), where a negative side is open."""
+    if window is None:
+        return None
+    try:
+        left, right = window
+    except (TypeError, ValueError):
+        raise ValueError(f"window must be (left, right), not {window!r}") from None
+    sides = [-1 if side is None else int64("window", side) for side in (left, right)]
+    if any(side is not None and side < 0 for side in (left, right)):
+        raise ValueError(f"window's sides must be at least 0, or None for open, not {window!r}")
+    return tuple(sides)
