@@ -34,8 +34,9 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
         try {
             object.attr("__dlpack__")();
         } catch (nb::python_error &cause) {
+            const std::string reason = nb::cast<std::string>(nb::str(cause.value()));
             nb::raise_from(cause, PyExc_TypeError, "%s must be %s; %s.__dlpack__: %s", name.c_str(), kind, type.c_str(),
-                           cause.what());
+                           reason.c_str());
         }
     }
     raise(PyExc_TypeError, name + " must be " + kind + ", not " + type);

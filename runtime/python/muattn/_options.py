@@ -49,10 +49,9 @@ def _entries(value):
 def number(name, value):
     if value is None:
         return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    return float(value)
 
 
 def numbers(name, value):

@@ -1,0 +1,54 @@
+"""Both operators in float64, straight from their formulas."""
+
+import numpy as np
+
+
+def softmax(logits):
+    """Over the last axis; a row of -inf gives zeros. Also returns log(sum(exp(row)))."""
+    top = logits.max(-1, keepdims=True)
+    top = np.where(np.isneginf(top), 0, top)
+    weights = np.exp(logits - top)
+    total = weights.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        lse = (np.log(total) + top)[..., 0]
+    return weights / np.where(total == 0, 1, total), lse
+
+
+def visible(n_q, n_k, causal=None, window=None):
+    i, j = np.arange(n_q)[:, None], np.arange(n_k)
+    offset = {None: 0, "top_left": 0, "bottom_right": n_k - n_q}.get(causal, causal)
+    seen = np.ones((n_q, n_k), bool) if causal is None else j <= i + offset
+    if window is not None:
+        left, right = window
+        seen &= True if left is None else i + offset - left <= j
+        seen &= True if right is None else j <= i + offset + right
+    return seen
+
+
+def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None):
+    """(out, lse)"""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    groups = q.shape[1] // k.shape[1]
+    k, v = np.repeat(k, groups, 1), np.repeat(v, groups, 1)
+    scale = np.reshape(scale, (-1, 1, 1))
+    seen = np.broadcast_to(visible(q.shape[2], k.shape[2], causal, window), (q.shape[0], 1, q.shape[2], k.shape[2]))
+    if key_lengths is not None:
+        seen = seen & (np.arange(k.shape[2]) < np.reshape(key_lengths, (-1, 1, 1, 1)))
+    weights, lse = softmax(np.where(seen, scale * (q @ k.swapaxes(-1, -2)), -np.inf))
+    return weights @ v, lse
+
+
+def channel(q, k, v, scale, output_multiplier=1.0):
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    weights, _ = softmax(np.reshape(scale, (-1, 1, 1)) * (q.swapaxes(-1, -2) @ k))
+    return output_multiplier * (weights @ v.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+def assert_close(result, expected, tolerance=2e-6):
+    """Largest error, relative to the largest entry."""
+    result = np.asarray(result)
+    assert result.dtype == np.float32 and result.shape == expected.shape
+    finite = np.isfinite(expected)
+    assert np.array_equal(result[~finite], expected[~finite].astype(np.float32), equal_nan=True)
+    error = np.abs(result[finite] - expected[finite]).max(initial=0)
+    assert error <= tolerance * max(1, np.abs(expected[finite]).max(initial=0)), f"error {error:.3g}"

@@ -1,0 +1,91 @@
+import muattn
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings, strategies as st
+
+AVAILABLE = [name for name, available in muattn.backends() if available]
+
+
+@pytest.mark.parametrize("backend", AVAILABLE)
+@pytest.mark.parametrize("n_q, n_k, d, d_v", [(1, 1, 1, 1), (7, 130, 20, 33), (65, 65, 64, 64), (33, 50, 1024, 7)])
+def test_every_backend_agrees_with_the_reference(random, backend, n_q, n_k, d, d_v):
+    muattn.force_backend(backend)
+    assert muattn.current_backend() == backend
+    q, k, v = random(2, 4, n_q, d), random(2, 2, n_k, d), random(2, 2, n_k, d_v)
+    out, lse = muattn.spatial_attention(q, k, v, return_lse=True)
+    expected_out, expected_lse = reference.spatial(q, k, v, d**-0.5)
+    reference.assert_close(out, expected_out)
+    reference.assert_close(lse, expected_lse)
+
+
+@pytest.mark.parametrize(
+    "options, scale",
+    [
+        ({}, 64**-0.5),
+        ({"scaling": "sp"}, 64**-0.5),
+        ({"scaling": "mup"}, 1 / 64),
+        ({"scaling": "mup", "d_base": 16}, 4 / 64),
+        ({"scaling": "mup", "d_base": 64}, 64**-0.5),
+        ({"scaling": "mup_heads", "d_base": 16}, 64**-0.5),
+        ({"scaling": "mup", "scale": 0.3}, 0.3),
+        ({"scale": [0.1, 0.2, -0.3, 0]}, [0.1, 0.2, -0.3, 0]),
+        ({"scale": np.array([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1)}, [0.1, 0.2, 0.3, 0.4]),
+    ],
+)
+def test_scaling_rules(random, options, scale):
+    q, k, v = random(2, 4, 9, 64), random(2, 4, 12, 64), random(2, 4, 12, 64)
+    reference.assert_close(muattn.spatial_attention(q, k, v, **options), reference.spatial(q, k, v, scale)[0])
+
+
+def test_scale_functions():
+    assert muattn.spatial_scale("sp", 64) == 1 / 8
+    assert muattn.spatial_scale("mup", 64) == 1 / 64
+    assert muattn.spatial_scale("mup", 64, d_base=16) == 1 / 16
+    assert muattn.spatial_scale("mup_heads", 64, 16) == 1 / 8
+    with pytest.raises(ValueError, match="scaling"):
+        muattn.spatial_scale("mup_mean", 64)
+    with pytest.raises(ValueError, match="d must be at least 1"):
+        muattn.spatial_scale("sp", 0)
+
+
+_sides = st.one_of(st.none(), st.integers(0, 20))
+
+
+@settings(max_examples=60)
+@given(
+    n_q=st.integers(1, 40),
+    n_k=st.integers(1, 40),
+    d=st.integers(1, 40),
+    causal=st.one_of(st.sampled_from([None, "top_left", "bottom_right"]), st.integers(-50, 50)),
+    window=st.one_of(st.none(), st.tuples(_sides, _sides)),
+    lengths=st.one_of(st.none(), st.tuples(st.integers(0, 1000), st.integers(0, 1000))),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_masks_agree_with_the_reference(n_q, n_k, d, causal, window, lengths, seed):
+    generator = np.random.default_rng(seed)
+    q, k, v = (generator.standard_normal((2, 2, n, d), np.float32) for n in (n_q, n_k, n_k))
+    key_lengths = lengths and [length % (n_k + 1) for length in lengths]
+    out, lse = muattn.spatial_attention(
+        q, k, v, causal=causal, window=window, key_lengths=key_lengths, return_lse=True
+    )
+    expected_out, expected_lse = reference.spatial(q, k, v, d**-0.5, causal, window, key_lengths)
+    reference.assert_close(out, expected_out)
+    reference.assert_close(lse, expected_lse)
+
+
+def test_a_query_without_keys_gives_zero(random):
+    x = random(1, 1, 4, 8)
+    out, lse = muattn.spatial_attention(x, x, x, causal=-2, return_lse=True)
+    assert (out[0, 0, :2] == 0).all() and np.isneginf(lse[0, 0, :2]).all()
+    assert np.isfinite(lse[0, 0, 2:]).all()
+
+
+def test_hidden_keys_do_not_leak(random):
+    q, k, v = random(1, 2, 6, 8), random(1, 2, 6, 8), random(1, 2, 6, 8)
+    expected = muattn.spatial_attention(q, k, v, causal="top_left", key_lengths=[4])
+    k[:, :, 4:], v[:, :, 4:] = np.nan, np.inf
+    v[:, :, 3] = np.nan  # seen by the queries 3, 4 and 5
+    out = muattn.spatial_attention(q, k, v, causal="top_left", key_lengths=[4])
+    assert np.array_equal(out[:, :, :3], expected[:, :, :3])
+    assert np.isnan(out[:, :, 3:]).all()
