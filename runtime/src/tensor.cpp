@@ -64,6 +64,29 @@ bool elements_are_distinct(const muattn_tensor &t) {
     return true;
 }
 
+// Whether left is a sum of steps[i] * stride[i] with |steps[i]| < shape[i]. Strides fall. Where a stride does not step over
+// all that the smaller ones reach, the answer is yes, to be safe.
+bool is_reachable(const Wide *shape, const Wide *stride, int count, Wide left) {
+    if (count == 0 || left == 0) {
+        return left == 0;
+    }
+    Wide reach = 0;
+    for (int i = 1; i < count; i++) {
+        reach += stride[i] * (shape[i] - 1);
+    }
+    if (stride[0] <= reach) {
+        return true;
+    }
+    left = left < 0 ? -left : left;
+    const Wide steps = left / stride[0];
+    for (const Wide candidate : {steps, steps + 1}) {
+        if (candidate < shape[0] && is_reachable(shape + 1, stride + 1, count - 1, left - candidate * stride[0])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // False only when no element can be shared: apart in memory, or interleaved slices of one array (equal strides, an offset
 // that no difference of two indices reaches).
 bool may_overlap(const muattn_tensor &a, const muattn_tensor &b) {
@@ -92,26 +115,11 @@ bool may_overlap(const muattn_tensor &a, const muattn_tensor &b) {
     if ((at_b - at_a) % element != 0) {
         return true;
     }
-    // Largest stride first, divide the offset; what is left must be reachable by the smaller strides, |left| at the least.
-    Wide left = (at_b - at_a) / element;
-    left = left < 0 ? -left : left;
-    for (int i = 0; i < 4 && stride[i] > 0; i++) {
-        Wide reach = 0;
-        for (int j = i + 1; j < 4; j++) {
-            reach += stride[j] * (shape[j] - 1);
-        }
-        if (2 * reach >= stride[i]) {
-            return true;
-        }
-        Wide steps = (left + stride[i] / 2) / stride[i];
-        steps = steps < shape[i] ? steps : shape[i] - 1;
-        left -= steps * stride[i];
-        left = left < 0 ? -left : left;
-        if (left > reach) {
-            return false;
-        }
+    int count = 4;
+    while (count > 0 && stride[count - 1] == 0) {
+        count--;
     }
-    return true;
+    return is_reachable(shape, stride, count, (at_b - at_a) / element);
 }
 
 }  // namespace
