@@ -61,10 +61,11 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     return MUATTN_OK;
 }
 
-// causal and window, as the interval of j - i that a query sees. Sizes are below 2^31, so an end beyond +-2^31 is open;
-// it is cut to +-2^30 plus the size, which no j - i exceeds.
+// causal and window, as the interval of j - i that a query sees. Every j - i lies strictly between -n_q and n_k, so the ends
+// are cut to these. Wide: an offset far outside may be balanced by a window that reaches as far back.
 muattn_status resolve_visibility(SpatialCall &call, const muattn_spatial_options &options) {
-    int64_t offset = 0;
+    using Wide = __int128;
+    Wide offset = 0;
     switch (options.causal) {
     case MUATTN_CAUSAL_NONE:
     case MUATTN_CAUSAL_TOP_LEFT: break;
@@ -72,17 +73,14 @@ muattn_status resolve_visibility(SpatialCall &call, const muattn_spatial_options
     case MUATTN_CAUSAL_OFFSET: offset = options.causal_offset; break;
     default: return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
     }
-    // Every j - i lies strictly between -n_q and n_k.
-    const int64_t open_first = -call.n_q, open_last = call.n_k;
-    offset = std::clamp(offset, -(call.n_q + 1), call.n_k + 1);
-    int64_t first = open_first, last = options.causal == MUATTN_CAUSAL_NONE ? open_last : offset + 1;
+    const Wide open_first = -call.n_q, open_last = call.n_k;
+    Wide first = open_first, last = options.causal == MUATTN_CAUSAL_NONE ? open_last : offset + 1;
     if (options.window.enabled) {
-        const int64_t longest = call.n_q + call.n_k + 1;
         if (options.window.left >= 0) {
-            first = offset - std::min(options.window.left, 2 * longest);
+            first = offset - options.window.left;
         }
         if (options.window.right >= 0) {
-            last = std::min(last, offset + std::min(options.window.right, 2 * longest) + 1);
+            last = std::min(last, offset + options.window.right + 1);
         }
     }
     call.window_first = int32_t(std::clamp(first, open_first, open_last));
