@@ -1,0 +1,74 @@
+// muattn.hpp: the same calls with exceptions and views made from pointers.
+#include "muattn/muattn.hpp"
+
+#include <cmath>
+
+#include "support/backends.h"
+#include "support/cases.h"
+
+namespace muattn::test {
+namespace {
+
+class CppLayer : public WithSettings {};
+
+TEST_F(CppLayer, Spatial) {
+    const std::vector<float> q(2 * 3 * 4, 0.5f), k(2 * 5 * 4, 0.25f), v(2 * 5 * 6, 3.0f);
+    std::vector<float> out(2 * 3 * 6), lse(2 * 3);
+    const muattn_tensor q_view = tensor(q.data(), {1, 2, 3, 4}), k_view = tensor(k.data(), {1, 2, 5, 4}),
+                        v_view = tensor(v.data(), {1, 2, 5, 6});
+    const muattn_tensor out_view = tensor(out.data(), {1, 2, 3, 6}), lse_view = tensor(lse.data(), {1, 2, 3, 1});
+    SpatialOptions options{};
+    options.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+    spatial_attention(q_view, k_view, v_view, out_view, options);
+    EXPECT_EQ(out, std::vector<float>(out.size(), 3.0f));
+    spatial_attention(q_view, k_view, v_view, out_view, lse_view, options);
+    EXPECT_NEAR(lse[2], std::log(5.0) + 0.25, 1e-6);
+}
+
+TEST_F(CppLayer, Channel) {
+    const std::vector<float> x(2 * 3 * 4, 0.5f);
+    std::vector<float> out(x.size());
+    const Shape shape{1, 2, 3, 4};
+    ChannelOptions options{};
+    options.scaling = MUATTN_SCALING_MUP, options.d_base = 2;
+    channel_attention(tensor(x.data(), shape), tensor(x.data(), shape), tensor(x.data(), shape),
+                      tensor(out.data(), shape), options);
+    EXPECT_EQ(out, std::vector<float>(out.size(), 0.25f));
+}
+
+TEST_F(CppLayer, ErrorsAreExceptions) {
+    const float x = 1;
+    float out = 0;
+    const Shape one{1, 1, 1, 1};
+    try {
+        spatial_attention(tensor(&x, one), tensor(nullptr, one), tensor(&x, one), tensor(&out, one));
+        FAIL() << "no exception";
+    } catch (const Error &error) {
+        EXPECT_EQ(error.status(), MUATTN_INVALID_K);
+        EXPECT_STREQ(error.what(), "k.data must not be null");
+    }
+    EXPECT_THROW(channel_output_multiplier(MUATTN_SCALING_MUP, 8), Error);
+    EXPECT_THROW(force_backend("none"), Error);
+    EXPECT_THROW(set_num_threads(0), Error);
+}
+
+TEST_F(CppLayer, ScaleRules) {
+    EXPECT_EQ(spatial_scale(MUATTN_SCALING_MUP, 256, 64), 8.0 / 256);
+    EXPECT_EQ(channel_scale(MUATTN_SCALING_SP, 16), 0.25);
+    EXPECT_EQ(channel_output_multiplier(MUATTN_SCALING_MUP, 256, 64), 0.25);
+}
+
+TEST_F(CppLayer, Backends) {
+    const std::vector<Backend> all = backends();
+    ASSERT_EQ(int(all.size()), muattn_backend_count());
+    for (const Backend &backend : all) {
+        if (backend.available) {
+            force_backend(backend.name);
+            EXPECT_EQ(muattn_current_backend(), backend.name);
+        }
+    }
+    force_backend("");
+}
+
+}  // namespace
+}  // namespace muattn::test

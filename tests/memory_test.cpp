@@ -1,0 +1,215 @@
+// Scratch memory: where it comes from, how much, and what happens when there is none.
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+#include "support/backends.h"
+#include "support/cases.h"
+#include "support/tiles.h"
+
+namespace muattn::test {
+namespace {
+
+// Counts what it gives and takes, and fails from one allocation on.
+class CountingAllocator {
+public:
+    CountingAllocator() { muattn_set_allocator(allocate, deallocate, this); }
+    ~CountingAllocator() { muattn_set_allocator(nullptr, nullptr, nullptr); }
+    CountingAllocator(const CountingAllocator &) = delete;
+    CountingAllocator &operator=(const CountingAllocator &) = delete;
+
+    int allocations = 0;        // asked for
+    int unknown_frees = 0;      // pointers that it never gave
+    int fail_only = -1;         // the number of the one allocation that fails
+    int fail_from = INT32_MAX;  // the number of the first allocation that fails
+    std::map<void *, size_t> live;
+
+private:
+    static void *allocate(void *user, size_t size, size_t alignment) {
+        auto *self = static_cast<CountingAllocator *>(user);
+        const std::lock_guard<std::mutex> lock(self->mutex_);
+        const int number = self->allocations++;
+        void *p = nullptr;
+        if (number != self->fail_only && number < self->fail_from && posix_memalign(&p, alignment, size) == 0) {
+            self->live[p] = size;
+        }
+        return p;
+    }
+
+    static void deallocate(void *user, void *p) {
+        auto *self = static_cast<CountingAllocator *>(user);
+        const std::lock_guard<std::mutex> lock(self->mutex_);
+        self->unknown_frees += self->live.erase(p) == 0;
+        free(p);
+    }
+
+    std::mutex mutex_;
+};
+
+// More tasks than threads, several tiles to a head, and lengths that are too many to be kept inline.
+SpatialCase large_spatial(const std::string &backend) {
+    SpatialCase c;
+    c.B = 66, c.H = 2, c.Hk = 1, c.n_q = spatial_schedule(backend).tile_rows() + 5, c.n_k = 9, c.d = 5, c.d_v = 3;
+    c.key_lengths.assign(size_t(c.B), 8);
+    return c;
+}
+
+ChannelCase large_channel(const std::string &backend) {
+    ChannelCase c;
+    c.B = 2, c.H = 2, c.n = 9, c.d = channel_schedule(backend).tile_rows() + 5;
+    return c;
+}
+
+class MemoryOfCalls : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(MemoryOfCalls);
+
+// Whichever allocation fails, the call says so, writes nothing, leaks nothing, and the next call works.
+template<typename Case, typename Tensors>
+void expect_clean_failures(const Case &c, const Tensors &t) {
+    for (const int threads : {1, 2}) {
+        for (const bool all_from : {false, true}) {
+            SCOPED_TRACE(testing::Message()
+                         << threads << " threads, "
+                         << (all_from ? "all allocations from one on fail" : "one allocation fails"));
+            ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
+            int failures = 0;
+            for (;; failures++) {
+                muattn_release_memory();
+                CountingAllocator allocator;
+                (all_from ? allocator.fail_from : allocator.fail_only) = failures;
+                const WriteWatch watch(t.out);
+                const muattn_status status = run(c, t);
+                if (status == MUATTN_OK) {
+                    break;
+                }
+                ASSERT_EQ(status, MUATTN_OUT_OF_MEMORY) << muattn_last_error();
+                EXPECT_NE(std::string(muattn_last_error()).find("memory"), std::string::npos) << muattn_last_error();
+                EXPECT_EQ(watch.changes(), 0) << "written in spite of failing allocation " << failures;
+                allocator.fail_from = INT32_MAX, allocator.fail_only = -1;
+                muattn_release_memory();
+                EXPECT_TRUE(allocator.live.empty())
+                    << allocator.live.size() << " blocks leaked by failing allocation " << failures;
+                EXPECT_EQ(allocator.unknown_frees, 0);
+                ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+                t.out.fill(untouched());
+                ASSERT_LT(failures, 100);
+            }
+            EXPECT_GE(failures, threads) << "each thread has scratch memory of its own";
+            expect_agrees(c, t);
+            t.out.fill(untouched());
+        }
+    }
+}
+
+TEST_P(MemoryOfCalls, SpatialOutOfMemory) {
+    const SpatialCase c = large_spatial(GetParam());
+    expect_clean_failures(c, make_tensors(c));
+}
+
+TEST_P(MemoryOfCalls, ChannelOutOfMemory) {
+    const ChannelCase c = large_channel(GetParam());
+    expect_clean_failures(c, make_tensors(c));
+}
+
+// What a call needs is kept for the next; the array of lengths is not.
+TEST_P(MemoryOfCalls, IsKeptBetweenCalls) {
+    const SpatialCase spatial = large_spatial(GetParam());
+    SpatialCase few_lengths = spatial;
+    few_lengths.B = 2;
+    few_lengths.key_lengths = {8, 3};
+    const ChannelCase channel = large_channel(GetParam());
+    const SpatialTensors t = make_tensors(spatial), t_few = make_tensors(few_lengths);
+    const ChannelTensors t_channel = make_tensors(channel);
+    for (const int threads : {1, 2}) {
+        ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
+        CountingAllocator allocator;
+        auto allocations_of = [&](auto &&call) {
+            const int before = allocator.allocations;
+            EXPECT_EQ(call(), MUATTN_OK) << muattn_last_error();
+            return allocator.allocations - before;
+        };
+        EXPECT_EQ(allocations_of([&] { return run(spatial, t); }), threads + 1);
+        for (int i = 0; i < 3; i++) {
+            EXPECT_EQ(allocations_of([&] { return run(spatial, t); }), 1);
+            EXPECT_EQ(allocations_of([&] { return run(few_lengths, t_few); }), 0);
+        }
+        muattn_release_memory();
+        EXPECT_EQ(allocations_of([&] { return run(channel, t_channel); }), threads);
+        EXPECT_EQ(allocations_of([&] { return run(channel, t_channel); }), 0);
+    }
+}
+
+// What is reserved before the kernel starts is enough for all that it asks for, at any shape.
+TEST_P(MemoryOfCalls, SpatialTasksAllocateNothing) {
+    ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
+    const auto s = spatial_schedule(GetParam());
+    for (const int64_t n_q : around({2, s.lanes, s.block_rows(), s.tile_rows(), 2 * s.tile_rows()})) {
+        for (const int64_t n_k : {int64_t(1), int64_t(s.chunk_keys), int64_t(s.chunk_keys + 1)}) {
+            for (const int64_t d : {1, 7, 16, 33, 1023, 1024}) {
+                for (const int64_t d_v : {1, 5, 33, 1023, 1024}) {
+                    if (std::max(d, d_v) > 33 && n_q * n_k > 10000) {
+                        continue;
+                    }
+                    SpatialCase c;
+                    c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
+                    CountingAllocator allocator;
+                    ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
+                    EXPECT_EQ(allocator.allocations, 1) << testing::PrintToString(c);
+                }
+            }
+        }
+    }
+}
+
+TEST_P(MemoryOfCalls, ChannelTasksAllocateNothing) {
+    ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
+    const auto s = channel_schedule(GetParam());
+    for (const int64_t d :
+         around({2, s.lanes, s.column_group, s.block_rows(), s.tile_rows(), 2 * s.tile_rows(), 1023})) {
+        for (const int64_t n : around({1, s.token_unroll, s.chunk_tokens, 2 * s.chunk_tokens})) {
+            if (n * d * d < 20'000'000) {
+                ChannelCase c;
+                c.n = n, c.d = d;
+                CountingAllocator allocator;
+                ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
+                EXPECT_EQ(allocator.allocations, 1) << testing::PrintToString(c);
+            }
+        }
+    }
+}
+
+TEST_P(MemoryOfCalls, ScratchDoesNotGrowWithTokens) {
+    ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
+    auto bytes_of = [](const auto &c) {
+        muattn_release_memory();
+        EXPECT_EQ(muattn_scratch_bytes(), 0u);
+        EXPECT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
+        return muattn_scratch_bytes();
+    };
+    SpatialCase spatial;
+    spatial.d = spatial.d_v = 8;
+    ChannelCase channel;
+    channel.d = 8;
+    std::vector<size_t> spatial_bytes, channel_bytes;
+    for (const int64_t n : {1000, 4000}) {
+        spatial.n_q = spatial.n_k = channel.n = n;
+        spatial_bytes.push_back(bytes_of(spatial));
+        channel_bytes.push_back(bytes_of(channel));
+    }
+    EXPECT_GT(spatial_bytes[0], 0u);
+    EXPECT_EQ(spatial_bytes[0], spatial_bytes[1]);
+    EXPECT_EQ(channel_bytes[0], channel_bytes[1]);
+}
+
+TEST_P(MemoryOfCalls, ChangingTheAllocatorGivesEverythingBack) {
+    CountingAllocator allocator;
+    expect_agrees(large_channel(GetParam()));
+    EXPECT_FALSE(allocator.live.empty());
+    EXPECT_EQ(muattn_set_allocator(nullptr, nullptr, nullptr), MUATTN_OK);
+    EXPECT_TRUE(allocator.live.empty());
+    EXPECT_EQ(muattn_scratch_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace muattn::test

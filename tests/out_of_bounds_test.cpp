@@ -1,0 +1,104 @@
+// Nothing is read or written outside a tensor: each one ends, or begins, at a page that may not be accessed.
+#include <algorithm>
+#include <limits>
+
+#include "support/backends.h"
+#include "support/cases.h"
+#include "support/tiles.h"
+
+namespace muattn::test {
+namespace {
+
+using Place = Memory::Place;
+constexpr Place kPlaces[] = {Place::before_forbidden_page, Place::after_forbidden_page};
+
+class OutOfBounds : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(OutOfBounds);
+
+TEST_P(OutOfBounds, Spatial) {
+    const auto s = spatial_schedule(GetParam());
+    for (const Place place : kPlaces) {
+        for (const int64_t n_q :
+             {int64_t(1), int64_t(3), int64_t(s.lanes), int64_t(s.block_rows() + 1), int64_t(s.tile_rows() + 1)}) {
+            for (const int64_t n_k : {int64_t(1), int64_t(5), int64_t(s.chunk_keys), int64_t(s.chunk_keys + 1)}) {
+                for (const int64_t d : {1, 3, 17}) {
+                    SpatialCase c;
+                    c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = 18 - d;
+                    SpatialTensors t;
+                    t.q = Tensor({1, 1, n_q, d}, place);
+                    t.k = Tensor({1, 1, n_k, d}, place);
+                    t.v = Tensor({1, 1, n_k, c.d_v}, place);
+                    t.out = Tensor({1, 1, n_q, c.d_v}, place);
+                    t.lse = Tensor({1, 1, n_q, 1}, place);
+                    t.q.fill_normal(1);
+                    t.k.fill_normal(2);
+                    t.v.fill_normal(3);
+                    expect_agrees(c, t);
+                    // With a bad value, so that the guarded kernels run.
+                    c.causal = MUATTN_CAUSAL_TOP_LEFT;
+                    t.v.at(0, 0, n_k - 1, 0) = std::numeric_limits<float>::quiet_NaN();
+                    expect_agrees(c, t);
+                }
+            }
+        }
+    }
+}
+
+// Keys from a batch entry's length on are not there at all.
+TEST_P(OutOfBounds, KeysBeyondTheirLength) {
+    const auto s = spatial_schedule(GetParam());
+    for (const int64_t length :
+         {int64_t(0), int64_t(1), int64_t(5), int64_t(s.chunk_keys), int64_t(s.chunk_keys + 1)}) {
+        for (const muattn_causal causal : {MUATTN_CAUSAL_NONE, MUATTN_CAUSAL_BOTTOM_RIGHT}) {
+            SpatialCase c;
+            c.n_q = s.block_rows() + 1, c.n_k = 2 * s.chunk_keys, c.d = 7, c.d_v = 6;
+            c.causal = causal;
+            c.key_lengths = {length};
+            SpatialTensors t = make_tensors(c);
+            const Tensor k({1, 1, length > 0 ? length : 1, c.d}, Place::before_forbidden_page);
+            const Tensor v({1, 1, length > 0 ? length : 1, c.d_v}, Place::before_forbidden_page);
+            k.fill_normal(2);
+            v.fill_normal(3);
+            SpatialCase valid = c;
+            valid.n_k = std::max<int64_t>(length, 1);
+            // Bottom right means the n_k of the call.
+            valid.causal = causal == MUATTN_CAUSAL_NONE ? MUATTN_CAUSAL_NONE : MUATTN_CAUSAL_OFFSET;
+            valid.causal_offset = c.n_k - c.n_q;
+            const SpatialTensors expected{t.q, k, v, Tensor({1, 1, c.n_q, c.d_v}, dense()),
+                                          Tensor({1, 1, c.n_q, 1}, dense())};
+            expect_agrees(valid, expected);
+
+            const muattn_spatial_options options = c.options();
+            const muattn_tensor q = t.q.view(), out = t.out.view(), lse = t.lse.view();
+            muattn_tensor k_view = k.view(), v_view = v.view();
+            k_view.shape[2] = v_view.shape[2] = c.n_k;
+            ASSERT_EQ(muattn_spatial_attention_forward(&q, &k_view, &v_view, &options, &out, &lse), MUATTN_OK)
+                << muattn_last_error();
+            EXPECT_EQ(t.out.elements(), expected.out.elements()) << testing::PrintToString(c);
+            EXPECT_EQ(t.lse.elements(), expected.lse.elements()) << testing::PrintToString(c);
+        }
+    }
+}
+
+TEST_P(OutOfBounds, Channel) {
+    const auto s = channel_schedule(GetParam());
+    for (const Place place : kPlaces) {
+        for (const int64_t n : {int64_t(1), int64_t(5), int64_t(s.chunk_tokens), int64_t(s.chunk_tokens + 1)}) {
+            for (const int64_t d :
+                 {int64_t(1), int64_t(3), int64_t(s.lanes), int64_t(s.block_rows() + 1), int64_t(s.tile_rows() + 1)}) {
+                ChannelCase c;
+                c.n = n, c.d = d;
+                const Shape shape{1, 1, n, d};
+                ChannelTensors t{Tensor(shape, place), Tensor(shape, place), Tensor(shape, place),
+                                 Tensor(shape, place)};
+                t.q.fill_normal(1);
+                t.k.fill_normal(2);
+                t.v.fill_normal(3);
+                expect_agrees(c, t);
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace muattn::test

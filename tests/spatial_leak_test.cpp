@@ -1,0 +1,149 @@
+// NaN and infinity: they reach exactly the queries that see them.
+#include <limits>
+
+#include "support/backends.h"
+#include "support/cases.h"
+#include "support/tiles.h"
+
+namespace muattn::test {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+
+class SpatialLeak : public OnEveryBackend {
+protected:
+    // Masks of every kind, over sizes within and beyond a tile and a chunk.
+    std::vector<SpatialCase> masked_cases() const {
+        const auto s = spatial_schedule(GetParam());
+        std::vector<SpatialCase> cases;
+        for (const auto &[n_q, n_k] : {std::pair<int64_t, int64_t>{9, 9},
+                                       {5, 14},
+                                       {s.tile_rows() + 3, 21},
+                                       {s.block_rows() + 1, s.chunk_keys + 5}}) {
+            SpatialCase c;
+            c.B = 2, c.n_q = n_q, c.n_k = n_k, c.d = 6, c.d_v = 5;
+            cases.push_back(c);
+            c.causal = MUATTN_CAUSAL_TOP_LEFT;
+            cases.push_back(c);
+            c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+            c.window = {1, 2, -1};
+            cases.push_back(c);
+            c.causal = MUATTN_CAUSAL_NONE;
+            c.window = {1, 1, 1};
+            c.lse = false;
+            cases.push_back(c);
+            c.window = {};
+            c.key_lengths = {n_k / 2, n_k - 1};
+            cases.push_back(c);
+        }
+        return cases;
+    }
+
+    static std::vector<int64_t> some_keys(int64_t n_k) { return {0, 1, n_k / 2, n_k - 2, n_k - 1}; }
+};
+MUATTN_ON_EVERY_BACKEND(SpatialLeak);
+
+// The reference uses visible keys only, so its NaN and infinities are where they belong.
+TEST_P(SpatialLeak, OneBadValue) {
+    for (const SpatialCase &c : masked_cases()) {
+        for (const int64_t j : some_keys(c.n_k)) {
+            for (const float bad : {kNan, kInfinity, -kInfinity}) {
+                const SpatialTensors t = make_tensors(c);
+                t.v.at(1, 0, j, 2) = bad;
+                SCOPED_TRACE(testing::Message() << bad << " in the value of key " << j);
+                expect_agrees(c, t);
+            }
+        }
+    }
+}
+
+TEST_P(SpatialLeak, BadRowsOfKeysAndValues) {
+    for (const SpatialCase &c : masked_cases()) {
+        for (const int64_t j : some_keys(c.n_k)) {
+            const SpatialTensors t = make_tensors(c);
+            for (int64_t e = 0; e < c.d; e++) {
+                t.k.at(0, 0, j, e) = kNan;
+            }
+            for (int64_t e = 0; e < c.d_v; e++) {
+                t.v.at(0, 0, j, e) = kNan;
+            }
+            SCOPED_TRACE(testing::Message() << "NaN in key and value " << j);
+            expect_agrees(c, t);
+        }
+    }
+}
+
+// An infinite logit: exp(inf - inf) for the rows that see +inf, weight 0 where it is -inf.
+TEST_P(SpatialLeak, InfiniteKeys) {
+    for (const SpatialCase &c : masked_cases()) {
+        for (const int64_t j : some_keys(c.n_k)) {
+            for (const float bad : {kInfinity, -kInfinity}) {
+                const SpatialTensors t = make_tensors(c);
+                t.k.at(1, 0, j, 3) = bad;
+                if (c.causal != MUATTN_CAUSAL_NONE || c.window.enabled) {
+                    // A row that sees this key alone would have -inf as its only logit; make it +inf.
+                    for (int64_t i = 0; i < c.n_q; i++) {
+                        t.q.at(1, 0, i, 3) = bad > 0 ? 0.5f : -0.5f;
+                    }
+                }
+                SCOPED_TRACE(testing::Message() << bad << " in key " << j);
+                expect_agrees(c, t);
+            }
+        }
+    }
+}
+
+TEST_P(SpatialLeak, BadQueriesStayInTheirRow) {
+    for (const SpatialCase &c : masked_cases()) {
+        for (const int64_t i : {int64_t(0), c.n_q / 2, c.n_q - 1}) {
+            for (const float bad : {kNan, kInfinity}) {
+                const SpatialTensors t = make_tensors(c);
+                for (int64_t e = 0; e < c.d; e++) {
+                    t.q.at(0, 0, i, e) = bad;
+                }
+                // inf - inf in the dot product: NaN, whatever the signs of the other keys.
+                for (int64_t j = 0; j < c.n_k; j++) {
+                    t.k.at(0, 0, j, 0) = 1;
+                    t.k.at(0, 0, j, 1) = -1;
+                }
+                SCOPED_TRACE(testing::Message() << bad << " in query " << i);
+                expect_agrees(c, t);
+            }
+        }
+    }
+}
+
+// Heads and batch entries do not mix either.
+TEST_P(SpatialLeak, BadHeadsStayAmongTheirQueries) {
+    SpatialCase c;
+    c.B = 2, c.H = 4, c.Hk = 2, c.n_q = 7, c.n_k = 12, c.d = 5, c.d_v = 9;
+    const SpatialTensors t = make_tensors(c);
+    for (int64_t j = 0; j < c.n_k; j++) {
+        for (int64_t e = 0; e < c.d_v; e++) {
+            t.v.at(0, 1, j, e) = kNan;
+        }
+    }
+    expect_agrees(c, t);
+}
+
+// Beyond its length a batch entry's memory may hold anything.
+TEST_P(SpatialLeak, NanBeyondKeyLengths) {
+    for (SpatialCase c : masked_cases()) {
+        c.key_lengths = {c.n_k / 2, c.n_k / 3};
+        const SpatialTensors t = make_tensors(c);
+        for (int64_t b = 0; b < c.B; b++) {
+            for (int64_t j = c.key_lengths[size_t(b)]; j < c.n_k; j++) {
+                for (int64_t e = 0; e < c.d; e++) {
+                    t.k.at(b, 0, j, e) = kNan;
+                }
+                for (int64_t e = 0; e < c.d_v; e++) {
+                    t.v.at(b, 0, j, e) = kNan;
+                }
+            }
+        }
+        expect_agrees(c, t);
+    }
+}
+
+}  // namespace
+}  // namespace muattn::test

@@ -1,0 +1,50 @@
+#include "support/backends.h"
+
+#include <cstdlib>
+
+#include "muattn/muattn.h"
+
+namespace muattn::test {
+
+std::vector<std::string> backend_names() {
+    std::vector<std::string> names;
+    for (int i = 0; i < muattn_backend_count(); i++) {
+        names.emplace_back(muattn_backend_name(i));
+    }
+    return names;
+}
+
+bool backend_is_available(const std::string &name) {
+    for (int i = 0; i < muattn_backend_count(); i++) {
+        if (name == muattn_backend_name(i)) {
+            return muattn_backend_available(i) != 0;
+        }
+    }
+    return false;
+}
+
+void restore_settings() {
+    static const int default_threads = muattn_get_num_threads();
+    muattn_force_backend(nullptr);
+    muattn_set_num_threads(default_threads);
+    muattn_set_parallel_for(nullptr, nullptr);
+    muattn_set_allocator(nullptr, nullptr, nullptr);
+    muattn_set_scratch_poison(getenv("MUATTN_TEST_POISON") != nullptr);
+}
+
+void OnEveryBackend::SetUp() {
+    if (!backend_is_available(GetParam())) {
+        GTEST_SKIP() << "this machine cannot run " << GetParam();
+    }
+    ASSERT_EQ(muattn_force_backend(GetParam().c_str()), MUATTN_OK) << muattn_last_error();
+}
+
+std::string test_name(const testing::TestParamInfo<std::string> &info) {
+    std::string name = info.param;
+    for (char &c : name) {
+        c = isalnum(static_cast<unsigned char>(c)) ? c : '_';
+    }
+    return name;
+}
+
+}  // namespace muattn::test

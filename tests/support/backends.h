@@ -1,0 +1,38 @@
+// The fixture of every test that runs a kernel: once per backend of this build, forced.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace muattn::test {
+
+std::vector<std::string> backend_names();
+bool backend_is_available(const std::string &name);
+
+// All settings of the process as they are at the start: best backend, default threads and memory, scratch poisoned if the
+// environment has MUATTN_TEST_POISON.
+void restore_settings();
+
+// For tests of settings that do not depend on the backend.
+class WithSettings : public testing::Test {
+protected:
+    void TearDown() override { restore_settings(); }
+};
+
+// GetParam() is the backend's name. Skips the test where this machine cannot run it.
+class OnEveryBackend : public testing::TestWithParam<std::string> {
+protected:
+    void SetUp() override;
+    void TearDown() override { restore_settings(); }
+};
+
+// "cpu:avx2" as a test's name: cpu_avx2.
+std::string test_name(const testing::TestParamInfo<std::string> &info);
+
+// Instantiates a suite of OnEveryBackend for all backends.
+#define MUATTN_ON_EVERY_BACKEND(suite) \
+    INSTANTIATE_TEST_SUITE_P(Backends, suite, testing::ValuesIn(muattn::test::backend_names()), muattn::test::test_name)
+
+}  // namespace muattn::test

@@ -1,0 +1,192 @@
+#include "support/cases.h"
+
+#include <ostream>
+#include <string>
+
+#include "support/compare.h"
+
+namespace muattn::test {
+namespace {
+
+template<typename T>
+void print_list(std::ostream &out, const char *name, const std::vector<T> &list) {
+    if (!list.empty()) {
+        out << " " << name << "={";
+        for (size_t i = 0; i < list.size(); i++) {
+            out << (i == 0 ? "" : ",") << list[i];
+        }
+        out << "}";
+    }
+}
+
+const char *name_of(muattn_scaling scaling) {
+    static constexpr const char *kNames[] = {"sp", "mup", "mup_heads", "mup_mean"};
+    return kNames[scaling];
+}
+
+std::vector<double> scale_per_head(const std::vector<float> &given, double by_rule, int64_t H) {
+    if (given.size() > 1) {
+        return {given.begin(), given.end()};
+    }
+    return std::vector<double>(size_t(H), given.empty() ? by_rule : double(given[0]));
+}
+
+void expect_current_backend_ran() {
+    const std::string kernel = muattn_last_kernel(), backend = std::string("/") + muattn_current_backend();
+    const bool same = kernel.size() > backend.size() && kernel.substr(kernel.size() - backend.size()) == backend;
+    EXPECT_TRUE(same) << kernel << " ran, with the backend " << backend.substr(1) << " forced";
+}
+
+}  // namespace
+
+muattn_spatial_options SpatialCase::options() const {
+    muattn_spatial_options o{};
+    o.scaling = scaling;
+    o.d_base = d_base;
+    o.scale = scale.empty() ? nullptr : scale.data();
+    o.scale_count = int64_t(scale.size());
+    o.causal = causal;
+    o.causal_offset = causal_offset;
+    o.window = window;
+    o.key_lengths = key_lengths.empty() ? nullptr : key_lengths.data();
+    return o;
+}
+
+SpatialRules SpatialCase::rules() const {
+    return {scale_per_head(scale, spatial_scale_by_rule(scaling, d, d_base), H), causal, causal_offset, window,
+            key_lengths};
+}
+
+muattn_channel_options ChannelCase::options() const {
+    muattn_channel_options o{};
+    o.scaling = scaling;
+    o.d_base = d_base;
+    o.scale = scale.empty() ? nullptr : scale.data();
+    o.scale_count = int64_t(scale.size());
+    o.output_multiplier = output_multiplier.empty() ? nullptr : output_multiplier.data();
+    return o;
+}
+
+std::vector<double> ChannelCase::scales() const { return scale_per_head(scale, channel_scale_by_rule(n), H); }
+
+double ChannelCase::multiplier() const {
+    return output_multiplier.empty() ? channel_multiplier_by_rule(scaling, d, d_base) : double(output_multiplier[0]);
+}
+
+std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
+    out << "spatial on " << muattn_current_backend() << ": B=" << c.B << " H=" << c.H << " Hk=" << c.Hk
+        << " n_q=" << c.n_q << " n_k=" << c.n_k << " d=" << c.d << " d_v=" << c.d_v
+        << " scaling=" << name_of(c.scaling);
+    if (c.d_base != 0) {
+        out << " d_base=" << c.d_base;
+    }
+    print_list(out, "scale", c.scale);
+    static constexpr const char *kCausal[] = {"none", "top_left", "bottom_right", "offset "};
+    out << " causal=" << kCausal[c.causal];
+    if (c.causal == MUATTN_CAUSAL_OFFSET) {
+        out << c.causal_offset;
+    }
+    if (c.window.enabled) {
+        out << " window=(" << c.window.left << "," << c.window.right << ")";
+    }
+    print_list(out, "key_lengths", c.key_lengths);
+    return out << " lse=" << c.lse << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
+}
+
+std::ostream &operator<<(std::ostream &out, const ChannelCase &c) {
+    out << "channel on " << muattn_current_backend() << ": B=" << c.B << " H=" << c.H << " n=" << c.n << " d=" << c.d
+        << " scaling=" << name_of(c.scaling);
+    if (c.d_base != 0) {
+        out << " d_base=" << c.d_base;
+    }
+    print_list(out, "scale", c.scale);
+    print_list(out, "output_multiplier", c.output_multiplier);
+    return out << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
+}
+
+SpatialTensors make_tensors(const SpatialCase &c) {
+    SpatialTensors t;
+    t.q = Tensor({c.B, c.H, c.n_q, c.d}, c.layout);
+    t.k = Tensor({c.B, c.Hk, c.n_k, c.d}, c.layout);
+    t.v = Tensor({c.B, c.Hk, c.n_k, c.d_v}, c.layout);
+    t.out = Tensor({c.B, c.H, c.n_q, c.d_v}, for_output(c.layout));
+    t.lse = Tensor({c.B, c.H, c.n_q, 1}, for_output(c.layout));
+    t.q.fill_normal(1, c.amplitude);
+    t.k.fill_normal(2, c.amplitude);
+    t.v.fill_normal(3, c.amplitude);
+    return t;
+}
+
+ChannelTensors make_tensors(const ChannelCase &c) {
+    const Shape shape{c.B, c.H, c.n, c.d};
+    ChannelTensors t{Tensor(shape, c.layout), Tensor(shape, c.layout), Tensor(shape, c.layout),
+                     Tensor(shape, for_output(c.layout))};
+    t.q.fill_normal(1, c.amplitude);
+    t.k.fill_normal(2, c.amplitude);
+    t.v.fill_normal(3, c.amplitude);
+    return t;
+}
+
+muattn_status run(const SpatialCase &c, const SpatialTensors &t) {
+    const muattn_tensor q = t.q.view(), k = t.k.view(), v = t.v.view(), out = t.out.view(), lse = t.lse.view();
+    const muattn_spatial_options options = c.options();
+    return muattn_spatial_attention_forward(&q, &k, &v, &options, &out, c.lse ? &lse : nullptr);
+}
+
+muattn_status run(const ChannelCase &c, const ChannelTensors &t) {
+    const muattn_tensor q = t.q.view(), k = t.k.view(), v = t.v.view(), out = t.out.view();
+    const muattn_channel_options options = c.options();
+    return muattn_channel_attention_forward(&q, &k, &v, &options, &out);
+}
+
+void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
+    SCOPED_TRACE(testing::PrintToString(c));
+    const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out), watch_lse(t.lse);
+    // In a packed array the inputs share the output's memory, so the reference goes first.
+    const std::vector<SpatialRow> rows = spatial_reference(t.q, t.k, t.v, c.rules());
+    ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+    expect_current_backend_ran();
+
+    auto row = [&](int64_t b, int64_t h, int64_t i) -> const SpatialRow & {
+        return rows[size_t((b * c.H + h) * c.n_q + i)];
+    };
+    EXPECT_TRUE(agrees(t.out, [&](int64_t b, int64_t h, int64_t i, int64_t e) {
+        const SpatialRow &r = row(b, h, i);
+        return Expected{r.out[size_t(e)], allowed_output_error(r.logit_size, r.value_size, r.visible)};
+    })) << "of out";
+    EXPECT_EQ(watch_out.changes_outside(), 0) << "writes next to out's elements";
+    if (c.lse) {
+        EXPECT_TRUE(agrees(t.lse, [&](int64_t b, int64_t h, int64_t i, int64_t) {
+            const SpatialRow &r = row(b, h, i);
+            return Expected{r.lse, allowed_lse_error(r.logit_size, r.visible)};
+        })) << "of lse";
+        EXPECT_EQ(watch_lse.changes_outside(), 0) << "writes next to lse's elements";
+    }
+    for (const WriteWatch *input : {&watch_q, &watch_k, &watch_v}) {
+        if (&input->memory() != &t.out.memory()) {
+            EXPECT_EQ(input->changes(), 0) << "writes to an input";
+        }
+    }
+}
+
+void expect_agrees(const ChannelCase &c, const ChannelTensors &t) {
+    SCOPED_TRACE(testing::PrintToString(c));
+    const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out);
+    const std::vector<ChannelHead> heads = channel_reference(t.q, t.k, t.v, c.scales(), c.multiplier());
+    ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+    expect_current_backend_ran();
+
+    EXPECT_TRUE(agrees(t.out, [&](int64_t b, int64_t h, int64_t token, int64_t channel) {
+        const ChannelHead &head = heads[size_t(b * c.H + h)];
+        const double logit_size = head.logit_size[size_t(channel)], value_size = head.value_size[size_t(token)];
+        return Expected{head.out[size_t(token * c.d + channel)], allowed_output_error(logit_size, value_size, c.d)};
+    })) << "of out";
+    EXPECT_EQ(watch_out.changes_outside(), 0) << "writes next to out's elements";
+    for (const WriteWatch *input : {&watch_q, &watch_k, &watch_v}) {
+        if (&input->memory() != &t.out.memory()) {
+            EXPECT_EQ(input->changes(), 0) << "writes to an input";
+        }
+    }
+}
+
+}  // namespace muattn::test

@@ -1,0 +1,187 @@
+#include "support/tensors.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <random>
+
+namespace muattn::test {
+namespace {
+
+constexpr uint32_t kUntouchedBits = 0x7fc0dead;
+// Odd, so that elements are aligned to a float and no more.
+constexpr int64_t kGuard = 67;
+
+template<typename F>
+void for_each_element(const Tensor &t, F f) {
+    for (int64_t b = 0; b < t.size(0); b++) {
+        for (int64_t h = 0; h < t.size(1); h++) {
+            for (int64_t i = 0; i < t.size(2); i++) {
+                for (int64_t e = 0; e < t.size(3); e++) {
+                    f(t.at(b, h, i, e));
+                }
+            }
+        }
+    }
+}
+
+Shape dense_strides(const Shape &shape) { return {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1}; }
+
+}  // namespace
+
+float untouched() {
+    float x;
+    memcpy(&x, &kUntouchedBits, sizeof x);
+    return x;
+}
+
+bool is_untouched(float x) { return memcmp(&x, &kUntouchedBits, sizeof x) == 0; }
+
+Memory::Memory(size_t size, Place place) : size_(size) {
+    if (place == Place::heap) {
+        heap_.resize(size);
+        begin_ = heap_.data();
+    } else {
+        const size_t page = size_t(sysconf(_SC_PAGESIZE)), bytes = size * sizeof(float);
+        const size_t usable = (bytes + page - 1) / page * page;
+        page_bytes_ = usable + 2 * page;
+        pages_ = mmap(nullptr, page_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (pages_ == MAP_FAILED) {
+            throw std::bad_alloc();
+        }
+        char *first = static_cast<char *>(pages_) + page;
+        mprotect(first, usable, PROT_READ | PROT_WRITE);
+        begin_ = reinterpret_cast<float *>(place == Place::after_forbidden_page ? first : first + usable - bytes);
+    }
+    std::fill(begin(), end(), untouched());
+}
+
+Memory::~Memory() {
+    if (pages_ != nullptr) {
+        munmap(pages_, page_bytes_);
+    }
+}
+
+Layout dense() {
+    Layout layout{"dense"};
+    layout.implicit = true;
+    return layout;
+}
+
+Layout token_major() {
+    Layout layout{"token_major"};
+    layout.order = {0, 2, 1, 3};
+    return layout;
+}
+
+Layout batch_inside() {
+    Layout layout{"batch_inside"};
+    layout.order = {2, 1, 0, 3};
+    return layout;
+}
+
+Layout padded() {
+    Layout layout{"padded"};
+    layout.padding = {1, 2, 3, 5};
+    return layout;
+}
+
+Layout reversed() {
+    Layout layout{"reversed"};
+    layout.padding = {0, 0, 1, 1};
+    layout.reversed = {true, true, true, false};
+    return layout;
+}
+
+Layout repeated() {
+    Layout layout{"repeated"};
+    layout.repeated = {true, true, false, false};
+    return layout;
+}
+
+Layout for_output(Layout layout) {
+    layout.repeated = {};
+    return layout;
+}
+
+Tensor::Tensor(const Shape &shape, const Layout &layout) : shape_(shape), implicit_(layout.implicit) {
+    int64_t stride = 1, first = 0;
+    for (int i = 3; i >= 0; i--) {
+        const int dim = layout.order[i];
+        if (layout.repeated[dim]) {
+            strides_[dim] = 0;
+            continue;
+        }
+        strides_[dim] = layout.reversed[dim] ? -stride : stride;
+        first += layout.reversed[dim] ? (shape[dim] - 1) * stride : 0;
+        stride *= shape[dim] + layout.padding[dim];
+    }
+    memory_ = std::make_shared<Memory>(size_t(stride + 2 * kGuard));
+    data_ = memory_->begin() + kGuard + first;
+}
+
+Tensor::Tensor(const Shape &shape, Memory::Place place) : shape_(shape), strides_(dense_strides(shape)) {
+    memory_ = std::make_shared<Memory>(size_t(shape[0] * shape[1] * shape[2] * shape[3]), place);
+    data_ = memory_->begin();
+}
+
+muattn_tensor Tensor::view() const {
+    muattn_tensor t{};
+    t.data = data_;
+    for (int i = 0; i < 4; i++) {
+        t.shape[i] = shape_[i];
+        t.strides[i] = implicit_ ? 0 : strides_[i];
+    }
+    return t;
+}
+
+void Tensor::fill_normal(unsigned seed, double amplitude, double mean) const {
+    std::mt19937 engine(seed);
+    std::normal_distribution<double> normal(mean, 1);
+    for_each_element(*this, [&](float &x) { x = float(amplitude * normal(engine)); });
+}
+
+void Tensor::fill(float value) const {
+    for_each_element(*this, [&](float &x) { x = value; });
+}
+
+std::vector<float> Tensor::elements() const {
+    std::vector<float> all;
+    for_each_element(*this, [&](float x) { all.push_back(x); });
+    return all;
+}
+
+std::vector<Tensor> packed_tensors(int count, int64_t B, int64_t H, int64_t n, int64_t d) {
+    const int64_t slice = H * d, token = count * slice;
+    auto memory = std::make_shared<Memory>(size_t(B * n * token + 2 * kGuard));
+    std::vector<Tensor> tensors;
+    for (int i = 0; i < count; i++) {
+        float *data = memory->begin() + kGuard + i * slice;
+        tensors.emplace_back(memory, data, Shape{B, H, n, d}, Shape{n * token, d, token, 1});
+    }
+    return tensors;
+}
+
+WriteWatch::WriteWatch(const Tensor &tensor)
+    : tensor_(tensor), before_(tensor.memory().begin(), tensor.memory().end()) {}
+
+int64_t WriteWatch::changes_outside() const {
+    std::vector<bool> ignored(before_.size());
+    for_each_element(tensor_, [&](const float &x) { ignored[size_t(&x - tensor_.memory().begin())] = true; });
+    return count_changes(ignored);
+}
+
+int64_t WriteWatch::changes() const { return count_changes(std::vector<bool>(before_.size())); }
+
+int64_t WriteWatch::count_changes(const std::vector<bool> &ignored) const {
+    int64_t count = 0;
+    for (size_t i = 0; i < before_.size(); i++) {
+        count += !ignored[i] && memcmp(&before_[i], tensor_.memory().begin() + i, sizeof(float)) != 0;
+    }
+    return count;
+}
+
+}  // namespace muattn::test

@@ -1,0 +1,23 @@
+// The sizes at which kernels change their way: vectors, register tiles, tiles, chunks. They come from the kernel table that
+// the library itself is built from, tuned numbers included.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "schedules/channel_attention_schedule.h"
+#include "schedules/spatial_attention_schedule.h"
+
+namespace muattn::test {
+
+schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
+schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
+
+// Each edge, one less and one more, without repetition and without what is below 1.
+std::vector<int64_t> around(const std::vector<int64_t> &edges);
+
+// 1, 2, ..., last.
+std::vector<int64_t> up_to(int64_t last);
+
+}  // namespace muattn::test
