@@ -6,6 +6,8 @@ include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
 set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
 
 function(muattn_backend name target condition)
+  # A sanitizer goes into the target: given as FEATURES of a kernel, Halide would not give it to the runtime.
+  string(JOIN "-" target ${target} ${MUATTN_KERNEL_FEATURES})
   set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS ${name})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
@@ -49,7 +51,7 @@ function(muattn_kernel operation direction dtype kind)
     add_halide_library(${symbol} FROM muattn_generators
       GENERATOR ${operation}
       TARGETS ${target}
-      FEATURES user_context ${MUATTN_KERNEL_FEATURES}
+      FEATURES user_context
       USE_RUNTIME muattn_halide_runtime
       PARAMS machine=${backend} ${pairs} ${ARGN})
     set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_LIBRARIES ${symbol})
