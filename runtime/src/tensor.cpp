@@ -165,6 +165,14 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool
     if (t.strides[3] != 1 && !free_inner_stride) {
         return fail(argument.status, "%s.strides[3] must be 1, not %lld", name, static_cast<long long>(t.strides[3]));
     }
+    // A kernel counts elements, repeated ones too, and whole strides, one more along each dimension than there are steps.
+    Wide elements = 1;
+    for (int i = 0; i < 4; i++) {
+        elements *= t.shape[i];
+        if (elements >= kMaxSpan || magnitude(t.strides[i]) * t.shape[i] >= kMaxSpan) {
+            return fail(argument.status, "%s spans 2^31 elements or more", name);
+        }
+    }
     const Span span = span_of(t);
     if (span.last - span.first >= kMaxSpan - 1) {
         return fail(argument.status, "%s spans 2^31 elements or more", name);
