@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <limits>
+#include <sstream>
+#include <string>
 
 namespace muattn::test {
 namespace {
@@ -10,6 +12,10 @@ constexpr double kUnit = 0x1p-23;
 
 // Below this, float32 has no more digits: each term may lose one of these.
 constexpr double kSmallest = std::numeric_limits<float>::denorm_min();
+
+double weight_error(double logit_size, int64_t terms) {
+    return kUnit * (2 + logit_size + std::sqrt(double(terms)) / 8);
+}
 
 bool is_as_expected(float got, const Expected &expected) {
     if (std::isnan(expected.value)) {
@@ -23,15 +29,13 @@ bool is_as_expected(float got, const Expected &expected) {
 
 }  // namespace
 
-double allowed_weight_error(double logit_size, int64_t terms) {
-    return kUnit * (4 + 2 * logit_size + std::sqrt(double(terms)) / 4);
-}
-
 double allowed_output_error(double logit_size, double value_size, int64_t terms) {
-    return value_size * allowed_weight_error(logit_size, terms) + double(terms) * kSmallest;
+    return value_size * weight_error(logit_size, terms) + double(terms) * kSmallest;
 }
 
-double allowed_lse_error(double logit_size, int64_t terms) { return allowed_weight_error(logit_size, terms); }
+double allowed_lse_error(double logit_size, int64_t terms) {
+    return 2 * weight_error(logit_size, terms) + kUnit * std::log(double(terms) + 1);
+}
 
 testing::AssertionResult agrees(const Tensor &got,
                                 const std::function<Expected(int64_t b, int64_t h, int64_t i, int64_t e)> &expected) {

@@ -12,19 +12,20 @@ namespace muattn::test {
 
 // The error model. With u = 2^-23:
 //   - A logit x = s sum_e q_e k_e has an error of about u A, where A = |s| sum_e |q_e k_e|: rounding s * log2(e), q times
-//     that, and each product and sum does as much, whatever x itself is (it may be small by cancellation). So the weights
-//     have relative errors of about 2 u A: the row's own and, through the sum, those of the others.
-//   - The power of two adds 2e-7 < 2 u, once for a weight and once for the sum.
-//   - Sums over n weights, one after the other, add about u sqrt(n) / 4: roundings of either sign.
-// The output is a mean of values with these weights, so its error is that times the largest |v| of the row.
-// The factors are about twice what the kernels of all backends reach, so that a loss of accuracy shows. Rows of normal
-// numbers with s = 1/sqrt(d) come out at 1e-6 to 3e-6 of the row's largest value; logits of size 1e4 at 2e-3.
-double allowed_weight_error(double logit_size, int64_t terms);
+//     that, and each product and sum does as much, whatever x itself is (it may be small by cancellation). A weight exp(x)
+//     has that as its relative error.
+//   - The power of two adds 2e-7 < 2 u to a weight.
+//   - Sums over n weights, one after the other, add about u sqrt(n) / 8: roundings of either sign.
+// So a weight may be wrong by w = u (2 + A + sqrt(n) / 8). The output is a mean of values with these weights: it may be
+// wrong by w times the largest |v| that the row sees. The log-sum-exp may be wrong by 2 w (here nothing cancels between
+// the logits and their sum) plus its own rounding, of a number up to A + log(n).
+// The kernels of all backends reach up to 0.65 of these bounds, so that a loss of accuracy shows. For normal numbers,
+// d = 64 and s = 1/sqrt(d), the output's bound is about 1.2e-6 of the largest value; with logits of size 1e4 it is 2e-3.
 
-// For one element of the output.
+// For one element of the output. logit_size: A; terms: n.
 double allowed_output_error(double logit_size, double value_size, int64_t terms);
 
-// For the log-sum-exp of a row: the logits' errors and the relative error of the sum.
+// For the log-sum-exp of a row.
 double allowed_lse_error(double logit_size, int64_t terms);
 
 // An element's expected value and the error allowed.
