@@ -13,21 +13,21 @@ function(muattn_backend name target condition)
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
 endfunction()
 
-function(muattn_operation operation)
-  cmake_parse_arguments(arg "" "" PARAMETERS ${ARGN})
-  set_property(GLOBAL PROPERTY MUATTN_PARAMETERS_${operation} ${arg_PARAMETERS})
+function(muattn_generator generator)
+  set_property(GLOBAL APPEND PROPERTY MUATTN_GENERATORS ${generator})
+  set_property(GLOBAL PROPERTY MUATTN_PARAMETERS_${generator} ${ARGN})
 endfunction()
 
-# The numbers of schedules/tuned/<operation>.<backend>.json: name=value pairs for the generator and plain values for the
+# The numbers of schedules/tuned/<generator>.<backend>.json: name=value pairs for the generator and plain values for the
 # registry, 0 where the file, or its entry, is missing.
-function(muattn_tuned_parameters operation backend out_pairs out_values)
-  set(file "${PROJECT_SOURCE_DIR}/schedules/tuned/${operation}.${backend}.json")
+function(muattn_tuned_parameters generator backend out_pairs out_values)
+  set(file "${PROJECT_SOURCE_DIR}/schedules/tuned/${generator}.${backend}.json")
   set(json "{}")
   if(EXISTS "${file}")
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
     file(READ "${file}" json)
   endif()
-  get_property(names GLOBAL PROPERTY MUATTN_PARAMETERS_${operation})
+  get_property(names GLOBAL PROPERTY MUATTN_PARAMETERS_${generator})
   set(pairs "")
   set(values "")
   foreach(name IN LISTS names)
@@ -42,14 +42,14 @@ function(muattn_tuned_parameters operation backend out_pairs out_values)
   set(${out_values} "${values}" PARENT_SCOPE)
 endfunction()
 
-function(muattn_kernel operation direction dtype kind)
+function(muattn_kernel operation direction dtype kind generator)
   get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
   foreach(backend IN LISTS backends)
     get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})
-    muattn_tuned_parameters(${operation} ${backend} pairs values)
+    muattn_tuned_parameters(${generator} ${backend} pairs values)
     set(symbol kernel_${operation}_${direction}_${dtype}_${kind}_${backend})
     add_halide_library(${symbol} FROM muattn_generators
-      GENERATOR ${operation}
+      GENERATOR ${generator}
       TARGETS ${target}
       FEATURES user_context
       USE_RUNTIME muattn_halide_runtime
@@ -66,8 +66,10 @@ get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
 list(GET backends -1 baseline)
 get_property(baseline_target GLOBAL PROPERTY MUATTN_TARGET_${baseline})
 
-add_halide_generator(muattn_generators
-  SOURCES generators/spatial_attention.cpp generators/channel_attention.cpp)
+muattn_generators()
+get_property(generators GLOBAL PROPERTY MUATTN_GENERATORS)
+list(TRANSFORM generators REPLACE "(.+)" "generators/\\1.cpp" OUTPUT_VARIABLE generator_sources)
+add_halide_generator(muattn_generators SOURCES ${generator_sources})
 target_include_directories(muattn_generators PRIVATE "${PROJECT_SOURCE_DIR}")
 # Not muattn_warnings: templates of Halide.h would trip -Wextra.
 target_compile_options(muattn_generators PRIVATE -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)

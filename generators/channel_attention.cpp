@@ -26,6 +26,8 @@ public:
     GeneratorParam<int> tile_blocks{"tile_blocks", 0};
     GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
 
+    GeneratorParam<bool> normalize{"normalize", false};  // columns of Q and K to length 1 over tokens
+
     // Dimensions innermost first: (d, n, head, batch).
     Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
     Input<Buffer<float, 1>> scale{"scale"};  // per head
@@ -48,13 +50,27 @@ public:
         Q(i, u, c, x, h, b) = q(min(likely(x * tile + i), d - 1), min(c * chunk + u, n - 1), h, b);
         K(j, u, c, x, h, b) = k(min(likely(j), d - 1), min(c * chunk + u, n - 1), h, b);
         QK(i, j, c, x, h, b) += Q(i, r_u, c, x, h, b) * K(j, r_u, c, x, h, b);
-        S(i, j, x, h, b) = 0.0f;
-        S(i, j, x, h, b) += QK(i, j, r_c, x, h, b);
-
         const Expr to_log2 = scale(h) * kLog2E;
+        if (normalize) {
+            // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
+            // column, respectively row, which costs little next to the products and keeps the three in one loop.
+            QQ(i, c, x, h, b) += Q(i, r_u, c, x, h, b) * Q(i, r_u, c, x, h, b);
+            KK(j, c, x, h, b) += K(j, r_u, c, x, h, b) * K(j, r_u, c, x, h, b);
+            S(i, j, x, h, b) = Tuple(0.0f, 0.0f, 0.0f);
+            const FuncRef sum = S(i, j, x, h, b);
+            S(i, j, x, h, b) = Tuple(sum[0] + QK(i, j, r_c, x, h, b), sum[1] + QQ(i, r_c, x, h, b), sum[2] + KK(j, r_c, x, h, b));
+            rq(i, x, h, b) = 1.0f / max(sqrt(S(i, 0, x, h, b)[1]), kNormalizeEps);
+            rk(j, x, h, b) = 1.0f / max(sqrt(S(0, j, x, h, b)[2]), kNormalizeEps);
+            logit(i, j, x, h, b) = S(i, j, x, h, b)[0] * rq(i, x, h, b) * (rk(j, x, h, b) * to_log2);
+        } else {
+            S(i, j, x, h, b) = 0.0f;
+            S(i, j, x, h, b) += QK(i, j, r_c, x, h, b);
+            logit(i, j, x, h, b) = S(i, j, x, h, b) * to_log2;
+        }
+
         M(i, x, h, b) = -std::numeric_limits<float>::max();
-        M(i, x, h, b) = max(M(i, x, h, b), S(i, r_j, x, h, b) * to_log2);
-        P(i, j, x, h, b) = exp2_nonpositive(S(i, j, x, h, b) * to_log2 - M(i, x, h, b));
+        M(i, x, h, b) = max(M(i, x, h, b), logit(i, r_j, x, h, b));
+        P(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b));
         L(i, x, h, b) += P(i, r_j, x, h, b);
         O(i, token, x, h, b) += P(i, r_j, x, h, b) * v(r_j, min(likely(token), n - 1), h, b);
 

@@ -4,30 +4,65 @@
 
 namespace muattn {
 
-// Finite stand-ins for -infinity: code for GPUs may assume that no infinity occurs. A masked logit is
-// far below the initial maximum, so that exp2_nonpositive(kMasked - kInitialMax) is exactly 0.
+// Finite stand-ins for -infinity: code for GPUs may assume that no infinity occurs. A masked logit is far below the
+// initial maximum, so that exp2_nonpositive(kMasked - kInitialMax) is exactly 0. A logit below kInitialMax, in units of
+// log 2, counts as masked.
 inline const float kMasked = -3e38f;
 inline const float kInitialMax = -1e38f;
 
 inline const float kLog2E = 1.44269504088896341f;
 inline const float kLn2 = 0.693147180559945309f;
 
-// 2^x for x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, and NaN for NaN.
-// x = n + f with n = floor(x); 2^f is a polynomial that is exactly 1 at f = 0, and n goes into the exponent bits.
-// At n = -127 the exponent field is empty and f = 0 leaves an empty mantissa as well: +0.
-inline Halide::Expr exp2_nonpositive(const Halide::Expr &x) {
-    using namespace Halide;
-    Expr y = max(x, -127.0f);
-    Expr n = floor(y);
-    Expr f = y - n;
-    // Minimax on [0, 1) with the constant term fixed to 1.
-    Expr p = 1.86713e-3f;
+// Where columns are normalised: x / max(|x|, eps), as torch.nn.functional.normalize has it.
+inline const float kNormalizeEps = 1e-12f;
+
+inline Halide::Expr minus_infinity() { return Halide::reinterpret<float>(Halide::Expr(0xff800000u)); }
+
+// 2^f - 1 over f, for f in [0, 1): minimax of degree 4, so that 2^f is exactly 1 at f = 0. Relative error of 2^f: 1.5e-7.
+inline Halide::Expr exp2_fraction(const Halide::Expr &f) {
+    Halide::Expr p = 1.86713e-3f;
     p = p * f + 9.01703e-3f;
     p = p * f + 5.579991e-2f;
     p = p * f + 2.4016445e-1f;
-    p = p * f + 6.9315131e-1f;
-    p = p * f + 1.0f;
-    return reinterpret<float>(cast<int32_t>(n) * (1 << 23) + reinterpret<int32_t>(p));
+    return p * f + 6.9315131e-1f;
+}
+
+// 2^n for a whole number n in [-127, 127], 0 at -127.
+inline Halide::Expr exp2_whole(const Halide::Expr &n) {
+    return Halide::reinterpret<float>((Halide::cast<int32_t>(n) + 127) << 23);
+}
+
+// 2^x for x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, and NaN for NaN.
+// x = n + f with n = floor(x); 2^f is the polynomial and n goes into the exponent bits. At n = -127 the exponent field is
+// empty and f = 0 leaves an empty mantissa as well: +0.
+inline Halide::Expr exp2_nonpositive(const Halide::Expr &x) {
+    using namespace Halide;
+    // Not max(): which operand it returns for NaN is left open.
+    Expr y = select(strict_float(x < -127.0f), -127.0f, x);
+    Expr n = floor(y);
+    Expr f = y - n;
+    return reinterpret<float>((cast<int32_t>(n) << 23) + reinterpret<int32_t>(exp2_fraction(f) * f + 1.0f));
+}
+
+// tanh(x) from t = e^(-2|x|) - 1, in (-1, 0]: tanh(|x|) = -t / (t + 2), which loses nothing near 0 because t does not:
+// t = 2^n (2^f - 1) + (2^n - 1) for -2|x| log2(e) = n + f, n rounded to nearest. Relative error below 5e-7.
+inline Halide::Expr tanh_accurate(const Halide::Expr &x) {
+    using namespace Halide;
+    Expr y = max(abs(x) * (-2.0f * kLog2E), -126.0f);
+    Expr n = round(y);
+    Expr f = y - n;  // in [-1/2, 1/2]
+    // (2^f - 1) / f on [-1/2, 1/2], minimax.
+    Expr p = 1.5403513e-4f;
+    p = p * f + 1.3390736e-3f;
+    p = p * f + 9.6182375e-3f;
+    p = p * f + 5.5503574e-2f;
+    p = p * f + 2.4022650e-1f;
+    p = p * f + 6.9314719e-1f;
+    Expr two_n = exp2_whole(n);
+    // A case of its own near 0: the compiler may reorder the sum to two_n (p f + 1) - 1, which cancels there.
+    Expr t = select(n == 0.0f, p * f, two_n * (p * f) + (two_n - 1.0f));
+    Expr magnitude = -t / (t + 2.0f);
+    return select(x < 0.0f, -magnitude, magnitude);
 }
 
 }  // namespace muattn

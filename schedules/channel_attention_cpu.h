@@ -70,6 +70,23 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .bound_extent(f.c, 1)
         .vectorize(f.j, lanes, TailStrategy::RoundUp);
 
+    if (f.QQ.defined()) {
+        for (Func *sum : {&f.QQ, &f.KK}) {
+            Var channel = sum->args()[0];
+            sum->compute_at(f.S, f.r_c)
+                .bound_extent(f.c, 1)
+                .vectorize(channel, lanes, TailStrategy::RoundUp)
+                .update()
+                .reorder(channel, f.r_u)
+                .vectorize(channel, lanes, TailStrategy::RoundUp);
+        }
+        for (Func *inverse : {&f.rq, &f.rk}) {
+            inverse->compute_at(f.out, task)
+                .bound_extent(f.x, 1)
+                .vectorize(inverse->args()[0], lanes, TailStrategy::RoundUp);
+        }
+    }
+
     f.M.compute_at(f.out, task)
         .bound_extent(f.x, 1)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)

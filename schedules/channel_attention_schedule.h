@@ -40,11 +40,13 @@ struct ChannelAttentionSchedule {
     // At most what one task allocates: the stages that schedule_channel_attention_cpu() keeps in memory.
     // block_bytes: what an allocation of that many bytes takes.
     template<typename BlockBytes>
-    constexpr int64_t scratch_bytes(int64_t d, BlockBytes block_bytes) const {
+    constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
         const int64_t columns = round_up(d, column_group), tokens = round_up(chunk_tokens, token_unroll);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        return 2 * floats(rows * columns)                       // S, P
+        const int64_t norms = 2 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK, rq and rk
+        return (normalize ? 4 : 2) * floats(rows * columns)     // S, P
+               + (normalize ? norms : 0)
                + floats(rows * tokens)                          // Q
                + floats(chunk_tokens * padded_row(columns))     // K
                + floats(rows * tokens)                          // R

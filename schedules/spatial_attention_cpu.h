@@ -54,6 +54,14 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
             .vectorize(f.e, lanes, TailStrategy::RoundUp)
             .align_storage(f.e, 8);
     }
+    for (Func *mask : {&f.bias, &f.allowed}) {
+        if (mask->defined()) {
+            mask->compute_at(f.state, io)
+                .bound_extent(f.c, 1)
+                .vectorize(f.i, lanes, TailStrategy::RoundUp)
+                .unroll(f.i);
+        }
+    }
     f.S.compute_at(f.state, io)
         .split(f.j, jo, ji, s.key_unroll, TailStrategy::RoundUp)
         .reorder(f.i, ji, jo)

@@ -14,19 +14,25 @@ struct SpatialAttentionSchedule {
     int value_group;  // ... by columns of V, in P V
     int tile_blocks;  // blocks of row_vectors * lanes rows in a tile: what one task computes
     int chunk_keys;   // keys that a tile treats at once; a multiple of key_unroll
+    int span_chunks;  // chunks in a span: what one task of the split variant computes
 
     static constexpr SpatialAttentionSchedule defaults(Machine m) {
         if (m.lanes == 1) {
-            return {1, 1, 1, 4, 1, 16};
+            return {1, 1, 1, 4, 1, 16, 4};
         }
         const bool wide = m.registers >= 32;
-        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256};
+        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256, 4};
     }
 
-    // {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys}; 0 keeps what is there. cmake/kernels.cmake lists
+    // Of the split variant: its tile is one vector of rows, its chunk small enough for the first-level cache.
+    static constexpr SpatialAttentionSchedule split_defaults(Machine m) {
+        return {m.lanes, 1, 8, 8, 1, 64, 8};
+    }
+
+    // {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys, span_chunks}; 0 keeps what is there. cmake/kernels.cmake lists
     // the same names in the same order.
     constexpr void override_with(const int *p) {
-        int *const fields[] = {&row_vectors, &key_unroll, &value_group, &tile_blocks, &chunk_keys};
+        int *const fields[] = {&row_vectors, &key_unroll, &value_group, &tile_blocks, &chunk_keys, &span_chunks};
         for (int *field : fields) {
             *field = *p != 0 ? *p : *field;
             p++;
@@ -48,10 +54,29 @@ struct SpatialAttentionSchedule {
                + (value_group + 2) * floats(rows * groups)        // state
                + floats(chunk_keys * padded_row(d))               // K
                + floats(chunk_keys * padded_row(columns))         // V
-               + 2 * floats(block * chunk_keys)                   // S, P
+               + 4 * floats(block * chunk_keys)                   // S, P, bias, allowed
                + 2 * floats(block)                                // M, L
                + floats(rows * columns) + floats(rows);           // O, LSE
     }
+
+    // Tasks of the split variant for one key/value head.
+    constexpr int64_t split_tasks(int64_t rows, int64_t n_k) const { return tiles(rows) * spans(n_k); }
+
+    // What the split variant keeps from one parallel step to the next, for all key/value heads of the batch.
+    template<typename BlockBytes>
+    constexpr int64_t split_serial_bytes(int64_t maps, int64_t rows, int64_t n_k, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
+        const int64_t all_rows = maps * tiles(rows) * tile_rows(), columns = round_up(d_v, value_group), groups = columns / value_group;
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        return 2 * floats(all_rows)                                        // query, head
+               + floats(all_rows * d)                                      // Q
+               + (value_group + 2) * floats(all_rows * groups * spans(n_k))  // partial
+               + 2 * floats(all_rows)                                      // m_all, LSE
+               + (value_group + 1) * floats(all_rows * groups)             // merged
+               + floats(all_rows * columns);                               // O
+    }
+
+    constexpr int64_t tiles(int64_t rows) const { return (rows + tile_rows() - 1) / tile_rows(); }
+    constexpr int64_t spans(int64_t n_k) const { return (n_k + span_chunks * chunk_keys - 1) / (span_chunks * chunk_keys); }
 
     // Floats from one key to the next in the copies of K and V.
     constexpr int64_t padded_row(int64_t d) const { return round_up(d, lanes) + 2 * lanes; }

@@ -50,30 +50,57 @@ TEST_F(Backends, AreForcedIfAvailable) {
     EXPECT_EQ(muattn_force_backend(nullptr), MUATTN_OK);
 }
 
-// Runs a call for which the library has to choose this kernel, on the current backend. False: it is not known here how.
+bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
+
+// Calls for which the library has to choose the kernel of this kind, on the current backend.
+void provoke_spatial(const std::string &kind) {
+    SpatialCase c;
+    const bool split = contains(kind, "split");
+    c.n_q = split ? 5 : 40, c.n_k = 47, c.d = 7, c.d_v = 6;
+    c.lse = contains(kind, "lse");
+    c.softcap = contains(kind, "softcap") ? 2.0f : 0.0f;
+    c.mask = contains(kind, "additive") ? SpatialCase::additive : contains(kind, "boolean") ? SpatialCase::boolean : SpatialCase::no_mask;
+    const bool guarded = contains(kind, "guarded");
+    if (guarded) {
+        c.causal = MUATTN_CAUSAL_TOP_LEFT;
+    }
+    const SpatialTensors t = make_tensors(c);
+    if (guarded) {
+        // A hidden value that is not finite.
+        t.v.at(0, 0, 46, 0) = std::numeric_limits<float>::infinity();
+    }
+    expect_agrees(c, t);
+}
+
+void provoke_channel(const std::string &kind) {
+    ChannelCase c;
+    c.n = 9, c.d = 7;
+    c.normalize = contains(kind, "normalized");
+    c.channels = contains(kind, "first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
+    expect_agrees(c);
+}
+
+void provoke_merge() {
+    const Tensor a({1, 1, 2, 3}, dense()), b({1, 1, 2, 3}, dense()), out({1, 1, 2, 3}, dense());
+    const Tensor lse_a({1, 1, 2, 1}, dense()), lse_b({1, 1, 2, 1}, dense()), lse({1, 1, 2, 1}, dense());
+    for (const Tensor *input : {&a, &b, &lse_a, &lse_b}) {
+        input->fill(1);
+    }
+    const muattn_tensor views[] = {a.view(), lse_a.view(), b.view(), lse_b.view(), out.view(), lse.view()};
+    EXPECT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK) << muattn_last_error();
+}
+
 bool provoke(const std::string &operation, const std::string &kind) {
-    if (operation == "channel_attention/forward/float32" && kind == "plain") {
-        ChannelCase c;
-        c.n = 9, c.d = 7;
-        expect_agrees(c);
-        return true;
-    }
     if (operation == "spatial_attention/forward/float32") {
-        SpatialCase c;
-        c.n_q = 5, c.n_k = 9, c.d = 7, c.d_v = 6;
-        c.lse = kind == "lse" || kind == "guarded_lse";
-        const SpatialTensors t = make_tensors(c);
-        if (kind == "guarded" || kind == "guarded_lse") {
-            // A hidden value that is not finite.
-            c.causal = MUATTN_CAUSAL_TOP_LEFT;
-            t.v.at(0, 0, 8, 0) = std::numeric_limits<float>::infinity();
-        } else if (kind != "plain" && kind != "lse") {
-            return false;
-        }
-        expect_agrees(c, t);
-        return true;
+        provoke_spatial(kind);
+    } else if (operation == "channel_attention/forward/float32") {
+        provoke_channel(kind);
+    } else if (operation == "merge/forward/float32") {
+        provoke_merge();
+    } else {
+        return false;
     }
-    return false;
+    return true;
 }
 
 TEST_F(Backends, EveryKernelIsExecuted) {

@@ -155,7 +155,9 @@ TEST_P(MemoryOfCalls, SpatialTasksAllocateNothing) {
                     c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
                     CountingAllocator allocator;
                     ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
-                    EXPECT_EQ(allocator.allocations, 1) << testing::PrintToString(c);
+                    // The split variant keeps partial results in a block of its own.
+                    const bool split = std::string(muattn_last_kernel()).find("/split") != std::string::npos;
+                    EXPECT_EQ(allocator.allocations, split ? 2 : 1) << testing::PrintToString(c);
                 }
             }
         }

@@ -20,6 +20,19 @@ const Causal kCausal[] = {{MUATTN_CAUSAL_NONE, 0},
 const muattn_window kWindows[] = {{0, 0, 0}, {1, 2, 0}, {1, -1, 1}, {1, 4, -1}, {1, 3, 3}};
 enum Lengths { none, full, mixed, with_zero, lengths_count };
 enum Heads { one, several, grouped, one_kv, heads_count };
+// Which dimensions of a mask are full, and its kind.
+struct Mask {
+    SpatialCase::Mask kind;
+    std::array<bool, 4> full;
+};
+const Mask kMasks[] = {{SpatialCase::no_mask, {}},
+                       {SpatialCase::additive, {true, true, true, true}},
+                       {SpatialCase::additive, {false, true, true, true}},
+                       {SpatialCase::additive, {true, false, true, false}},
+                       {SpatialCase::boolean, {true, true, true, true}},
+                       {SpatialCase::boolean, {true, false, false, true}},
+                       {SpatialCase::boolean, {false, false, true, true}}};
+const float kSoftcaps[] = {0.0f, 1.5f, 30.0f};
 enum Scale { sp, mup, mup_d_base, mup_heads, one_number, per_head, scale_count };
 
 SpatialCase make_case(const std::vector<int> &row, int64_t n_q, int64_t n_k) {
@@ -54,11 +67,15 @@ SpatialCase make_case(const std::vector<int> &row, int64_t n_q, int64_t n_k) {
     c.layout = layouts[row[6]];
     const int64_t d_v[] = {11, 1, 20};
     c.d_v = d_v[row[7]];
+    c.mask = kMasks[row[8]].kind;
+    c.mask_full = kMasks[row[8]].full;
+    c.softcap = kSoftcaps[row[9]];
     return c;
 }
 
 const std::vector<int> kChoices = {
-    int(std::size(kCausal)), int(std::size(kWindows)), lengths_count, heads_count, scale_count, 2, 6, 3};
+    int(std::size(kCausal)), int(std::size(kWindows)), lengths_count, heads_count, scale_count, 2, 6, 3,
+    int(std::size(kMasks)), int(std::size(kSoftcaps))};
 
 class SpatialFeatures : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialFeatures);
@@ -82,7 +99,7 @@ TEST_P(SpatialFeatures, InPairsBeyondOneTileAndChunk) {
 class SpatialFeaturesSweep : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialFeaturesSweep);
 
-// 3000 of the 43200 combinations.
+// 3000 of the 907200 combinations.
 TEST_P(SpatialFeaturesSweep, AtRandom) {
     std::mt19937 random(7);
     for (int count = 0; count < 3000; count++) {

@@ -43,13 +43,14 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
 }
 
 template<typename Array>
-muattn_tensor describe(const std::string &name, const Array &array, int rank) {
+muattn_tensor describe(const std::string &name, const Array &array, int rank, bool allow_bool = false) {
     if (int(array.ndim()) != rank) {
         raise(PyExc_ValueError, name + " must have " + std::to_string(rank) + " dimensions " + kDimensions[rank] +
                                     ", not " + std::to_string(array.ndim()));
     }
-    if (array.dtype() != nb::dtype<float>()) {
-        raise(PyExc_ValueError, name + ".dtype must be float32, not " + dtype_name(array.dtype()));
+    const bool is_bool = allow_bool && array.dtype() == nb::dtype<bool>();
+    if (array.dtype() != nb::dtype<float>() && !is_bool) {
+        raise(PyExc_ValueError, name + ".dtype must be float32" + (allow_bool ? " or bool" : "") + ", not " + dtype_name(array.dtype()));
     }
     if (array.device_type() != nb::device::cpu::value) {
         raise(PyExc_ValueError,
@@ -57,7 +58,7 @@ muattn_tensor describe(const std::string &name, const Array &array, int rank) {
     }
     muattn_tensor t{};
     t.data = const_cast<void *>(static_cast<const void *>(array.data()));
-    t.dtype = MUATTN_FLOAT32;
+    t.dtype = is_bool ? MUATTN_BOOL : MUATTN_FLOAT32;
     t.device = MUATTN_CPU;
     for (int i = 0; i < 4; i++) {
         t.shape[i] = i < rank ? array.shape(i) : 1;
@@ -86,6 +87,23 @@ Tensor input(const char *name, nb::handle array) {
         raise_no_array(name, array, "an array (NumPy or DLPack)");
     }
     t.tensor = describe(name, t.read_only, 4);
+    return t;
+}
+
+Tensor mask(const char *name, nb::handle array) {
+    Tensor t;
+    if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
+        raise_no_array(name, array, "an array (NumPy or DLPack)");
+    }
+    t.tensor = describe(name, t.read_only, 4, true);
+    // A repeated dimension of a mask may as well have extent 1; all strides 0 would mean 'dense' to the library.
+    for (int i = 0; i < 4; i++) {
+        if (t.read_only.stride(size_t(i)) == 0) {
+            t.tensor.shape[i] = 1;
+        }
+        t.tensor.strides[i] = t.read_only.stride(size_t(i));
+    }
+    t.tensor.strides[3] = t.tensor.shape[3] == 1 ? 1 : t.tensor.strides[3];
     return t;
 }
 

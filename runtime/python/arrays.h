@@ -24,6 +24,9 @@ struct Tensor {
 // Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest.
 Tensor input(const char *name, nanobind::handle array);
 
+// A mask: float32 or bool, any strides.
+Tensor mask(const char *name, nanobind::handle array);
+
 // rank 3 becomes rank 4 with one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1]. TypeError also if read-only.
 Tensor output(const char *name, nanobind::handle array, int rank = 4);
 

@@ -38,7 +38,8 @@ using Window = std::pair<int64_t, int64_t>;
 nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
                              bool return_lse, int scaling, int64_t d_base, const std::optional<Numbers> &scale,
                              int causal, int64_t causal_offset, std::optional<Window> window,
-                             const std::optional<std::vector<int64_t>> &key_lengths) {
+                             const std::optional<std::vector<int64_t>> &key_lengths, nb::handle mask_array,
+                             float softcap) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
     if (key_lengths && int64_t(key_lengths->size()) != shape[0]) {
@@ -69,6 +70,12 @@ nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle 
         options.window.right = window->second;
     }
     options.key_lengths = key_lengths ? key_lengths->data() : nullptr;
+    Tensor mask_tensor;
+    if (!mask_array.is_none()) {
+        mask_tensor = mask("mask", mask_array);
+        options.mask = &mask_tensor.tensor;
+    }
+    options.softcap = softcap;
     muattn_status status;
     {
         nb::gil_scoped_release release;
@@ -81,7 +88,7 @@ nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle 
 
 nb::object channel_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
                              int scaling, int64_t d_base, const std::optional<Numbers> &scale,
-                             std::optional<float> output_multiplier) {
+                             std::optional<float> output_multiplier, bool normalize, int layout) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     if (out_array.is_none()) {
         const int64_t *shape = q.tensor.shape;
@@ -95,6 +102,8 @@ nb::object channel_attention(nb::handle q_array, nb::handle k_array, nb::handle 
     options.scale = scale ? scale->data() : nullptr;
     options.scale_count = scale ? int64_t(scale->size()) : 0;
     options.output_multiplier = output_multiplier ? &*output_multiplier : nullptr;
+    options.normalize = normalize;
+    options.layout = muattn_layout(layout);
     muattn_status status;
     {
         nb::gil_scoped_release release;
@@ -154,15 +163,19 @@ NB_MODULE(_muattn, m) {
     causals["top_left"] = int(MUATTN_CAUSAL_TOP_LEFT);
     causals["bottom_right"] = int(MUATTN_CAUSAL_BOTTOM_RIGHT);
     causals["offset"] = int(MUATTN_CAUSAL_OFFSET);
+    nb::dict layouts;
+    layouts["channels_last"] = int(MUATTN_CHANNELS_LAST);
+    layouts["channels_first"] = int(MUATTN_CHANNELS_FIRST);
+    m.attr("layouts") = layouts;
     m.attr("scalings") = scalings;
     m.attr("causals") = causals;
 
     // None is let in as q, k and v so that the message is ours.
     m.def("spatial_attention", &spatial_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
           "return_lse"_a, "scaling"_a, "d_base"_a, "scale"_a.none(), "causal"_a, "causal_offset"_a, "window"_a.none(),
-          "key_lengths"_a.none());
+          "key_lengths"_a.none(), "mask"_a.none(), "softcap"_a);
     m.def("channel_attention", &channel_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
-          "scaling"_a, "d_base"_a, "scale"_a.none(), "output_multiplier"_a.none());
+          "scaling"_a, "d_base"_a, "scale"_a.none(), "output_multiplier"_a.none(), "normalize"_a, "layout"_a);
     m.def("spatial_scale", &spatial_scale, "scaling"_a, "d"_a, "d_base"_a);
     m.def("channel_scale", &channel_scale, "scaling"_a, "n"_a);
     m.def("channel_output_multiplier", &channel_output_multiplier, "scaling"_a, "d"_a, "d_base"_a);

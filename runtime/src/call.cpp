@@ -2,17 +2,29 @@
 
 #include <HalideRuntime.h>
 
+#include <algorithm>
+
 #include "error.h"
 
 namespace muattn {
 
-muattn_status run_kernel(const Kernel &kernel, void **arguments, int64_t tasks, size_t scratch_bytes) {
+muattn_status run_kernel(const Kernel &kernel, void **arguments, const Work &work) {
     CallContext call;
+    SlabPool serial;
     const int threads = muattn_get_num_threads();
-    MUATTN_RETURN_IF_ERROR(call.slabs.reserve(int(tasks < threads ? tasks : threads), scratch_bytes));
+    MUATTN_RETURN_IF_ERROR(call.slabs.reserve(int(std::min<int64_t>(work.tasks, threads)), size_t(work.scratch_bytes)));
+    if (work.serial_bytes > 0) {
+        MUATTN_RETURN_IF_ERROR(serial.reserve(1, size_t(work.serial_bytes)));
+    }
     void *user_context = &call;
     arguments[0] = &user_context;
+    Slab *const outer = current_slab;
+    current_slab = work.serial_bytes > 0 ? serial.take() : nullptr;
     const int error = kernel.run(arguments);
+    if (current_slab != nullptr) {
+        serial.give_back(current_slab);
+    }
+    current_slab = outer;
     if (error == halide_error_code_out_of_memory) {
         return fail(MUATTN_OUT_OF_MEMORY, "out of memory in %s", kernel.name);
     }

@@ -6,8 +6,15 @@
 
 namespace muattn {
 
-// Reserves scratch_bytes for each task that can run at once, runs the kernel on arguments and translates its result.
-// arguments[0] is left free for the user context.
-muattn_status run_kernel(const Kernel &kernel, void **arguments, int64_t tasks, size_t scratch_bytes);
+// What a kernel needs besides its arguments.
+struct Work {
+    int64_t tasks;              // that run at once, at most
+    int64_t scratch_bytes;      // of one task
+    int64_t serial_bytes = 0;   // of what lives from one parallel step to the next
+};
+
+// Reserves the work's memory, runs the kernel on arguments and translates its result. arguments[0] is left free for the
+// user context.
+muattn_status run_kernel(const Kernel &kernel, void **arguments, const Work &work);
 
 }  // namespace muattn

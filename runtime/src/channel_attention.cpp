@@ -1,10 +1,10 @@
 // muattn_channel_attention_forward: check, choose a kernel, bind, run.
-#include "schedules/channel_attention_schedule.h"
-
 #include <cmath>
 
 #include "call.h"
 #include "error.h"
+#include "schedules/channel_attention_first_schedule.h"
+#include "schedules/channel_attention_schedule.h"
 #include "tensor.h"
 
 namespace muattn {
@@ -17,19 +17,24 @@ struct ChannelCall {
 };
 
 muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
-                            const muattn_tensor *out) {
-    static constexpr const char *kDims[] = {"B", "H", "n", "d"};
+                            const muattn_tensor *out, muattn_layout layout) {
+    static constexpr const char *kDims[2][4] = {{"B", "H", "n", "d"}, {"B", "H", "d", "n"}};
+    if (layout != MUATTN_CHANNELS_LAST && layout != MUATTN_CHANNELS_FIRST) {
+        return fail(MUATTN_INVALID_LAYOUT, "layout: %d is unknown", int(layout));
+    }
+    const bool first = layout == MUATTN_CHANNELS_FIRST;
+    const int d_dim = first ? 2 : 3;
     MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
-    call.B = call.q.size(0), call.H = call.q.size(1), call.n = call.q.size(2), call.d = call.q.size(3);
+    call.B = call.q.size(0), call.H = call.q.size(1), call.n = call.q.size(5 - d_dim), call.d = call.q.size(d_dim);
     if (call.d > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_Q, "q.shape[3] (d) must be at most %d, not %lld", MUATTN_MAX_D, static_cast<long long>(call.d));
+        return fail(MUATTN_INVALID_Q, "q.shape[%d] (d) must be at most %d, not %lld", d_dim, MUATTN_MAX_D, static_cast<long long>(call.d));
     }
     for (const Argument *other : {&call.k, &call.v, &call.out}) {
         for (int dim = 0; dim < 4; dim++) {
-            MUATTN_RETURN_IF_ERROR(check_size(*other, dim, kDims[dim], call.q.size(dim), "must equal q's"));
+            MUATTN_RETURN_IF_ERROR(check_size(*other, dim, kDims[first][dim], call.q.size(dim), "must equal q's"));
         }
     }
     const Argument *const inputs[] = {&call.q, &call.k, &call.v};
@@ -52,22 +57,33 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
     float output_multiplier = float(multiplier);
 
-    const Kernel *kernel = find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype, Kind::plain);
+    const bool first = options.layout == MUATTN_CHANNELS_FIRST, normalize = options.normalize != 0;
+    const Kind kind = first ? (normalize ? Kind::first_normalized : Kind::first) : (normalize ? Kind::last_normalized : Kind::last);
+    const Kernel *kernel = find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype, kind);
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }
-    auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel->machine);
-    schedule.override_with(kernel->parameters);
-
     BoundBuffer q, k, v, scale, out;
     q.bind(call.q);
     k.bind(call.k);
     v.bind(call.v);
     scale.bind_vector(options.scale != nullptr ? options.scale : &one_scale, halide_type_t(halide_type_float, 32), call.H, per_head);
     out.bind(call.out);
+    const int64_t maps = call.B * call.H;
+    if (first) {
+        auto schedule = schedule::ChannelAttentionFirstSchedule::defaults(kernel->machine);
+        schedule.override_with(kernel->parameters);
+        int32_t span_chunks = int32_t(schedule.span_chunks(maps, call.n, call.d));
+        void *arguments[] = {nullptr, &q.buffer, &k.buffer, &v.buffer, &scale.buffer, &output_multiplier, &span_chunks, &out.buffer};
+        const int64_t tasks = maps * ((call.n + schedule.tile_tokens - 1) / schedule.tile_tokens + call.d);
+        return run_kernel(*kernel, arguments,
+                          {tasks, schedule.scratch_bytes(call.d, normalize, Slab::block_bytes),
+                           schedule.serial_bytes(maps, call.n, call.d, normalize, Slab::block_bytes)});
+    }
+    auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel->machine);
+    schedule.override_with(kernel->parameters);
     void *arguments[] = {nullptr, &q.buffer, &k.buffer, &v.buffer, &scale.buffer, &output_multiplier, &out.buffer};
-    const int64_t tasks = call.B * call.H * schedule.tiles(call.d);
-    return run_kernel(*kernel, arguments, tasks, size_t(schedule.scratch_bytes(call.d, Slab::block_bytes)));
+    return run_kernel(*kernel, arguments, {maps * schedule.tiles(call.d), schedule.scratch_bytes(call.d, normalize, Slab::block_bytes)});
 }
 
 }  // namespace
@@ -80,7 +96,7 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
     static constexpr muattn_channel_options kDefaults{};
     const muattn_channel_options &o = options != nullptr ? *options : kDefaults;
     ChannelCall call;
-    MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out));
+    MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, o.layout));
     MUATTN_RETURN_IF_ERROR(check_scale(o.scale, o.scale_count, call.H));
     return run(call, o);
 }

@@ -94,20 +94,29 @@ void Slab::pop(void *p) {
 // Slabs that no call uses at the moment.
 class SlabCache {
 public:
-    // A slab of at least this size: a kept one, else a new one; null when out of memory. Kept ones that are too small go.
+    // A slab of at least this size: the smallest kept one that is large enough, else a new one in place of a smaller one;
+    // null when out of memory.
     Slab *acquire(size_t bytes) {
-        Slab *kept = nullptr;
+        Slab *small = nullptr;
         {
             SpinLock hold(lock_);
-            kept = free_;
-            if (kept != nullptr) {
-                free_ = kept->next_;
+            Slab **best = nullptr;
+            for (Slab **link = &free_; *link != nullptr; link = &(*link)->next_) {
+                if ((*link)->capacity_ >= bytes && (best == nullptr || (*link)->capacity_ < (*best)->capacity_)) {
+                    best = link;
+                }
             }
+            Slab **const taken = best != nullptr ? best : &free_;
+            Slab *const slab = *taken;
+            if (slab != nullptr) {
+                *taken = slab->next_;
+            }
+            if (best != nullptr) {
+                return slab;
+            }
+            small = slab;
         }
-        if (kept != nullptr && kept->capacity_ >= bytes) {
-            return kept;
-        }
-        destroy(kept);
+        destroy(small);
         const size_t header = (sizeof(Slab) + kAlignment - 1) / kAlignment * kAlignment;
         void *p = allocate(header + bytes);
         if (p == nullptr) {

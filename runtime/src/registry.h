@@ -6,13 +6,30 @@
 
 namespace muattn {
 
-enum class Operation { spatial_attention, channel_attention };
+enum class Operation { spatial_attention, channel_attention, merge };
 enum class Direction { forward };
+// The names of cmake/kernels.cmake. _lse also writes the log-sum-exp.
 enum class Kind {
     plain,
-    lse,          // also writes the log-sum-exp
-    guarded,      // keeps NaN and infinity of hidden values out
+    lse,
+    softcap,
+    softcap_lse,
+    additive,
+    additive_lse,
+    additive_softcap,
+    additive_softcap_lse,
+    boolean,
+    boolean_lse,
+    boolean_softcap,
+    boolean_softcap_lse,
+    guarded,  // any mask, softcap or not; keeps NaN and infinity of hidden values out
     guarded_lse,
+    split,  // few queries, many keys
+    split_lse,
+    last,  // channels-last
+    last_normalized,
+    first,  // channels-first
+    first_normalized,
 };
 
 struct Kernel {

@@ -1,102 +1,14 @@
 // muattn_spatial_attention_forward: check, choose a kernel, bind, run.
-#include "schedules/spatial_attention_schedule.h"
-
 #include <algorithm>
 #include <cstring>
 
 #include "call.h"
 #include "error.h"
-#include "tensor.h"
+#include "schedules/spatial_attention_schedule.h"
+#include "spatial_call.h"
 
 namespace muattn {
 namespace {
-
-struct SpatialCall {
-    Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
-    Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}};
-    bool with_lse = false;
-    int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
-    // Query i sees key j if window_first <= j - i < window_last.
-    int32_t window_first = 0, window_last = 0;
-};
-
-muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
-                            const muattn_tensor *out, const muattn_tensor *lse) {
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
-    call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
-    call.Hk = call.k.size(1), call.n_k = call.k.size(2), call.d_v = call.v.size(3);
-    if (call.d > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_Q, "q.shape[3] (d) must be at most %d, not %lld", MUATTN_MAX_D, static_cast<long long>(call.d));
-    }
-    MUATTN_RETURN_IF_ERROR(check_size(call.k, 0, "B", call.B, "must equal q's"));
-    if (call.H % call.Hk != 0) {
-        return fail(MUATTN_INVALID_K, "k.shape[1] (Hk) must divide q's number of heads %lld, not be %lld",
-                    static_cast<long long>(call.H), static_cast<long long>(call.Hk));
-    }
-    MUATTN_RETURN_IF_ERROR(check_size(call.k, 3, "d", call.d, "must equal q's"));
-    MUATTN_RETURN_IF_ERROR(check_size(call.v, 0, "B", call.B, "must equal q's"));
-    MUATTN_RETURN_IF_ERROR(check_size(call.v, 1, "Hk", call.Hk, "must equal k's"));
-    MUATTN_RETURN_IF_ERROR(check_size(call.v, 2, "n_k", call.n_k, "must equal k's"));
-    if (call.d_v > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_V, "v.shape[3] (d_v) must be at most %d, not %lld", MUATTN_MAX_D, static_cast<long long>(call.d_v));
-    }
-    MUATTN_RETURN_IF_ERROR(check_size(call.out, 0, "B", call.B, "must equal q's"));
-    MUATTN_RETURN_IF_ERROR(check_size(call.out, 1, "H", call.H, "must equal q's"));
-    MUATTN_RETURN_IF_ERROR(check_size(call.out, 2, "n_q", call.n_q, "must equal q's"));
-    MUATTN_RETURN_IF_ERROR(check_size(call.out, 3, "d_v", call.d_v, "must equal v's"));
-    const Argument *const others[] = {&call.q, &call.k, &call.v, &call.out};
-    MUATTN_RETURN_IF_ERROR(check_output(call.out, others, 3));
-    call.with_lse = lse != nullptr;
-    if (call.with_lse) {
-        MUATTN_RETURN_IF_ERROR(check_tensor(call.lse, lse, true));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 0, "B", call.B, "must equal q's"));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 1, "H", call.H, "must equal q's"));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 2, "n_q", call.n_q, "must equal q's"));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 3, "one per row", 1, "must be"));
-        MUATTN_RETURN_IF_ERROR(check_output(call.lse, others, 4));
-    }
-    return MUATTN_OK;
-}
-
-// causal and window, as the interval of j - i that a query sees. Every j - i lies strictly between -n_q and n_k, so the ends
-// are cut to these. Wide: an offset far outside may be balanced by a window that reaches as far back.
-muattn_status resolve_visibility(SpatialCall &call, const muattn_spatial_options &options) {
-    using Wide = __int128;
-    Wide offset = 0;
-    switch (options.causal) {
-    case MUATTN_CAUSAL_NONE:
-    case MUATTN_CAUSAL_TOP_LEFT: break;
-    case MUATTN_CAUSAL_BOTTOM_RIGHT: offset = call.n_k - call.n_q; break;
-    case MUATTN_CAUSAL_OFFSET: offset = options.causal_offset; break;
-    default: return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
-    }
-    const Wide open_first = -call.n_q, open_last = call.n_k;
-    Wide first = open_first, last = options.causal == MUATTN_CAUSAL_NONE ? open_last : offset + 1;
-    if (options.window.enabled) {
-        if (options.window.left >= 0) {
-            first = offset - options.window.left;
-        }
-        if (options.window.right >= 0) {
-            last = std::min(last, offset + options.window.right + 1);
-        }
-    }
-    call.window_first = int32_t(std::clamp(first, open_first, open_last));
-    call.window_last = int32_t(std::clamp(last, open_first, open_last));
-    return MUATTN_OK;
-}
-
-muattn_status check_key_lengths(const SpatialCall &call, const int64_t *key_lengths) {
-    for (int64_t b = 0; key_lengths != nullptr && b < call.B; b++) {
-        if (key_lengths[b] < 0 || key_lengths[b] > call.n_k) {
-            return fail(MUATTN_INVALID_KEY_LENGTHS, "key_lengths[%lld] must lie in 0..n_k = %lld, not be %lld",
-                        static_cast<long long>(b), static_cast<long long>(call.n_k), static_cast<long long>(key_lengths[b]));
-        }
-    }
-    return MUATTN_OK;
-}
 
 bool any_not_finite(const float *x, int64_t count) {
     uint32_t any = 0;
@@ -110,9 +22,9 @@ bool any_not_finite(const float *x, int64_t count) {
 
 // Whether a value that is hidden from some query is NaN or infinite: 0 times it would reach that query's row.
 bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_lengths) {
-    // Keys in [first, last) are seen by every query; each side of them is hidden from some.
-    const int64_t first = std::max<int64_t>(0, call.n_q - 1 + call.window_first);
-    const int64_t last = std::min<int64_t>(call.n_k, call.window_last);
+    // Keys in [first, last) are seen by every query; each side of them is hidden from some. A mask may hide any.
+    const int64_t first = call.with_mask ? 0 : std::max<int64_t>(0, call.n_q - 1 + call.window_first);
+    const int64_t last = call.with_mask ? 0 : std::min<int64_t>(call.n_k, call.window_last);
     for (int64_t b = 0; b < call.B; b++) {
         const int64_t length = key_lengths != nullptr ? key_lengths[b] : call.n_k;
         for (int64_t h = 0; h < call.Hk; h++) {
@@ -131,59 +43,112 @@ bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_length
     return false;
 }
 
-muattn_status run(const SpatialCall &call, const muattn_spatial_options &options) {
-    const bool guard = hidden_values_need_guard(call, options.key_lengths);
-    const Kind kind = guard ? (call.with_lse ? Kind::guarded_lse : Kind::guarded) : (call.with_lse ? Kind::lse : Kind::plain);
-    const Kernel *kernel = find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype, kind);
-    if (kernel == nullptr) {
-        return MUATTN_UNSUPPORTED;
+// A kind by what the call asks for: the order of the enumerators in registry.h.
+Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options) {
+    const int lse = call.with_lse;
+    if (hidden_values_need_guard(call, options.key_lengths)) {
+        return Kind(int(Kind::guarded) + lse);
     }
-    auto schedule = schedule::SpatialAttentionSchedule::defaults(kernel->machine);
-    schedule.override_with(kernel->parameters);
+    const bool softcap = options.softcap > 0;
+    // Few rows to a key/value head leave most of a tile's lanes empty, and one task to each head: split the keys instead.
+    constexpr int64_t kFewRows = 32;
+    if (!call.with_mask && !softcap && call.n_q * (call.H / call.Hk) <= kFewRows) {
+        return Kind(int(Kind::split) + lse);
+    }
+    const Kind mask = !call.with_mask ? Kind::plain : call.mask.tensor.dtype == MUATTN_BOOL ? Kind::boolean : Kind::additive;
+    return Kind(int(mask) + 2 * softcap + lse);
+}
 
+// Key lengths as the kernel reads them: [B], or one number for all.
+class KeyLengths {
+public:
+    muattn_status set(const SpatialCall &call, const int64_t *key_lengths) {
+        count_ = key_lengths != nullptr ? call.B : 1;
+        if (count_ > kInline) {
+            data_ = static_cast<int32_t *>(allocate(size_t(count_) * sizeof(int32_t)));
+            if (data_ == nullptr) {
+                return fail(MUATTN_OUT_OF_MEMORY, "out of memory: key lengths of %lld batch entries", static_cast<long long>(count_));
+            }
+        }
+        for (int64_t b = 0; b < count_; b++) {
+            data_[b] = int32_t(key_lengths != nullptr ? key_lengths[b] : call.n_k);
+        }
+        return MUATTN_OK;
+    }
+    KeyLengths() = default;
+    KeyLengths(const KeyLengths &) = delete;
+    KeyLengths &operator=(const KeyLengths &) = delete;
+    ~KeyLengths() {
+        if (data_ != inline_) {
+            deallocate(data_);
+        }
+    }
+    const int32_t *data() const { return data_; }
+
+private:
+    static constexpr int64_t kInline = 64;
+    int32_t inline_[kInline];
+    int32_t *data_ = inline_;
+    int64_t count_ = 0;
+};
+
+Work work_of(const SpatialCall &call, const Kernel &kernel) {
+    using schedule::SpatialAttentionSchedule;
+    const bool split = kernel.kind == Kind::split || kernel.kind == Kind::split_lse;
+    auto schedule = split ? SpatialAttentionSchedule::split_defaults(kernel.machine) : SpatialAttentionSchedule::defaults(kernel.machine);
+    schedule.override_with(kernel.parameters);
+    if (!split) {
+        return {call.B * call.H * schedule.tiles(call.n_q), schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
+    }
+    const int64_t rows = call.n_q * (call.H / call.Hk), maps = call.B * call.Hk;
+    return {maps * schedule.split_tasks(rows, call.n_k), schedule.scratch_bytes(rows, call.d, call.d_v, Slab::block_bytes),
+            schedule.split_serial_bytes(maps, rows, call.n_k, call.d, call.d_v, Slab::block_bytes)};
+}
+
+muattn_status run(const SpatialCall &call, const muattn_spatial_options &options) {
     double rule = 0;
     if (options.scale == nullptr) {
         MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
     }
     const float rule_scale = float(rule);
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
-
-    // Lengths as the kernel reads them: [B], or one number for all.
-    constexpr int kInline = 64;
-    int32_t few_lengths[kInline], *lengths = few_lengths;
-    if (options.key_lengths != nullptr && call.B > kInline) {
-        lengths = static_cast<int32_t *>(allocate(size_t(call.B) * sizeof(int32_t)));
-        if (lengths == nullptr) {
-            return fail(MUATTN_OUT_OF_MEMORY, "out of memory: key lengths of %lld batch entries", static_cast<long long>(call.B));
-        }
+    const Kernel *kernel = find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype, kind_of(call, options));
+    if (kernel == nullptr) {
+        return MUATTN_UNSUPPORTED;
     }
-    lengths[0] = int32_t(call.n_k);
-    for (int64_t b = 0; options.key_lengths != nullptr && b < call.B; b++) {
-        lengths[b] = int32_t(options.key_lengths[b]);
-    }
+    KeyLengths lengths;
+    MUATTN_RETURN_IF_ERROR(lengths.set(call, options.key_lengths));
 
-    BoundBuffer q, k, v, scale, key_lengths, out, lse;
+    BoundBuffer q, k, v, scale, key_lengths, additive, boolean, out, lse;
     q.bind(call.q);
     k.bind(call.k);
     v.bind(call.v);
     scale.bind_vector(options.scale != nullptr ? options.scale : &rule_scale, halide_type_t(halide_type_float, 32), call.H, per_head);
-    key_lengths.bind_vector(lengths, halide_type_t(halide_type_int, 32), call.B, options.key_lengths != nullptr);
+    key_lengths.bind_vector(lengths.data(), halide_type_t(halide_type_int, 32), call.B, options.key_lengths != nullptr);
     out.bind(call.out);
     if (call.with_lse) {
         lse.bind(call.lse);
-        lse.dims[0] = halide_dimension_t(0, int32_t(call.d_v), 0);  // generators/spatial_attention.cpp says why
+        lse.dims[0] = halide_dimension_t(0, int32_t(call.d_v), 0);  // generators/spatial_attention.h says why
     }
-    int32_t heads_per_kv = int32_t(call.H / call.Hk);
-    int32_t window_first = call.window_first, window_last = call.window_last;
-    void *arguments[] = {nullptr,        &q.buffer,    &k.buffer,    &v.buffer,   &scale.buffer, &key_lengths.buffer,
-                         &heads_per_kv, &window_first, &window_last, &out.buffer, &lse.buffer};
-    const int64_t tiles = (call.n_q + schedule.tile_rows() - 1) / schedule.tile_rows();
-    const muattn_status status =
-        run_kernel(*kernel, arguments, call.B * call.H * tiles, size_t(schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)));
-    if (lengths != few_lengths) {
-        deallocate(lengths);
+    // A kernel takes both kinds of mask; where the call has none, one that lets everything pass.
+    static const float no_bias = 0;
+    static const uint8_t all_allowed = 1;
+    Argument no_additive{"mask", MUATTN_INVALID_MASK, {const_cast<float *>(&no_bias), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {}}};
+    Argument no_boolean{"mask", MUATTN_INVALID_MASK, {const_cast<uint8_t *>(&all_allowed), MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {}}};
+    const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
+    additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive);
+    boolean.bind(is_boolean ? call.mask : no_boolean);
+    const int64_t full[] = {call.n_k, call.n_q, call.H, call.B};
+    for (int dim = 0; dim < 4; dim++) {
+        additive.broadcast(dim, full[dim]);
+        boolean.broadcast(dim, full[dim]);
     }
-    return status;
+
+    int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
+    float softcap = options.softcap;
+    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer, &heads_per_kv,
+                         &window_first, &window_last,  &softcap,     &additive.buffer, &boolean.buffer, &out.buffer, &lse.buffer};
+    return run_kernel(*kernel, arguments, work_of(call, *kernel));
 }
 
 }  // namespace
@@ -196,9 +161,6 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
     static constexpr muattn_spatial_options kDefaults{};
     const muattn_spatial_options &o = options != nullptr ? *options : kDefaults;
     SpatialCall call;
-    MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, lse));
-    MUATTN_RETURN_IF_ERROR(check_scale(o.scale, o.scale_count, call.H));
-    MUATTN_RETURN_IF_ERROR(resolve_visibility(call, o));
-    MUATTN_RETURN_IF_ERROR(check_key_lengths(call, o.key_lengths));
+    MUATTN_RETURN_IF_ERROR(check_spatial_call(call, q, k, v, o, out, lse));
     return run(call, o);
 }

@@ -89,13 +89,18 @@ bool is_reachable(const Wide *shape, const Wide *stride, int count, Wide left) {
 
 // False only when no element can be shared: apart in memory, or interleaved slices of one array (equal strides, an offset
 // that no difference of two indices reaches).
-bool may_overlap(const muattn_tensor &a, const muattn_tensor &b) {
+bool may_overlap(const Argument &argument_a, const Argument &argument_b) {
+    const muattn_tensor &a = argument_a.tensor, &b = argument_b.tensor;
     const Span span_a = span_of(a), span_b = span_of(b);
     const Wide at_a = reinterpret_cast<intptr_t>(a.data), at_b = reinterpret_cast<intptr_t>(b.data);
-    const Wide element = sizeof(float);
-    if (at_a + (span_a.last + 1) * element <= at_b + span_b.first * element ||
-        at_b + (span_b.last + 1) * element <= at_a + span_a.first * element) {
+    const Wide element_a = argument_a.element_bytes(), element_b = argument_b.element_bytes();
+    if (at_a + (span_a.last + 1) * element_a <= at_b + span_b.first * element_b ||
+        at_b + (span_b.last + 1) * element_b <= at_a + span_a.first * element_a) {
         return false;
+    }
+    const Wide element = element_a;
+    if (element_a != element_b) {
+        return true;
     }
     Wide shape[4], stride[4];
     for (int i = 0; i < 4; i++) {
@@ -124,7 +129,7 @@ bool may_overlap(const muattn_tensor &a, const muattn_tensor &b) {
 
 }  // namespace
 
-muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool free_inner_stride) {
+muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules) {
     const char *name = argument.name;
     if (tensor == nullptr) {
         return fail(argument.status, "%s must not be null", name);
@@ -133,14 +138,15 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool
     if (t.data == nullptr) {
         return fail(argument.status, "%s.data must not be null", name);
     }
-    if (t.dtype != MUATTN_FLOAT32) {
-        return fail(argument.status, "%s.dtype: %d is unknown; this build has float32", name, int(t.dtype));
+    if (t.dtype != MUATTN_FLOAT32 && !(t.dtype == MUATTN_BOOL && rules.allow_bool)) {
+        return fail(argument.status, "%s.dtype: %d is not supported; it must be float32%s", name, int(t.dtype),
+                    rules.allow_bool ? " or bool" : "");
     }
     if (t.device != MUATTN_CPU) {
         return fail(argument.status, "%s.device: %d is unknown; this build has the CPU", name, int(t.device));
     }
-    if (reinterpret_cast<uintptr_t>(t.data) % sizeof(float) != 0) {
-        return fail(argument.status, "%s.data must be aligned to %zu bytes", name, sizeof(float));
+    if (reinterpret_cast<uintptr_t>(t.data) % argument.element_bytes() != 0) {
+        return fail(argument.status, "%s.data must be aligned to %zu bytes", name, argument.element_bytes());
     }
     for (int i = 0; i < 4; i++) {
         if (t.shape[i] < 1 || t.shape[i] >= kMaxSpan) {
@@ -162,7 +168,7 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool
             return fail(argument.status, "%s spans 2^31 elements or more", name);
         }
     }
-    if (t.strides[3] != 1 && !free_inner_stride) {
+    if (t.strides[3] != 1 && !rules.free_inner_stride) {
         return fail(argument.status, "%s.strides[3] must be 1, not %lld", name, static_cast<long long>(t.strides[3]));
     }
     // A kernel counts elements, repeated ones too, and whole strides, one more along each dimension than there are steps.
@@ -193,7 +199,7 @@ muattn_status check_output(const Argument &output, const Argument *const *others
         return fail(output.status, "%s.strides: two indices must not share an element", output.name);
     }
     for (int i = 0; i < count; i++) {
-        if (may_overlap(output.tensor, others[i]->tensor)) {
+        if (may_overlap(output, *others[i])) {
             return fail(output.status, "%s must not overlap %s", output.name, others[i]->name);
         }
     }
@@ -222,9 +228,21 @@ void BoundBuffer::bind(const Argument &argument) {
         dims[i] = halide_dimension_t(0, int32_t(t.shape[3 - i]), int32_t(t.strides[3 - i]));
     }
     buffer.host = static_cast<uint8_t *>(t.data);
-    buffer.type = halide_type_t(halide_type_float, 32);
+    buffer.type = t.dtype == MUATTN_BOOL ? halide_type_t(halide_type_uint, 8) : halide_type_t(halide_type_float, 32);
     buffer.dimensions = 4;
     buffer.dim = dims;
+}
+
+void BoundBuffer::bind_rows(const Argument &argument) {
+    bind(argument);
+    buffer.dimensions = 3;
+    buffer.dim = dims + 1;
+}
+
+void BoundBuffer::broadcast(int dim, int64_t extent) {
+    if (dims[dim].extent == 1) {
+        dims[dim] = halide_dimension_t(0, int32_t(extent), 0);
+    }
 }
 
 void BoundBuffer::bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride) {

@@ -15,10 +15,16 @@ struct Argument {
 
     int64_t size(int dim) const { return tensor.shape[dim]; }
     float *data() const { return static_cast<float *>(tensor.data); }
+    size_t element_bytes() const { return tensor.dtype == MUATTN_BOOL ? 1 : sizeof(float); }
 };
 
 // Takes over the caller's tensor: pointer, dtype, device, shape, strides and span.
-muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, bool free_inner_stride = false);
+struct TensorRules {
+    bool free_inner_stride;
+    bool allow_bool;
+};
+inline constexpr TensorRules kDenseRows{false, false}, kAnyInnerStride{true, false}, kMaskRules{true, true};
+muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules = kDenseRows);
 
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);
@@ -39,6 +45,10 @@ struct BoundBuffer {
     BoundBuffer &operator=(const BoundBuffer &) = delete;
 
     void bind(const Argument &argument);
+    // As bind, leaving out the innermost dimension, which has extent 1.
+    void bind_rows(const Argument &argument);
+    // A dimension of extent 1 stands for extent many equal ones.
+    void broadcast(int dim, int64_t extent);
     void bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride);
 };
 

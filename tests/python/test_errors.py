@@ -57,8 +57,10 @@ def test_arrays(operator, arrays, error, message):
         ({"out": X[:, :2].copy()}, ValueError, r"out.shape\[1\] \(H\)"),
         ({"out": X}, ValueError, "out must not overlap q"),
         ({"out": _read_only()}, TypeError, "out must be a writable array"),
-        ({"mask": X}, NotImplementedError, "mask"),
-        ({"softcap": 30.0}, NotImplementedError, "softcap"),
+        ({"mask": X[:, :, :, :3]}, ValueError, r"mask.shape\[3\] \(n_k\) must be 1 or: 8, not 3"),
+        ({"mask": X.astype("float64")}, ValueError, "mask.dtype must be float32 or bool, not float64"),
+        ({"softcap": 0.0}, ValueError, "softcap must be above 0, or None"),
+        ({"softcap": float("inf")}, ValueError, "softcap must be finite"),
     ],
 )
 def test_spatial_options(options, error, message):
@@ -75,8 +77,6 @@ def test_spatial_options(options, error, message):
         ({"output_multiplier": "x"}, TypeError, "output_multiplier must be a number"),
         ({"out": X[..., :8].copy()}, ValueError, r"out.shape\[3\]"),
         ({"layout": "nchw"}, ValueError, "layout must be one of 'channels_last', 'channels_first'"),
-        ({"layout": "channels_first"}, NotImplementedError, "layout"),
-        ({"normalize": True}, NotImplementedError, "normalize"),
     ],
 )
 def test_channel_options(options, error, message):

@@ -1,7 +1,10 @@
 #include "support/cases.h"
 
+#include <algorithm>
+#include <limits>
 #include <ostream>
 #include <string>
+#include <utility>
 
 #include "support/compare.h"
 
@@ -49,12 +52,19 @@ muattn_spatial_options SpatialCase::options() const {
     o.causal_offset = causal_offset;
     o.window = window;
     o.key_lengths = key_lengths.empty() ? nullptr : key_lengths.data();
+    o.softcap = softcap;
     return o;
 }
 
 SpatialRules SpatialCase::rules() const {
-    return {scale_per_head(scale, spatial_scale_by_rule(scaling, d, d_base), H), causal, causal_offset, window,
-            key_lengths};
+    SpatialRules rules;
+    rules.scale = scale_per_head(scale, spatial_scale_by_rule(scaling, d, d_base), H);
+    rules.causal = causal;
+    rules.causal_offset = causal_offset;
+    rules.window = window;
+    rules.key_lengths = key_lengths;
+    rules.softcap = double(softcap);
+    return rules;
 }
 
 muattn_channel_options ChannelCase::options() const {
@@ -64,6 +74,8 @@ muattn_channel_options ChannelCase::options() const {
     o.scale = scale.empty() ? nullptr : scale.data();
     o.scale_count = int64_t(scale.size());
     o.output_multiplier = output_multiplier.empty() ? nullptr : output_multiplier.data();
+    o.normalize = normalize;
+    o.layout = channels;
     return o;
 }
 
@@ -90,7 +102,11 @@ std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
         out << " window=(" << c.window.left << "," << c.window.right << ")";
     }
     print_list(out, "key_lengths", c.key_lengths);
-    return out << " lse=" << c.lse << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
+    if (c.mask != SpatialCase::no_mask) {
+        out << " mask=" << (c.mask == SpatialCase::boolean ? "boolean" : "additive") << "[" << c.mask_full[0] << c.mask_full[1]
+            << c.mask_full[2] << c.mask_full[3] << "]";
+    }
+    return out << " softcap=" << c.softcap << " lse=" << c.lse << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
 }
 
 std::ostream &operator<<(std::ostream &out, const ChannelCase &c) {
@@ -101,7 +117,8 @@ std::ostream &operator<<(std::ostream &out, const ChannelCase &c) {
     }
     print_list(out, "scale", c.scale);
     print_list(out, "output_multiplier", c.output_multiplier);
-    return out << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
+    return out << " normalize=" << c.normalize << " channels=" << (c.channels == MUATTN_CHANNELS_FIRST ? "first" : "last")
+               << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
 }
 
 SpatialTensors make_tensors(const SpatialCase &c) {
@@ -114,11 +131,39 @@ SpatialTensors make_tensors(const SpatialCase &c) {
     t.q.fill_normal(1, c.amplitude);
     t.k.fill_normal(2, c.amplitude);
     t.v.fill_normal(3, c.amplitude);
+    if (c.mask != SpatialCase::no_mask) {
+        const Shape full{c.B, c.H, c.n_q, c.n_k};
+        Shape shape{1, 1, 1, 1};
+        for (size_t dim = 0; dim < 4; dim++) {
+            shape[dim] = c.mask_full[dim] ? full[dim] : 1;
+        }
+        t.mask = Tensor(shape, for_output(c.layout));
+        t.mask.fill_normal(4);
+        // About a third of the keys is hidden.
+        for (int64_t b = 0; b < shape[0]; b++) {
+            for (int64_t h = 0; h < shape[1]; h++) {
+                for (int64_t i = 0; i < shape[2]; i++) {
+                    for (int64_t j = 0; j < shape[3]; j++) {
+                        float &x = t.mask.at(b, h, i, j);
+                        const bool hidden = x > 0.43f;
+                        x = c.mask == SpatialCase::boolean ? (hidden ? 0.0f : 1.0f)
+                                                           : (hidden ? -std::numeric_limits<float>::infinity() : x);
+                    }
+                }
+            }
+        }
+        for (const float x : t.mask.elements()) {
+            t.mask_bytes.push_back(x != 0);
+        }
+    }
     return t;
 }
 
 ChannelTensors make_tensors(const ChannelCase &c) {
-    const Shape shape{c.B, c.H, c.n, c.d};
+    Shape shape{c.B, c.H, c.n, c.d};
+    if (c.channels == MUATTN_CHANNELS_FIRST) {
+        std::swap(shape[2], shape[3]);
+    }
     ChannelTensors t{Tensor(shape, c.layout), Tensor(shape, c.layout), Tensor(shape, c.layout),
                      Tensor(shape, for_output(c.layout))};
     t.q.fill_normal(1, c.amplitude);
@@ -129,7 +174,17 @@ ChannelTensors make_tensors(const ChannelCase &c) {
 
 muattn_status run(const SpatialCase &c, const SpatialTensors &t) {
     const muattn_tensor q = t.q.view(), k = t.k.view(), v = t.v.view(), out = t.out.view(), lse = t.lse.view();
-    const muattn_spatial_options options = c.options();
+    muattn_spatial_options options = c.options();
+    muattn_tensor mask{};
+    if (c.mask != SpatialCase::no_mask) {
+        mask = t.mask.view();
+        if (c.mask == SpatialCase::boolean) {
+            mask.data = const_cast<uint8_t *>(t.mask_bytes.data());
+            mask.dtype = MUATTN_BOOL;
+            std::fill(std::begin(mask.strides), std::end(mask.strides), 0);
+        }
+        options.mask = &mask;
+    }
     return muattn_spatial_attention_forward(&q, &k, &v, &options, &out, c.lse ? &lse : nullptr);
 }
 
@@ -143,7 +198,10 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
     SCOPED_TRACE(testing::PrintToString(c));
     const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out), watch_lse(t.lse);
     // In a packed array the inputs share the output's memory, so the reference goes first.
-    const std::vector<SpatialRow> rows = spatial_reference(t.q, t.k, t.v, c.rules());
+    SpatialRules rules = c.rules();
+    rules.mask = c.mask != SpatialCase::no_mask ? &t.mask : nullptr;
+    rules.mask_is_boolean = c.mask == SpatialCase::boolean;
+    const std::vector<SpatialRow> rows = spatial_reference(t.q, t.k, t.v, rules);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     expect_current_backend_ran();
 
@@ -172,11 +230,13 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
 void expect_agrees(const ChannelCase &c, const ChannelTensors &t) {
     SCOPED_TRACE(testing::PrintToString(c));
     const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out);
-    const std::vector<ChannelHead> heads = channel_reference(t.q, t.k, t.v, c.scales(), c.multiplier());
+    const auto tokens_by_channels = [&](const Tensor &x) { return c.channels == MUATTN_CHANNELS_FIRST ? x.swapped() : x; };
+    const std::vector<ChannelHead> heads = channel_reference(tokens_by_channels(t.q), tokens_by_channels(t.k),
+                                                             tokens_by_channels(t.v), c.scales(), c.multiplier(), c.normalize);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     expect_current_backend_ran();
 
-    EXPECT_TRUE(agrees(t.out, [&](int64_t b, int64_t h, int64_t token, int64_t channel) {
+    EXPECT_TRUE(agrees(tokens_by_channels(t.out), [&](int64_t b, int64_t h, int64_t token, int64_t channel) {
         const ChannelHead &head = heads[size_t(b * c.H + h)];
         const double logit_size = head.logit_size[size_t(channel)], value_size = head.value_size[size_t(token)];
         return Expected{head.out[size_t(token * c.d + channel)], allowed_output_error(logit_size, value_size, c.d)};

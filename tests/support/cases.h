@@ -19,17 +19,22 @@ struct SpatialCase {
     int64_t causal_offset = 0;
     muattn_window window{};
     std::vector<int64_t> key_lengths;  // empty: not given
+    enum Mask { no_mask, additive, boolean } mask = no_mask;
+    std::array<bool, 4> mask_full{true, true, true, true};  // else the dimension is 1
+    float softcap = 0;
     bool lse = true;
     Layout layout = dense();
     double amplitude = 1;  // of q, k and v
 
-    // The options point into this case.
+    // The options point into this case; they have no mask yet.
     muattn_spatial_options options() const;
     SpatialRules rules() const;
 };
 
 struct SpatialTensors {
     Tensor q, k, v, out, lse;
+    Tensor mask{};                     // a boolean one holds 0 and 1 here
+    std::vector<uint8_t> mask_bytes{};  // and dense bytes, which muattn gets, here
 };
 
 struct ChannelCase {
@@ -38,6 +43,8 @@ struct ChannelCase {
     int64_t d_base = 0;
     std::vector<float> scale;              // empty: by the rule
     std::vector<float> output_multiplier;  // empty: by the rule; else one
+    bool normalize = false;
+    muattn_layout channels = MUATTN_CHANNELS_LAST;
     Layout layout = dense();
     double amplitude = 1;
 
@@ -47,7 +54,7 @@ struct ChannelCase {
 };
 
 struct ChannelTensors {
-    Tensor q, k, v, out;
+    Tensor q, k, v, out;  // [B, H, n, d] or, with channels first, [B, H, d, n]
 };
 
 std::ostream &operator<<(std::ostream &out, const SpatialCase &c);

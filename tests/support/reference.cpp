@@ -20,6 +20,20 @@ struct Dot {
     double value = 0, size = 0;
 };
 
+double mask_at(const Tensor &mask, int64_t b, int64_t h, int64_t i, int64_t j) {
+    return mask.at(mask.size(0) == 1 ? 0 : b, mask.size(1) == 1 ? 0 : h, mask.size(2) == 1 ? 0 : i,
+                   mask.size(3) == 1 ? 0 : j);
+}
+
+// max(|channel i| over tokens, eps), as torch.nn.functional.normalize divides by.
+double channel_length(const Tensor &x, int64_t b, int64_t h, int64_t i) {
+    double squares = 0;
+    for (int64_t u = 0; u < x.size(2); u++) {
+        squares += double(x.at(b, h, u, i)) * double(x.at(b, h, u, i));
+    }
+    return std::max(std::sqrt(squares), 1e-12);
+}
+
 }  // namespace
 
 double spatial_scale_by_rule(muattn_scaling scaling, int64_t d, int64_t d_base) {
@@ -82,7 +96,19 @@ std::vector<SpatialRow> spatial_reference(const Tensor &q, const Tensor &k, cons
                         dot += double(q_i[e]) * double(k_j[e]);
                         size += std::fabs(double(q_i[e]) * double(k_j[e]));
                     }
-                    const double logit = rules.scale[size_t(h)] * dot;
+                    double logit = rules.scale[size_t(h)] * dot;
+                    if (rules.softcap > 0) {
+                        logit = rules.softcap * std::tanh(logit / rules.softcap);
+                        grow(row.capped_size, logit);
+                    }
+                    if (rules.mask != nullptr) {
+                        const double mask = mask_at(*rules.mask, b, h, i, j);
+                        if (rules.mask_is_boolean ? mask == 0 : mask == -kInfinity) {
+                            continue;
+                        }
+                        logit += rules.mask_is_boolean ? 0 : mask;
+                        grow(row.logit_size, rules.mask_is_boolean ? 0 : mask);
+                    }
                     keys.push_back(j);
                     logits.push_back(logit);
                     m = logit > m ? logit : m;
@@ -101,6 +127,7 @@ std::vector<SpatialRow> spatial_reference(const Tensor &q, const Tensor &k, cons
                 for (double &o : row.out) {
                     o = keys.empty() ? 0.0 : o / l;
                 }
+                row.logit_size += 2 * row.capped_size;
                 row.lse = keys.empty() ? -kInfinity : m + std::log(l);
                 row.visible = int64_t(keys.size());
                 rows.push_back(row);
@@ -111,7 +138,7 @@ std::vector<SpatialRow> spatial_reference(const Tensor &q, const Tensor &k, cons
 }
 
 std::vector<ChannelHead> channel_reference(const Tensor &q, const Tensor &k, const Tensor &v,
-                                           const std::vector<double> &scale, double output_multiplier) {
+                                           const std::vector<double> &scale, double output_multiplier, bool normalize) {
     const int64_t B = q.size(0), H = q.size(1), n = q.size(2), d = q.size(3);
     std::vector<ChannelHead> heads;
     for (int64_t b = 0; b < B; b++) {
@@ -126,12 +153,16 @@ std::vector<ChannelHead> channel_reference(const Tensor &q, const Tensor &k, con
                 std::vector<Dot> dots(static_cast<size_t>(d));
                 for (int64_t u = 0; u < n; u++) {
                     const double q_ui = double(q.at(b, h, u, i));
-                    const float *k_u = k.row(b, h, u);
                     for (int64_t j = 0; j < d; j++) {
-                        const double product = q_ui * double(k_u[j]);
+                        const double product = q_ui * double(k.at(b, h, u, j));
                         dots[size_t(j)].value += product;
                         dots[size_t(j)].size += std::fabs(product);
                     }
+                }
+                for (int64_t j = 0; normalize && j < d; j++) {
+                    const double lengths = channel_length(q, b, h, i) * channel_length(k, b, h, j);
+                    dots[size_t(j)].value /= lengths;
+                    dots[size_t(j)].size /= lengths;
                 }
                 double m = -kInfinity, l = 0;
                 for (const Dot &dot : dots) {
@@ -144,11 +175,10 @@ std::vector<ChannelHead> channel_reference(const Tensor &q, const Tensor &k, con
                     l += p.back();
                 }
                 for (int64_t t = 0; t < n; t++) {
-                    const float *v_t = v.row(b, h, t);
                     double sum = 0;
                     for (int64_t j = 0; j < d; j++) {
-                        sum += p[size_t(j)] * double(v_t[j]);
-                        grow(head.value_size[size_t(t)], output_multiplier * double(v_t[j]));
+                        sum += p[size_t(j)] * double(v.at(b, h, t, j));
+                        grow(head.value_size[size_t(t)], output_multiplier * double(v.at(b, h, t, j)));
                     }
                     head.out[size_t(t * d + i)] = output_multiplier * sum / l;
                 }

@@ -17,6 +17,9 @@ struct SpatialRules {
     int64_t causal_offset = 0;
     muattn_window window{};
     std::vector<int64_t> key_lengths;  // per batch entry; empty: all keys
+    const Tensor *mask = nullptr;      // dimensions full or 1
+    bool mask_is_boolean = false;      // 0 hides; else it is added, and -inf hides
+    double softcap = 0;                // 0: none
 };
 
 // One query's result, and the sizes that the error model of compare.h asks for.
@@ -25,6 +28,7 @@ struct SpatialRow {
     double lse;
     double logit_size = 0;  // max over visible j of |s| sum_e |q_e k_je|
     double value_size = 0;  // max over visible j and e of |v_je|
+    double capped_size = 0;  // max of the logits after softcap; tanh has a relative error of 5e-7, as four roundings
     int64_t visible = 0;    // keys
 };
 
@@ -48,7 +52,8 @@ struct ChannelHead {
 
 // Head (b, h) is number b * H + h. scale: per head.
 std::vector<ChannelHead> channel_reference(const Tensor &q, const Tensor &k, const Tensor &v,
-                                           const std::vector<double> &scale, double output_multiplier);
+                                           const std::vector<double> &scale, double output_multiplier,
+                                           bool normalize = false);
 
 // The table of muattn.h.
 double channel_scale_by_rule(int64_t n);

@@ -1,5 +1,7 @@
 #include "support/tensors.h"
 
+#include <utility>
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -135,6 +137,13 @@ muattn_tensor Tensor::view() const {
         t.shape[i] = shape_[i];
         t.strides[i] = implicit_ ? 0 : strides_[i];
     }
+    return t;
+}
+
+Tensor Tensor::swapped() const {
+    Tensor t = *this;
+    std::swap(t.shape_[2], t.shape_[3]);
+    std::swap(t.strides_[2], t.strides_[3]);
     return t;
 }
 

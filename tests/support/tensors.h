@@ -72,6 +72,8 @@ public:
     float *row(int64_t b, int64_t h, int64_t i) const {
         return data_ + b * strides_[0] + h * strides_[1] + i * strides_[2];
     }
+    // The same elements with the last two dimensions exchanged.
+    Tensor swapped() const;
     int64_t size(int dim) const { return shape_[dim]; }
     const Shape &shape() const { return shape_; }
     const Memory &memory() const { return *memory_; }

@@ -8,38 +8,51 @@ namespace muattn::test {
 namespace {
 
 struct TableRow {
-    std::string operation, backend;
+    std::string operation, kind, backend;
     schedule::Machine machine;
     int parameters[8];
 };
 
 const TableRow table[] = {
 #define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) \
-    {#operation, "cpu:" #backend, schedule::machine(schedule::MachineName::backend), {__VA_ARGS__}},
+    {#operation, #kind, "cpu:" #backend, schedule::machine(schedule::MachineName::backend), {__VA_ARGS__}},
 #include "kernel_table.inc"
 #undef MUATTN_KERNEL
 };
 
 template<typename Schedule>
-Schedule schedule_of(const std::string &operation, const std::string &backend) {
+Schedule schedule_of(const std::string &operation, const std::string &kind, const std::string &backend,
+                     Schedule (*defaults)(schedule::Machine)) {
     for (const TableRow &row : table) {
-        if (row.operation == operation && row.backend == backend) {
-            Schedule schedule = Schedule::defaults(row.machine);
+        if (row.operation == operation && row.kind == kind && row.backend == backend) {
+            Schedule schedule = defaults(row.machine);
             schedule.override_with(row.parameters);
             return schedule;
         }
     }
-    throw std::logic_error("no kernel of " + operation + " on " + backend);
+    throw std::logic_error("no kernel of " + operation + "/" + kind + " on " + backend);
 }
 
 }  // namespace
 
-schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
-    return schedule_of<schedule::SpatialAttentionSchedule>("spatial_attention", backend);
+using schedule::ChannelAttentionFirstSchedule;
+using schedule::ChannelAttentionSchedule;
+using schedule::SpatialAttentionSchedule;
+
+SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
+    return schedule_of("spatial_attention", "plain", backend, &SpatialAttentionSchedule::defaults);
 }
 
-schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend) {
-    return schedule_of<schedule::ChannelAttentionSchedule>("channel_attention", backend);
+SpatialAttentionSchedule split_schedule(const std::string &backend) {
+    return schedule_of("spatial_attention", "split", backend, &SpatialAttentionSchedule::split_defaults);
+}
+
+ChannelAttentionSchedule channel_schedule(const std::string &backend) {
+    return schedule_of("channel_attention", "last", backend, &ChannelAttentionSchedule::defaults);
+}
+
+ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend) {
+    return schedule_of("channel_attention", "first", backend, &ChannelAttentionFirstSchedule::defaults);
 }
 
 std::vector<int64_t> around(const std::vector<int64_t> &edges) {

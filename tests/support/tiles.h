@@ -6,13 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "schedules/channel_attention_first_schedule.h"
 #include "schedules/channel_attention_schedule.h"
 #include "schedules/spatial_attention_schedule.h"
 
 namespace muattn::test {
 
 schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
+schedule::SpatialAttentionSchedule split_schedule(const std::string &backend);
 schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
+schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);
 
 // Each edge, one less and one more, without repetition and without what is below 1.
 std::vector<int64_t> around(const std::vector<int64_t> &edges);

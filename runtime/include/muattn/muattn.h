@@ -49,6 +49,9 @@ typedef enum muattn_status {
     MUATTN_INVALID_CAUSAL,
     MUATTN_INVALID_WINDOW,
     MUATTN_INVALID_KEY_LENGTHS,
+    MUATTN_INVALID_MASK,
+    MUATTN_INVALID_SOFTCAP,
+    MUATTN_INVALID_LAYOUT,
     MUATTN_INVALID_BACKEND,
     MUATTN_INVALID_ARGUMENT,          /* of a function that is not about tensors */
     MUATTN_UNSUPPORTED,               /* valid, but no kernel in this build does it */
@@ -64,7 +67,10 @@ MUATTN_API const char *muattn_last_error(void);
 
 /* ---- Tensors ------------------------------------------------------------------------------------------------------ */
 
-typedef enum muattn_dtype { MUATTN_FLOAT32 = 0 } muattn_dtype;
+typedef enum muattn_dtype {
+    MUATTN_FLOAT32 = 0,
+    MUATTN_BOOL /* one byte, 0 or not; boolean masks only */
+} muattn_dtype;
 
 typedef enum muattn_device { MUATTN_CPU = 0 } muattn_device;
 
@@ -138,9 +144,14 @@ typedef struct muattn_spatial_options {
     int64_t causal_offset;
     muattn_window window;
     const int64_t *key_lengths;  /* [B], each in 0..n_k: keys from there on are neither read nor computed; NULL: n_k */
+    const muattn_tensor *mask;   /* [B, H, n_q, n_k], each dimension full or 1 (the same for all), all strides free; NULL: none.
+                                    MUATTN_BOOL: a query sees a key where it is not 0. MUATTN_FLOAT32: added to the logit;
+                                    -inf, or anything below -6e37, hides the key. */
+    float softcap;               /* c > 0: logit -> c tanh(logit / c), before any mask; 0: none */
 } muattn_spatial_options;
 
-/* out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
+/* out = softmax(s Q K^T) V per head, softmax over the keys that a query sees: those that causal, window, key_lengths and
+ * mask all let it see.
  *
  *   q   [B, H, n_q, d]     k [B, Hk, n_k, d]     v [B, Hk, n_k, d_v]     H a multiple of Hk: query head h uses
  *   out [B, H, n_q, d_v]                                                 key/value head h / (H / Hk)
@@ -153,21 +164,38 @@ MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
                                                           const muattn_tensor *v, const muattn_spatial_options *options,
                                                           const muattn_tensor *out, const muattn_tensor *lse);
 
+/* Merges two results over disjoint sets of keys: with lse as above, out and lse become those of one call over both sets.
+ *
+ *   out_a, out_b, out  [B, H, n_q, d_v]     lse_a, lse_b, lse  [B, H, n_q, 1]
+ *
+ * A result with lse -inf counts for nothing, whatever it holds. Errors: MUATTN_INVALID_OUT and MUATTN_INVALID_LSE, the
+ * message names the argument. */
+MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a, const muattn_tensor *out_b,
+                                      const muattn_tensor *lse_b, const muattn_tensor *out, const muattn_tensor *lse);
+
 /* ---- Channel attention -------------------------------------------------------------------------------------------- */
 
-/* Zero-initialised it means: standard parametrization. */
+typedef enum muattn_layout {
+    MUATTN_CHANNELS_LAST = 0, /* [B, H, n, d] */
+    MUATTN_CHANNELS_FIRST     /* [B, H, d, n] */
+} muattn_layout;
+
+/* Zero-initialised it means: standard parametrization, channels last, no normalisation. */
 typedef struct muattn_channel_options {
     muattn_scaling scaling;
     int64_t d_base;                  /* 0: not given */
     const float *scale;              /* overrides the rule: scale_count finite numbers; NULL: the rule's */
     int64_t scale_count;             /* 1, or H: one number per head */
     const float *output_multiplier;  /* overrides the rule: one finite number; NULL: the rule's */
+    int normalize;                   /* not 0: each channel of Q and K is divided by max(its L2 norm over tokens, 1e-12)
+                                        first, as XCiT and Restormer do; then give scale: the learned temperature */
+    muattn_layout layout;            /* of q, k, v and out */
 } muattn_channel_options;
 
 /* out = o (softmax(s Q^T K) V^T)^T per head: a d x d map over channels, softmax over its second index:
  *   out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
  *
- *   q, k, v, out  [B, H, n, d]
+ *   q, k, v, out  [B, H, n, d], or [B, H, d, n] when channels come first; 1 <= d <= MUATTN_MAX_D, any n
  *
  * options may be NULL (all zero). */
 MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q, const muattn_tensor *k,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal, Sequence, TypeVar, overload
 
 from . import _muattn
-from ._options import base_width, choice, int64, integers, not_yet, number, numbers, resolve_causal, resolve_window
+from ._options import base_width, choice, int64, integers, number, numbers, resolve_causal, resolve_window
 from ._results import like
 
 Array = TypeVar("Array")
@@ -17,7 +17,7 @@ Numbers = float | Sequence[float] | Any  # a number, or one per head: a sequence
 
 _CHANNEL_SCALINGS = dict(_muattn.scalings)
 _SPATIAL_SCALINGS = {name: rule for name, rule in _CHANNEL_SCALINGS.items() if name != "mup_mean"}
-_LAYOUTS = {"channels_last": 0, "channels_first": 1}
+_LAYOUTS = dict(_muattn.layouts)
 
 
 @overload
@@ -53,7 +53,9 @@ def spatial_attention(
       key_lengths  [B], the number of valid keys per batch entry: the others are neither read nor computed
       return_lse   also return lse [B, H, n_q] = log(sum_j exp(s q.k_j)), natural logarithm
       out          [B, H, n_q, d_v] to write to; it must not overlap an input
-      mask, softcap: not supported yet
+      mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
+                   true. float32: added to the logit; -inf, or anything below -6e37, hides the key.
+      softcap      c > 0: logit -> c tanh(logit / c), before any mask
 
     Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
     key has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads.
@@ -61,12 +63,15 @@ def spatial_attention(
     Raises ValueError (the message names the argument and the rule), TypeError (not an array), NotImplementedError,
     MemoryError.
     """
-    not_yet(mask=mask, softcap=softcap)
+    cap = number("softcap", softcap)
+    if cap is not None and not cap > 0:
+        raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
     alignment, offset = resolve_causal(causal)
     result = _muattn.spatial_attention(
         q, k, v, out, bool(return_lse),
         choice("scaling", scaling, _SPATIAL_SCALINGS), base_width(d_base), numbers("scale", scale),
         alignment, offset, resolve_window(window), integers("key_lengths", key_lengths),
+        mask, cap or 0.0,
     )
     if return_lse:
         return (like(q, result[0]) if out is None else out), like(q, result[1])
@@ -94,15 +99,16 @@ def channel_attention(
       scale        s itself, instead of a rule's: a number, or H numbers, one per head (a learned temperature)
       output_multiplier  o itself, instead of a rule's
       out          [B, H, n, d] to write to; it must not overlap an input
-      normalize, layout="channels_first": not supported yet
+      normalize    divide each channel of Q and K by max(its L2 norm over tokens, 1e-12) first, as XCiT and Restormer do;
+                   then give scale: the learned temperature
+      layout       "channels_last": as above; "channels_first": q, k, v and out are [B, H, d, n]
 
     Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
     """
-    not_yet(normalize=normalize or None, layout=choice("layout", layout, _LAYOUTS) or None)
     result = _muattn.channel_attention(
         q, k, v, out,
         choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
-        number("output_multiplier", output_multiplier),
+        number("output_multiplier", output_multiplier), bool(normalize), choice("layout", layout, _LAYOUTS),
     )
     return like(q, result) if out is None else out
 

@@ -7,13 +7,6 @@ import operator
 from ._muattn import causals
 
 
-def not_yet(**arguments):
-    """For arguments that no kernel of this build implements."""
-    for name, value in arguments.items():
-        if value is not None:
-            raise NotImplementedError(f"{name} is not supported yet")
-
-
 def choice(name, value, table):
     if isinstance(value, str) and value in table:
         return table[value]

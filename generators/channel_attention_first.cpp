@@ -1,0 +1,114 @@
+// Channel attention, forward, on channels-first arrays [B, H, d, n]: O = o softmax(s Q K^T) V per head, a d x d map over
+// channels, where every array holds a channel's tokens side by side.
+//
+// Tokens lie in the vector lanes: the map is a matrix of dot products, one partial sum per lane, and the output a sum of
+// rows of V. Tokens are split into spans so that a single head can keep every thread busy; each span gives a partial map,
+// the partial maps are added in order, and the output is computed from the finished map.
+#include "channel_attention_first.h"
+#include "machines.h"
+#include "math.h"
+#include "schedules/channel_attention_first_cpu.h"
+
+namespace {
+
+using namespace Halide;
+using namespace muattn;
+
+class ChannelAttentionFirst : public Generator<ChannelAttentionFirst>, ChannelAttentionFirstStages {
+public:
+    GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
+    // The numbers of the schedule; 0 leaves the machine's default.
+    GeneratorParam<int> map_rows{"map_rows", 0}, map_columns{"map_columns", 0}, tile_blocks{"tile_blocks", 0};
+    GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
+    GeneratorParam<int> token_vectors{"token_vectors", 0}, channel_group{"channel_group", 0}, tile_tokens{"tile_tokens", 0};
+    GeneratorParam<bool> normalize{"normalize", false};  // rows of Q and K to length 1 over tokens
+
+    // Dimensions innermost first: (n, d, head, batch).
+    Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
+    Input<Buffer<float, 1>> scale{"scale"};  // per head
+    Input<float> output_multiplier{"output_multiplier"};
+    Input<int32_t> span_chunks{"span_chunks"};  // chunks of a span
+    Output<Buffer<float, 4>> output{"out"};
+
+    void generate() {
+        params = schedule::ChannelAttentionFirstSchedule::defaults(schedule::machine(machine));
+        const int numbers[] = {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens};
+        params.override_with(numbers);
+        const int lanes = params.lanes, chunk = params.chunk_tokens, tile = params.tile_rows();
+
+        const Expr n = q.dim(0).extent(), d = q.dim(1).extent();
+        const Expr chunks = (n + chunk - 1) / chunk, spans = (chunks + span_chunks - 1) / span_chunks;
+        r_v = RDom(0, chunk / lanes, "r_v");
+        r_c = RDom(0, span_chunks, "r_c");
+        r_c.where(p * span_chunks + r_c < chunks);
+        r_l = RDom(0, lanes, "r_l");
+        r_p = RDom(0, spans, "r_p");
+        r_j = RDom(0, d, "r_j");
+
+        const Expr at = c * chunk + u, inside = likely(at) < n;
+        Q(u, i, x, c, h, b) = select(inside, q(min(likely(at), n - 1), min(x * tile + i, d - 1), h, b), 0.0f);
+        K(u, j, c, h, b) = select(inside, k(min(likely(at), n - 1), min(j, d - 1), h, b), 0.0f);
+        const Expr in_chunk = r_v * lanes + l;
+        QK(l, i, j, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * K(in_chunk, j, c, h, b);
+
+        const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
+        if (normalize) {
+            // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
+            // column, respectively row.
+            QQ(l, i, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * Q(in_chunk, i, x, c, h, b);
+            KK(l, j, c, h, b) += K(in_chunk, j, c, h, b) * K(in_chunk, j, c, h, b);
+            lanes_sum(l, i, j, x, p, h, b) = zeros();
+            lanes_sum(l, i, j, x, p, h, b) =
+                plus(lanes_sum(l, i, j, x, p, h, b), {QK(l, i, j, x, chunk_index, h, b), QQ(l, i, x, chunk_index, h, b), KK(l, j, chunk_index, h, b)});
+            span_sum(i, j, x, p, h, b) = zeros();
+            span_sum(i, j, x, p, h, b) = plus(span_sum(i, j, x, p, h, b), lanes_sum(r_l, i, j, x, p, h, b));
+            S(i, j, x, h, b) = zeros();
+            S(i, j, x, h, b) = plus(S(i, j, x, h, b), span_sum(i, j, x, r_p, h, b));
+            const Expr q_length = max(sqrt(S(i, j, x, h, b)[1]), kNormalizeEps), k_length = max(sqrt(S(i, j, x, h, b)[2]), kNormalizeEps);
+            logit(i, j, x, h, b) = S(i, j, x, h, b)[0] / q_length / k_length * to_log2;
+        } else {
+            lanes_sum(l, i, j, x, p, h, b) += QK(l, i, j, x, chunk_index, h, b);
+            span_sum(i, j, x, p, h, b) += lanes_sum(r_l, i, j, x, p, h, b);
+            S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b);
+            logit(i, j, x, h, b) = S(i, j, x, h, b) * to_log2;
+        }
+
+        M(i, x, h, b) = -std::numeric_limits<float>::max();
+        M(i, x, h, b) = max(M(i, x, h, b), logit(i, r_j, x, h, b));
+        E(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b));
+        L(i, x, h, b) += E(i, r_j, x, h, b);
+        const Expr row = min(channel, d - 1);
+        P(channel, j, h, b) = E(row % tile, j, row / tile, h, b) * (output_multiplier / L(row % tile, row / tile, h, b));
+
+        const Expr out_token = t * params.tile_tokens + u;
+        V(u, j, t, h, b) = v(min(likely(out_token), n - 1), j, h, b);
+        PV(u, channel, t, h, b) += P(channel, r_j, h, b) * V(u, r_j, t, h, b);
+        // The min tells bounds inference how many tokens the last tile has.
+        const Expr tile_index = token / params.tile_tokens;
+        out(token, channel, h, b) = PV(min(token % params.tile_tokens, n - 1 - tile_index * params.tile_tokens), channel, tile_index, h, b);
+        output = out;
+    }
+
+    void schedule() {
+        scale.dim(0).set_min(0).set_stride(Expr());  // one number for all is a vector of stride 0
+        OutputImageParam buffer = out.output_buffer();
+        for (int dim = 0; dim < 4; dim++) {
+            q.dim(dim).set_min(0);
+            for (auto *input : {&k, &v}) {
+                input->dim(dim).set_bounds(0, q.dim(dim).extent());
+            }
+            buffer.dim(dim).set_bounds(0, q.dim(dim).extent());
+        }
+        schedule_channel_attention_first_cpu(*this, params);
+    }
+
+private:
+    static Tuple zeros() { return Tuple(0.0f, 0.0f, 0.0f); }
+    static Tuple plus(const FuncRef &a, const Tuple &b) { return Tuple(a[0] + b[0], a[1] + b[1], a[2] + b[2]); }
+
+    schedule::ChannelAttentionFirstSchedule params{};
+};
+
+}  // namespace
+
+HALIDE_REGISTER_GENERATOR(ChannelAttentionFirst, channel_attention_first)

@@ -1,0 +1,74 @@
+// The numbers of the channels-first schedule. No Halide here: the runtime sizes scratch memory with them.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "machine.h"
+
+namespace muattn::schedule {
+
+struct ChannelAttentionFirstSchedule {
+    int lanes;          // float32 lanes of a vector
+    int map_rows;       // register tile of the map: rows ...
+    int map_columns;    // ... by columns
+    int tile_blocks;    // blocks of map_rows rows in a tile of the map
+    int chunk_tokens;   // tokens that a tile of the map treats at once; a multiple of lanes
+    int token_vectors;  // register tile of the output: vectors of tokens ...
+    int channel_group;  // ... by channels
+    int tile_tokens;    // tokens of an output tile; a multiple of token_vectors * lanes
+
+    static constexpr ChannelAttentionFirstSchedule defaults(Machine m) {
+        const bool wide = m.registers >= 32;
+        return {m.lanes, wide ? 4 : 3, wide ? 6 : 4, wide ? 12 : 16, 256, 3, wide ? 8 : 4, 192};
+    }
+
+    // {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens}; 0 keeps what is
+    // there. cmake/kernels.cmake lists the same names in the same order.
+    constexpr void override_with(const int *p) {
+        int *const fields[] = {&map_rows, &map_columns, &tile_blocks, &chunk_tokens, &token_vectors, &channel_group, &tile_tokens};
+        for (int *field : fields) {
+            *field = *p != 0 ? *p : *field;
+            p++;
+        }
+    }
+
+    constexpr int tile_rows() const { return tile_blocks * map_rows; }
+
+    // Chunks of a span: as many spans as give every thread of a common machine work, but no more partial maps than fit
+    // in a few megabytes. A function of the shape alone, so that the result does not depend on the number of threads.
+    constexpr int64_t span_chunks(int64_t maps, int64_t n, int64_t d) const {
+        const int64_t chunks = (n + chunk_tokens - 1) / chunk_tokens;
+        const int64_t tasks = maps * ((d + tile_rows() - 1) / tile_rows());
+        const int64_t wanted = std::max<int64_t>(1, 32 / tasks), affordable = std::max<int64_t>(1, (1 << 20) / (maps * d * d));
+        const int64_t spans = std::min({wanted, affordable, std::max<int64_t>(1, chunks / 4)});
+        return (chunks + spans - 1) / spans;
+    }
+
+    // At most what one task allocates: the stages that schedule_channel_attention_first_cpu() keeps in memory.
+    template<typename BlockBytes>
+    constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
+        const int64_t rows = round_up(std::min<int64_t>(tile_rows(), d), map_rows), columns = round_up(d, map_columns);
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        const int64_t map = floats(chunk_tokens * rows) + floats(chunk_tokens * columns) +
+                            (normalize ? 3 : 1) * floats(lanes * rows * columns) + floats(lanes * rows) + floats(lanes * columns);
+        const int64_t output = floats((tile_tokens + 2 * lanes) * d) + floats(tile_tokens * round_up(d, channel_group));
+        return std::max(map, output);
+    }
+
+    // What is kept from one parallel step to the next, for all heads of the batch.
+    template<typename BlockBytes>
+    constexpr int64_t serial_bytes(int64_t maps, int64_t n, int64_t d, bool normalize, BlockBytes block_bytes) const {
+        const int64_t tiles = (d + tile_rows() - 1) / tile_rows(), rows = tiles * round_up(std::min<int64_t>(tile_rows(), d), lanes);
+        const int64_t chunks = (n + chunk_tokens - 1) / chunk_tokens, per_span = span_chunks(maps, n, d);
+        const int64_t spans = (chunks + per_span - 1) / per_span, sums = normalize ? 3 : 1;
+        auto floats = [&](int64_t count) { return int64_t(block_bytes((count + 2 * lanes) * sizeof(float))); };
+        return sums * floats(maps * rows * d * spans)                       // span_sum
+               + (sums + 1) * floats(maps * rows * d)                       // S, E
+               + floats(maps * round_up(d, channel_group) * d)              // P
+               + 2 * floats(maps * rows);                                   // M, L
+    }
+
+    static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+};
+
+}  // namespace muattn::schedule

@@ -1,0 +1,90 @@
+// Channel attention: normalised channels and channels-first arrays.
+#include "support/backends.h"
+#include "support/cases.h"
+#include "support/tiles.h"
+
+namespace muattn::test {
+namespace {
+
+class ChannelFeatures : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(ChannelFeatures);
+
+std::vector<ChannelCase> variants(ChannelCase c) {
+    std::vector<ChannelCase> all;
+    for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
+        for (const bool normalize : {false, true}) {
+            c.channels = channels;
+            c.normalize = normalize;
+            // With normalised channels logits are bounded by the scale: the learned temperature.
+            c.scale = normalize ? std::vector<float>(size_t(c.H), 7.0f) : std::vector<float>();
+            all.push_back(c);
+        }
+    }
+    return all;
+}
+
+TEST_P(ChannelFeatures, EverySmallSize) {
+    for (const int64_t n : up_to(17)) {
+        for (const int64_t d : up_to(17)) {
+            ChannelCase c;
+            c.n = n, c.d = d;
+            for (const ChannelCase &variant : variants(c)) {
+                expect_agrees(variant);
+            }
+        }
+    }
+}
+
+TEST_P(ChannelFeatures, AroundTilesOfChannelsFirst) {
+    const auto s = channel_first_schedule(GetParam());
+    for (const int64_t d : around({s.map_columns * 5, s.tile_rows(), 2 * s.tile_rows()})) {
+        for (const int64_t n : around({s.token_vectors * s.lanes, s.tile_tokens, s.chunk_tokens})) {
+            ChannelCase c;
+            c.n = n, c.d = d;
+            c.channels = MUATTN_CHANNELS_FIRST;
+            expect_agrees(c);
+            c.normalize = true;
+            c.scale = {5.0f};
+            expect_agrees(c);
+        }
+    }
+}
+
+TEST_P(ChannelFeatures, SpansOfTokens) {
+    const auto s = channel_first_schedule(GetParam());
+    for (const int64_t chunks : {3, 8, 33}) {
+        ChannelCase c;
+        c.n = chunks * s.chunk_tokens + 11, c.d = 10, c.H = 2;
+        for (const ChannelCase &variant : variants(c)) {
+            expect_agrees(variant);
+        }
+    }
+}
+
+TEST_P(ChannelFeatures, Layouts) {
+    for (const Layout &layout : {dense(), token_major(), batch_inside(), padded(), reversed(), repeated()}) {
+        ChannelCase c;
+        c.B = 2, c.H = 3, c.n = 37, c.d = 21, c.layout = layout;
+        for (const ChannelCase &variant : variants(c)) {
+            expect_agrees(variant);
+        }
+    }
+}
+
+// A channel without length: the map's row, or column, is that of logits 0.
+TEST_P(ChannelFeatures, ZeroChannels) {
+    ChannelCase c;
+    c.n = 40, c.d = 12;
+    for (const ChannelCase &variant : variants(c)) {
+        const ChannelTensors t = make_tensors(variant);
+        const bool first = variant.channels == MUATTN_CHANNELS_FIRST;
+        for (int64_t u = 0; u < c.n; u++) {
+            (first ? t.q.swapped() : t.q).at(0, 0, u, 3) = 0;
+            (first ? t.k.swapped() : t.k).at(0, 0, u, 5) = 0;
+        }
+        expect_agrees(variant, t);
+    }
+}
+
+}  // namespace
+}  // namespace muattn::test

@@ -1,0 +1,106 @@
+// Spatial attention with few queries: the variant that splits the keys into spans.
+#include "support/backends.h"
+#include "support/cases.h"
+#include "support/tiles.h"
+
+namespace muattn::test {
+namespace {
+
+class SpatialSplit : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(SpatialSplit);
+
+TEST_P(SpatialSplit, AroundChunksAndSpans) {
+    const auto s = split_schedule(GetParam());
+    for (const int64_t n_k : around({s.chunk_keys, s.chunk_keys * s.span_chunks, 3 * s.chunk_keys * s.span_chunks})) {
+        for (const int64_t n_q : {1, 3}) {
+            SpatialCase c;
+            c.n_q = n_q, c.n_k = n_k, c.d = 9, c.d_v = 13;
+            expect_agrees(c);
+        }
+    }
+}
+
+TEST_P(SpatialSplit, RowsAreQueriesOfEveryHeadOfAGroup) {
+    for (const int64_t group : {1, 2, 4, 5}) {
+        for (const int64_t n_q : up_to(6)) {
+            SpatialCase c;
+            c.B = 2, c.Hk = 2, c.H = 2 * group, c.n_q = n_q, c.n_k = 150, c.d = 16, c.d_v = 8;
+            c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+            for (int64_t h = 0; h < c.H; h++) {
+                c.scale.push_back(0.1f * float(h + 1));
+            }
+            expect_agrees(c);
+        }
+    }
+}
+
+TEST_P(SpatialSplit, LengthsWindowsAndEmptySpans) {
+    const auto s = split_schedule(GetParam());
+    const int64_t span = s.chunk_keys * s.span_chunks;
+    SpatialCase c;
+    c.B = 4, c.H = 2, c.Hk = 1, c.n_q = 2, c.n_k = 2 * span + 5, c.d = 8, c.d_v = 8;
+    c.key_lengths = {0, 1, span, 2 * span + 5};
+    expect_agrees(c);
+    c.window = {1, 7, 3};
+    expect_agrees(c);
+    c.causal = MUATTN_CAUSAL_OFFSET;
+    c.causal_offset = span + 3;
+    expect_agrees(c);
+}
+
+// One call over all keys, and the merge of two calls over disjoint parts of them.
+TEST_P(SpatialSplit, MergeOfTwoKeySetsIsOneCall) {
+    for (const int64_t n_q : {1, 50}) {
+        SpatialCase c;
+        c.B = 2, c.H = 2, c.Hk = 2, c.n_q = n_q, c.n_k = 90, c.d = 12, c.d_v = 10;
+        const SpatialTensors t = make_tensors(c);
+        expect_agrees(c, t);
+
+        SpatialCase first = c, second = c;
+        first.key_lengths = {40, 40};
+        second.n_k = 50;
+        SpatialTensors a = make_tensors(first), b = make_tensors(second);
+        b.q = t.q;
+        for (int64_t batch = 0; batch < c.B; batch++) {
+            for (int64_t h = 0; h < c.Hk; h++) {
+                for (int64_t j = 0; j < 50; j++) {
+                    std::copy_n(t.k.row(batch, h, 40 + j), c.d, b.k.row(batch, h, j));
+                    std::copy_n(t.v.row(batch, h, 40 + j), c.d_v, b.v.row(batch, h, j));
+                }
+            }
+        }
+        ASSERT_EQ(run(first, a), MUATTN_OK) << muattn_last_error();
+        ASSERT_EQ(run(second, b), MUATTN_OK) << muattn_last_error();
+        const SpatialTensors merged = make_tensors(c);
+        const muattn_tensor out_a = a.out.view(), lse_a = a.lse.view(), out_b = b.out.view(), lse_b = b.lse.view();
+        const muattn_tensor out = merged.out.view(), lse = merged.lse.view();
+        ASSERT_EQ(muattn_merge(&out_a, &lse_a, &out_b, &lse_b, &out, &lse), MUATTN_OK) << muattn_last_error();
+        const std::vector<float> got = merged.out.elements(), want = t.out.elements();
+        const std::vector<float> got_lse = merged.lse.elements(), want_lse = t.lse.elements();
+        for (size_t i = 0; i < got.size(); i++) {
+            ASSERT_NEAR(got[i], want[i], 3e-6) << i;
+        }
+        for (size_t i = 0; i < got_lse.size(); i++) {
+            ASSERT_NEAR(got_lse[i], want_lse[i], 3e-6) << i;
+        }
+    }
+}
+
+// What a side without keys holds does not matter, NaN included.
+TEST_P(SpatialSplit, MergeWithNothing) {
+    const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+    const Tensor a({1, 1, 2, 3}, dense()), b({1, 1, 2, 3}, dense()), out({1, 1, 2, 3}, dense());
+    const Tensor lse_a({1, 1, 2, 1}, dense()), lse_b({1, 1, 2, 1}, dense()), lse({1, 1, 2, 1}, dense());
+    a.fill(nan);
+    b.fill(5);
+    lse_a.fill(-infinity);
+    lse_b.at(0, 0, 0, 0) = 2;
+    lse_b.at(0, 0, 1, 0) = -infinity;
+    const muattn_tensor views[] = {a.view(), lse_a.view(), b.view(), lse_b.view(), out.view(), lse.view()};
+    ASSERT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK) << muattn_last_error();
+    EXPECT_EQ(out.elements(), (std::vector<float>{5, 5, 5, 0, 0, 0}));
+    EXPECT_EQ(lse.elements(), (std::vector<float>{2, -infinity}));
+}
+
+}  // namespace
+}  // namespace muattn::test
