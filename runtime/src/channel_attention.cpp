@@ -43,9 +43,7 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
 
 muattn_status run(const ChannelCall &call, const muattn_channel_options &options) {
     double rule_scale = 0, multiplier = 0;
-    if (options.scale == nullptr) {
-        MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, call.n, &rule_scale));
-    }
+    MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, call.n, &rule_scale));
     if (options.output_multiplier == nullptr) {
         MUATTN_RETURN_IF_ERROR(muattn_channel_output_multiplier(options.scaling, call.d, options.d_base, &multiplier));
     } else if (std::isfinite(*options.output_multiplier)) {

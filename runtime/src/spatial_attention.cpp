@@ -107,9 +107,7 @@ Work work_of(const SpatialCall &call, const Kernel &kernel) {
 
 muattn_status run(const SpatialCall &call, const muattn_spatial_options &options) {
     double rule = 0;
-    if (options.scale == nullptr) {
-        MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
-    }
+    MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
     const float rule_scale = float(rule);
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
     const Kernel *kernel = find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype, kind_of(call, options));
