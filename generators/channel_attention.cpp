@@ -58,7 +58,8 @@ public:
             KK(j, c, x, h, b) += K(j, r_u, c, x, h, b) * K(j, r_u, c, x, h, b);
             S(i, j, x, h, b) = Tuple(0.0f, 0.0f, 0.0f);
             const FuncRef sum = S(i, j, x, h, b);
-            S(i, j, x, h, b) = Tuple(sum[0] + QK(i, j, r_c, x, h, b), sum[1] + QQ(i, r_c, x, h, b), sum[2] + KK(j, r_c, x, h, b));
+            S(i, j, x, h, b) =
+                Tuple(sum[0] + QK(i, j, r_c, x, h, b), sum[1] + QQ(i, r_c, x, h, b), sum[2] + KK(j, r_c, x, h, b));
             rq(i, x, h, b) = 1.0f / max(sqrt(S(i, 0, x, h, b)[1]), kNormalizeEps);
             rk(j, x, h, b) = 1.0f / max(sqrt(S(0, j, x, h, b)[2]), kNormalizeEps);
             logit(i, j, x, h, b) = S(i, j, x, h, b)[0] * rq(i, x, h, b) * (rk(j, x, h, b) * to_log2);

@@ -20,7 +20,8 @@ public:
     // The numbers of the schedule; 0 leaves the machine's default.
     GeneratorParam<int> map_rows{"map_rows", 0}, map_columns{"map_columns", 0}, tile_blocks{"tile_blocks", 0};
     GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
-    GeneratorParam<int> token_vectors{"token_vectors", 0}, channel_group{"channel_group", 0}, tile_tokens{"tile_tokens", 0};
+    GeneratorParam<int> token_vectors{"token_vectors", 0}, channel_group{"channel_group", 0},
+        tile_tokens{"tile_tokens", 0};
     GeneratorParam<bool> normalize{"normalize", false};  // rows of Q and K to length 1 over tokens
 
     // Dimensions innermost first: (n, d, head, batch).
@@ -32,7 +33,8 @@ public:
 
     void generate() {
         params = schedule::ChannelAttentionFirstSchedule::defaults(schedule::machine(machine));
-        const int numbers[] = {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens};
+        const int numbers[] = {map_rows,      map_columns,   tile_blocks, chunk_tokens,
+                               token_vectors, channel_group, tile_tokens};
         params.override_with(numbers);
         const int lanes = params.lanes, chunk = params.chunk_tokens, tile = params.tile_rows();
 
@@ -59,12 +61,14 @@ public:
             KK(l, j, c, h, b) += K(in_chunk, j, c, h, b) * K(in_chunk, j, c, h, b);
             lanes_sum(l, i, j, x, p, h, b) = zeros();
             lanes_sum(l, i, j, x, p, h, b) =
-                plus(lanes_sum(l, i, j, x, p, h, b), {QK(l, i, j, x, chunk_index, h, b), QQ(l, i, x, chunk_index, h, b), KK(l, j, chunk_index, h, b)});
+                plus(lanes_sum(l, i, j, x, p, h, b),
+                     {QK(l, i, j, x, chunk_index, h, b), QQ(l, i, x, chunk_index, h, b), KK(l, j, chunk_index, h, b)});
             span_sum(i, j, x, p, h, b) = zeros();
             span_sum(i, j, x, p, h, b) = plus(span_sum(i, j, x, p, h, b), lanes_sum(r_l, i, j, x, p, h, b));
             S(i, j, x, h, b) = zeros();
             S(i, j, x, h, b) = plus(S(i, j, x, h, b), span_sum(i, j, x, r_p, h, b));
-            const Expr q_length = max(sqrt(S(i, j, x, h, b)[1]), kNormalizeEps), k_length = max(sqrt(S(i, j, x, h, b)[2]), kNormalizeEps);
+            const Expr q_length = max(sqrt(S(i, j, x, h, b)[1]), kNormalizeEps),
+                       k_length = max(sqrt(S(i, j, x, h, b)[2]), kNormalizeEps);
             logit(i, j, x, h, b) = S(i, j, x, h, b)[0] / q_length / k_length * to_log2;
         } else {
             lanes_sum(l, i, j, x, p, h, b) += QK(l, i, j, x, chunk_index, h, b);
@@ -78,14 +82,16 @@ public:
         E(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b));
         L(i, x, h, b) += E(i, r_j, x, h, b);
         const Expr row = min(channel, d - 1);
-        P(channel, j, h, b) = E(row % tile, j, row / tile, h, b) * (output_multiplier / L(row % tile, row / tile, h, b));
+        P(channel, j, h, b) =
+            E(row % tile, j, row / tile, h, b) * (output_multiplier / L(row % tile, row / tile, h, b));
 
         const Expr out_token = t * params.tile_tokens + u;
         V(u, j, t, h, b) = v(min(likely(out_token), n - 1), j, h, b);
         PV(u, channel, t, h, b) += P(channel, r_j, h, b) * V(u, r_j, t, h, b);
         // The min tells bounds inference how many tokens the last tile has.
         const Expr tile_index = token / params.tile_tokens;
-        out(token, channel, h, b) = PV(min(token % params.tile_tokens, n - 1 - tile_index * params.tile_tokens), channel, tile_index, h, b);
+        out(token, channel, h, b) =
+            PV(min(token % params.tile_tokens, n - 1 - tile_index * params.tile_tokens), channel, tile_index, h, b);
         output = out;
     }
 

@@ -15,22 +15,22 @@ struct ChannelAttentionFirstStages {
     Halide::RDom r_p;  // over the spans
     Halide::RDom r_j;  // over the columns of the map
 
-    Halide::Func Q{"Q"};        // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
-    Halide::Func K{"K"};        // (u, j, c, h, b)        the chunk's keys
-    Halide::Func QK{"QK"};      // (l, i, j, x, c, h, b)  the chunk's part of Q K^T, one sum per lane
-    Halide::Func QQ{"QQ"};      // (l, i, x, c, h, b)     the chunk's part of |Q_i|^2, where rows are normalised
-    Halide::Func KK{"KK"};      // (l, j, c, h, b)        the chunk's part of |K_j|^2
+    Halide::Func Q{"Q"};    // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
+    Halide::Func K{"K"};    // (u, j, c, h, b)        the chunk's keys
+    Halide::Func QK{"QK"};  // (l, i, j, x, c, h, b)  the chunk's part of Q K^T, one sum per lane
+    Halide::Func QQ{"QQ"};  // (l, i, x, c, h, b)     the chunk's part of |Q_i|^2, where rows are normalised
+    Halide::Func KK{"KK"};  // (l, j, c, h, b)        the chunk's part of |K_j|^2
     Halide::Func lanes_sum{"lanes_sum"};  // (l, i, j, x, p, h, b)  the span's part, one sum per lane
     Halide::Func span_sum{"span_sum"};    // (i, j, x, p, h, b)     the span's part
-    Halide::Func S{"S"};        // (i, j, x, h, b)        Q K^T; where rows are normalised {Q K^T, |Q_i|^2, |K_j|^2}
+    Halide::Func S{"S"};          // (i, j, x, h, b)        Q K^T; where rows are normalised {Q K^T, |Q_i|^2, |K_j|^2}
     Halide::Func logit{"logit"};  // (i, j, x, h, b)      in units of log 2
-    Halide::Func M{"M"};        // (i, x, h, b)           row maximum of the logits
-    Halide::Func E{"E"};        // (i, j, x, h, b)        2^(logit - M)
-    Halide::Func L{"L"};        // (i, x, h, b)           row sum of E
-    Halide::Func P{"P"};        // (channel, j, h, b)     the map, times o
-    Halide::Func V{"V"};        // (u, j, t, h, b)        the output tile's values
-    Halide::Func PV{"PV"};      // (u, channel, t, h, b)  P V
-    Halide::Func out{"out"};    // (token, channel, h, b)
+    Halide::Func M{"M"};          // (i, x, h, b)           row maximum of the logits
+    Halide::Func E{"E"};          // (i, j, x, h, b)        2^(logit - M)
+    Halide::Func L{"L"};          // (i, x, h, b)           row sum of E
+    Halide::Func P{"P"};          // (channel, j, h, b)     the map, times o
+    Halide::Func V{"V"};          // (u, j, t, h, b)        the output tile's values
+    Halide::Func PV{"PV"};        // (u, channel, t, h, b)  P V
+    Halide::Func out{"out"};      // (token, channel, h, b)
 };
 
 }  // namespace muattn

@@ -51,9 +51,7 @@ public:
         }
         const int lanes = schedule::machine(machine).lanes;
         Var task("task");
-        out.fuse(h, batch, task)
-            .parallel(task)
-            .vectorize(e, lanes, TailStrategy::GuardWithIf);
+        out.fuse(h, batch, task).parallel(task).vectorize(e, lanes, TailStrategy::GuardWithIf);
         W.compute_at(out, row);
         LSE.compute_at(out, row);
     }

@@ -18,35 +18,31 @@ struct SpatialAttentionStages {
     Halide::RDom r_j;        // over the keys of a chunk
     Halide::RDom r_c;        // over the chunks that the tile sees
 
-    Halide::Func Q{"Q"};        // (i, e, t, h, b)     queries times scale, transposed
-    Halide::Func K{"K"};        // (e, j, c, t, h, b)  the chunk's keys
-    Halide::Func V{"V"};        // (e, j, c, t, h, b)  the chunk's values, columns padded to whole groups
-    Halide::Func QK{"QK"};      // (i, j, c, t, h, b)  dot products
+    Halide::Func Q{"Q"};              // (i, e, t, h, b)     queries times scale, transposed
+    Halide::Func K{"K"};              // (e, j, c, t, h, b)  the chunk's keys
+    Halide::Func V{"V"};              // (e, j, c, t, h, b)  the chunk's values, columns padded to whole groups
+    Halide::Func QK{"QK"};            // (i, j, c, t, h, b)  dot products
     Halide::Func bias{"bias"};        // (i, j, c, t, h, b)  the additive mask, transposed, in units of log 2
     Halide::Func allowed{"allowed"};  // (i, j, c, t, h, b)  the boolean mask, transposed, -1 or 0
-    Halide::Func S{"S"};        // (i, j, c, t, h, b)  logits in units of log 2, masked
-    Halide::Func M{"M"};        // (i, c, t, h, b)     row maximum within the chunk
-    Halide::Func P{"P"};        // (i, j, c, t, h, b)  2^(S - M)
-    Halide::Func L{"L"};        // (i, c, t, h, b)     row sum of P within the chunk
-    Halide::Func PV{"PV"};      // (i, e, c, t, h, b)  P V within the chunk
+    Halide::Func S{"S"};              // (i, j, c, t, h, b)  logits in units of log 2, masked
+    Halide::Func M{"M"};              // (i, c, t, h, b)     row maximum within the chunk
+    Halide::Func P{"P"};              // (i, j, c, t, h, b)  2^(S - M)
+    Halide::Func L{"L"};              // (i, c, t, h, b)     row sum of P within the chunk
+    Halide::Func PV{"PV"};            // (i, e, c, t, h, b)  P V within the chunk
     Halide::Func state{"state"};  // {m, l, o[0..group)}: the online softmax; (i, g, t, h, b), split (i, g, p, t, h, b)
-    Halide::Func O{"O"};        // (i, e, t, h, b)     the normalised output
-    Halide::Func LSE{"LSE"};    // (i, t, h, b)        natural logarithm of the row sum
-    Halide::Func out{"out"};    // (e, row, h, b)      the output, with or without lse
+    Halide::Func O{"O"};          // (i, e, t, h, b)     the normalised output
+    Halide::Func LSE{"LSE"};      // (i, t, h, b)        natural logarithm of the row sum
+    Halide::Func out{"out"};      // (e, row, h, b)      the output, with or without lse
 };
 
-enum class MaskKind { none,
-                      additive,
-                      boolean,
-                      any };  // both; a mask that lets everything pass where there is none
+enum class MaskKind { none, additive, boolean, any };  // both; a mask that lets everything pass where there is none
 
-enum class SoftcapKind { never,
-                         always,
-                         optional };  // softcap 0: none
+enum class SoftcapKind { never, always, optional };  // softcap 0: none
 
 template<typename T>
 class SpatialAttentionGenerator : public Halide::Generator<T>, protected SpatialAttentionStages {
-    template<typename X> using Param = Halide::GeneratorParam<X>;
+    template<typename X>
+    using Param = Halide::GeneratorParam<X>;
 
 public:
     using Expr = Halide::Expr;
@@ -57,8 +53,16 @@ public:
     Param<int> tile_blocks{"tile_blocks", 0}, chunk_keys{"chunk_keys", 0}, span_chunks{"span_chunks", 0};
     // The kernel's kind.
     Param<bool> with_lse{"with_lse", false};
-    Param<SoftcapKind> softcap_kind{"softcap_kind", SoftcapKind::never, {{"never", SoftcapKind::never}, {"always", SoftcapKind::always}, {"optional", SoftcapKind::optional}}};
-    Param<MaskKind> mask_kind{"mask", MaskKind::none, {{"none", MaskKind::none}, {"additive", MaskKind::additive}, {"boolean", MaskKind::boolean}, {"any", MaskKind::any}}};
+    Param<SoftcapKind> softcap_kind{
+        "softcap_kind",
+        SoftcapKind::never,
+        {{"never", SoftcapKind::never}, {"always", SoftcapKind::always}, {"optional", SoftcapKind::optional}}};
+    Param<MaskKind> mask_kind{"mask",
+                              MaskKind::none,
+                              {{"none", MaskKind::none},
+                               {"additive", MaskKind::additive},
+                               {"boolean", MaskKind::boolean},
+                               {"any", MaskKind::any}}};
     Param<bool> guard_values{"guard_values", false};  // keep NaN and infinity of hidden values out
     Param<int> head_dim{"head_dim", 0};               // d = d_v of a GPU kernel; 0: any d and d_v
 
@@ -75,7 +79,8 @@ public:
     // With lse the output is the pair {out, lse}. Halide gives a pair one set of dimensions, so lse has an innermost
     // dimension of extent d_v and stride 0: its one element per row is written d_v times with the same bits.
     void configure() {
-        output = this->template add_output<Halide::Func>("out", std::vector<Halide::Type>(with_lse ? 2 : 1, Halide::Float(32)), 4);
+        output = this->template add_output<Halide::Func>(
+            "out", std::vector<Halide::Type>(with_lse ? 2 : 1, Halide::Float(32)), 4);
     }
 
 protected:
@@ -120,7 +125,8 @@ protected:
             logit = select(bias(i, j, c, t, h, b) < kInitialMax, kMasked, logit + bias(i, j, c, t, h, b));
         }
         if (mask_kind == MaskKind::boolean || mask_kind == MaskKind::any) {
-            allowed(i, j, c, t, h, b) = select(boolean_mask(mask_key, mask_query, head, b) != 0, cast<int8_t>(-1), cast<int8_t>(0));
+            allowed(i, j, c, t, h, b) =
+                select(boolean_mask(mask_key, mask_query, head, b) != 0, cast<int8_t>(-1), cast<int8_t>(0));
             logit = select(cast<int32_t>(allowed(i, j, c, t, h, b)) < 0, logit, kMasked);
         }
         S(i, j, c, t, h, b) = select(sees, logit, kMasked);
@@ -132,7 +138,8 @@ protected:
         Expr value = V(e, r_j, c, t, h, b);
         if (guard_values) {
             const Expr all = UInt(32).max(), none = Expr(0u);
-            value = reinterpret<float>(reinterpret<uint32_t>(value) & select(S(i, r_j, c, t, h, b) == kMasked, none, all));
+            value =
+                reinterpret<float>(reinterpret<uint32_t>(value) & select(S(i, r_j, c, t, h, b) == kMasked, none, all));
         }
         PV(i, e, c, t, h, b) += P(i, r_j, c, t, h, b) * value;
     }

@@ -4,8 +4,8 @@
 // The rows of a tile are the (query, head) pairs that share a key/value head, so its keys and values are read once.
 // Each span has its own online softmax {m, l, o}; with m* the largest m, the output is
 //   sum_p 2^(m_p - m*) o_p / sum_p 2^(m_p - m*) l_p.
-#include "spatial_attention.h"
 #include "schedules/spatial_attention_split_cpu.h"
+#include "spatial_attention.h"
 
 namespace {
 

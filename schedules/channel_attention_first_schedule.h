@@ -62,10 +62,10 @@ struct ChannelAttentionFirstSchedule {
         const int64_t chunks = (n + chunk_tokens - 1) / chunk_tokens, per_span = span_chunks(maps, n, d);
         const int64_t spans = (chunks + per_span - 1) / per_span, sums = normalize ? 3 : 1;
         auto floats = [&](int64_t count) { return int64_t(block_bytes((count + 2 * lanes) * sizeof(float))); };
-        return sums * floats(maps * rows * d * spans)                       // span_sum
-               + (sums + 1) * floats(maps * rows * d)                       // S, E
-               + floats(maps * round_up(d, channel_group) * d)              // P
-               + 2 * floats(maps * rows);                                   // M, L
+        return sums * floats(maps * rows * d * spans)           // span_sum
+               + (sums + 1) * floats(maps * rows * d)           // S, E
+               + floats(maps * round_up(d, channel_group) * d)  // P
+               + 2 * floats(maps * rows);                       // M, L
     }
 
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }

@@ -45,12 +45,11 @@ struct ChannelAttentionSchedule {
         const int64_t columns = round_up(d, column_group), tokens = round_up(chunk_tokens, token_unroll);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         const int64_t norms = 2 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK, rq and rk
-        return (normalize ? 4 : 2) * floats(rows * columns)     // S, P
-               + (normalize ? norms : 0)
-               + floats(rows * tokens)                          // Q
-               + floats(chunk_tokens * padded_row(columns))     // K
-               + floats(rows * tokens)                          // R
-               + 2 * floats(rows);                              // M, L
+        return (normalize ? 4 : 2) * floats(rows * columns)                      // S, P
+               + (normalize ? norms : 0) + floats(rows * tokens)                 // Q
+               + floats(chunk_tokens * padded_row(columns))                      // K
+               + floats(rows * tokens)                                           // R
+               + 2 * floats(rows);                                               // M, L
     }
 
     // Floats from one token to the next in the copy of K.

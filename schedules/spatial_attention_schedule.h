@@ -50,13 +50,13 @@ struct SpatialAttentionSchedule {
         const int64_t columns = round_up(d_v, value_group), groups = columns / value_group;
         const int64_t block = block_rows();
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        return floats(rows * d)                                   // Q
-               + (value_group + 2) * floats(rows * groups)        // state
-               + floats(chunk_keys * padded_row(d))               // K
-               + floats(chunk_keys * padded_row(columns))         // V
-               + 4 * floats(block * chunk_keys)                   // S, P, bias, allowed
-               + 2 * floats(block)                                // M, L
-               + floats(rows * columns) + floats(rows);           // O, LSE
+        return floats(rows * d)                             // Q
+               + (value_group + 2) * floats(rows * groups)  // state
+               + floats(chunk_keys * padded_row(d))         // K
+               + floats(chunk_keys * padded_row(columns))   // V
+               + 4 * floats(block * chunk_keys)             // S, P, bias, allowed
+               + 2 * floats(block)                          // M, L
+               + floats(rows * columns) + floats(rows);     // O, LSE
     }
 
     // Tasks of the split variant for one key/value head.
@@ -67,12 +67,12 @@ struct SpatialAttentionSchedule {
     constexpr int64_t split_serial_bytes(int64_t maps, int64_t rows, int64_t n_k, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
         const int64_t all_rows = maps * tiles(rows) * tile_rows(), columns = round_up(d_v, value_group), groups = columns / value_group;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        return 2 * floats(all_rows)                                        // query, head
-               + floats(all_rows * d)                                      // Q
+        return 2 * floats(all_rows)                                          // query, head
+               + floats(all_rows * d)                                        // Q
                + (value_group + 2) * floats(all_rows * groups * spans(n_k))  // partial
-               + 2 * floats(all_rows)                                      // m_all, LSE
-               + (value_group + 1) * floats(all_rows * groups)             // merged
-               + floats(all_rows * columns);                               // O
+               + 2 * floats(all_rows)                                        // m_all, LSE
+               + (value_group + 1) * floats(all_rows * groups)               // merged
+               + floats(all_rows * columns);                                 // O
     }
 
     constexpr int64_t tiles(int64_t rows) const { return (rows + tile_rows() - 1) / tile_rows(); }

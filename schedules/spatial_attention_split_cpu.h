@@ -83,7 +83,7 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionStages &f, Spat
         .unroll(ji);
     f.QK.compute_at(f.S, jo)
         .bound_extent(f.c, 1)
-            .bound_extent(f.t, 1)
+        .bound_extent(f.t, 1)
         .bound_extent(f.i, rows)
         .store_in(MemoryType::Register)
         .vectorize(f.i, lanes)
@@ -106,7 +106,7 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionStages &f, Spat
         .unroll(f.i);
     f.PV.compute_at(f.state, f.g)
         .bound_extent(f.c, 1)
-            .bound_extent(f.t, 1)
+        .bound_extent(f.t, 1)
         .bound_extent(f.e, s.value_group)
         .bound_extent(f.i, rows)
         .store_in(MemoryType::Register)

@@ -59,7 +59,9 @@ void provoke_spatial(const std::string &kind) {
     c.n_q = split ? 5 : 40, c.n_k = 47, c.d = 7, c.d_v = 6;
     c.lse = contains(kind, "lse");
     c.softcap = contains(kind, "softcap") ? 2.0f : 0.0f;
-    c.mask = contains(kind, "additive") ? SpatialCase::additive : contains(kind, "boolean") ? SpatialCase::boolean : SpatialCase::no_mask;
+    c.mask = contains(kind, "additive")  ? SpatialCase::additive
+             : contains(kind, "boolean") ? SpatialCase::boolean
+                                         : SpatialCase::no_mask;
     const bool guarded = contains(kind, "guarded");
     if (guarded) {
         c.causal = MUATTN_CAUSAL_TOP_LEFT;
@@ -87,7 +89,8 @@ void provoke_merge() {
         input->fill(1);
     }
     const muattn_tensor views[] = {a.view(), lse_a.view(), b.view(), lse_b.view(), out.view(), lse.view()};
-    EXPECT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK) << muattn_last_error();
+    EXPECT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK)
+        << muattn_last_error();
 }
 
 bool provoke(const std::string &operation, const std::string &kind) {

@@ -75,7 +75,7 @@ SpatialCase make_case(const std::vector<int> &row, int64_t n_q, int64_t n_k) {
 
 const std::vector<int> kChoices = {
     int(std::size(kCausal)), int(std::size(kWindows)), lengths_count, heads_count, scale_count, 2, 6, 3,
-    int(std::size(kMasks)), int(std::size(kSoftcaps))};
+    int(std::size(kMasks)),  int(std::size(kSoftcaps))};
 
 class SpatialFeatures : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialFeatures);

@@ -97,7 +97,8 @@ TEST_P(SpatialSplit, MergeWithNothing) {
     lse_b.at(0, 0, 0, 0) = 2;
     lse_b.at(0, 0, 1, 0) = -infinity;
     const muattn_tensor views[] = {a.view(), lse_a.view(), b.view(), lse_b.view(), out.view(), lse.view()};
-    ASSERT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK) << muattn_last_error();
+    ASSERT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK)
+        << muattn_last_error();
     EXPECT_EQ(out.elements(), (std::vector<float>{5, 5, 5, 0, 0, 0}));
     EXPECT_EQ(lse.elements(), (std::vector<float>{2, -infinity}));
 }

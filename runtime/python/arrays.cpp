@@ -50,7 +50,8 @@ muattn_tensor describe(const std::string &name, const Array &array, int rank, bo
     }
     const bool is_bool = allow_bool && array.dtype() == nb::dtype<bool>();
     if (array.dtype() != nb::dtype<float>() && !is_bool) {
-        raise(PyExc_ValueError, name + ".dtype must be float32" + (allow_bool ? " or bool" : "") + ", not " + dtype_name(array.dtype()));
+        raise(PyExc_ValueError,
+              name + ".dtype must be float32" + (allow_bool ? " or bool" : "") + ", not " + dtype_name(array.dtype()));
     }
     if (array.device_type() != nb::device::cpu::value) {
         raise(PyExc_ValueError,

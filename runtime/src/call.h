@@ -8,9 +8,9 @@ namespace muattn {
 
 // What a kernel needs besides its arguments.
 struct Work {
-    int64_t tasks;              // that run at once, at most
-    int64_t scratch_bytes;      // of one task
-    int64_t serial_bytes = 0;   // of what lives from one parallel step to the next
+    int64_t tasks;             // that run at once, at most
+    int64_t scratch_bytes;     // of one task
+    int64_t serial_bytes = 0;  // of what lives from one parallel step to the next
 };
 
 // Reserves the work's memory, runs the kernel on arguments and translates its result. arguments[0] is left free for the

@@ -30,7 +30,8 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
     MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
     call.B = call.q.size(0), call.H = call.q.size(1), call.n = call.q.size(5 - d_dim), call.d = call.q.size(d_dim);
     if (call.d > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_Q, "q.shape[%d] (d) must be at most %d, not %lld", d_dim, MUATTN_MAX_D, static_cast<long long>(call.d));
+        return fail(MUATTN_INVALID_Q, "q.shape[%d] (d) must be at most %d, not %lld", d_dim, MUATTN_MAX_D,
+                    static_cast<long long>(call.d));
     }
     for (const Argument *other : {&call.k, &call.v, &call.out}) {
         for (int dim = 0; dim < 4; dim++) {
@@ -49,14 +50,16 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     } else if (std::isfinite(*options.output_multiplier)) {
         multiplier = double(*options.output_multiplier);
     } else {
-        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be finite, not %f", double(*options.output_multiplier));
+        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be finite, not %f",
+                    double(*options.output_multiplier));
     }
     const float one_scale = float(rule_scale);
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
     float output_multiplier = float(multiplier);
 
     const bool first = options.layout == MUATTN_CHANNELS_FIRST, normalize = options.normalize != 0;
-    const Kind kind = first ? (normalize ? Kind::first_normalized : Kind::first) : (normalize ? Kind::last_normalized : Kind::last);
+    const Kind kind =
+        first ? (normalize ? Kind::first_normalized : Kind::first) : (normalize ? Kind::last_normalized : Kind::last);
     const Kernel *kernel = find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype, kind);
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
@@ -65,14 +68,16 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     q.bind(call.q);
     k.bind(call.k);
     v.bind(call.v);
-    scale.bind_vector(options.scale != nullptr ? options.scale : &one_scale, halide_type_t(halide_type_float, 32), call.H, per_head);
+    scale.bind_vector(options.scale != nullptr ? options.scale : &one_scale, halide_type_t(halide_type_float, 32),
+                      call.H, per_head);
     out.bind(call.out);
     const int64_t maps = call.B * call.H;
     if (first) {
         auto schedule = schedule::ChannelAttentionFirstSchedule::defaults(kernel->machine);
         schedule.override_with(kernel->parameters);
         int32_t span_chunks = int32_t(schedule.span_chunks(maps, call.n, call.d));
-        void *arguments[] = {nullptr, &q.buffer, &k.buffer, &v.buffer, &scale.buffer, &output_multiplier, &span_chunks, &out.buffer};
+        void *arguments[] = {nullptr,       &q.buffer,          &k.buffer,    &v.buffer,
+                             &scale.buffer, &output_multiplier, &span_chunks, &out.buffer};
         const int64_t tasks = maps * ((call.n + schedule.tile_tokens - 1) / schedule.tile_tokens + call.d);
         return run_kernel(*kernel, arguments,
                           {tasks, schedule.scratch_bytes(call.d, normalize, Slab::block_bytes),
@@ -81,7 +86,8 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel->machine);
     schedule.override_with(kernel->parameters);
     void *arguments[] = {nullptr, &q.buffer, &k.buffer, &v.buffer, &scale.buffer, &output_multiplier, &out.buffer};
-    return run_kernel(*kernel, arguments, {maps * schedule.tiles(call.d), schedule.scratch_bytes(call.d, normalize, Slab::block_bytes)});
+    return run_kernel(*kernel, arguments,
+                      {maps * schedule.tiles(call.d), schedule.scratch_bytes(call.d, normalize, Slab::block_bytes)});
 }
 
 }  // namespace

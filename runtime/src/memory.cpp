@@ -182,7 +182,8 @@ muattn_status SlabPool::reserve(int count, size_t bytes) {
     for (int i = 0; i < count; i++) {
         Slab *slab = cache.acquire(bytes);
         if (slab == nullptr) {
-            return fail(MUATTN_OUT_OF_MEMORY, "out of memory: %zu bytes of scratch for each of %d threads", bytes, count);
+            return fail(MUATTN_OUT_OF_MEMORY, "out of memory: %zu bytes of scratch for each of %d threads", bytes,
+                        count);
         }
         give_back(slab);
     }

@@ -18,9 +18,11 @@ void deallocate(void *pointer);
 // A stack of blocks in one allocation. Blocks may be freed in any order; space comes back when those above are free too.
 class Slab {
 public:
-    static constexpr size_t block_bytes(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment + kAlignment; }
+    static constexpr size_t block_bytes(size_t bytes) {
+        return (bytes + kAlignment - 1) / kAlignment * kAlignment + kAlignment;
+    }
 
-    void *push(size_t bytes);          // null when full
+    void *push(size_t bytes);  // null when full
     bool owns(const void *p) const { return p >= memory_ && p < memory_ + capacity_; }
     void pop(void *p);
 

@@ -3,11 +3,13 @@
 #include "error.h"
 #include "tensor.h"
 
-extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a, const muattn_tensor *out_b,
-                                      const muattn_tensor *lse_b, const muattn_tensor *out, const muattn_tensor *lse) {
+extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,
+                                      const muattn_tensor *out_b, const muattn_tensor *lse_b, const muattn_tensor *out,
+                                      const muattn_tensor *lse) {
     using namespace muattn;
     Argument a{"out_a", MUATTN_INVALID_OUT, {}}, b{"out_b", MUATTN_INVALID_OUT, {}}, o{"out", MUATTN_INVALID_OUT, {}};
-    Argument l_a{"lse_a", MUATTN_INVALID_LSE, {}}, l_b{"lse_b", MUATTN_INVALID_LSE, {}}, l{"lse", MUATTN_INVALID_LSE, {}};
+    Argument l_a{"lse_a", MUATTN_INVALID_LSE, {}}, l_b{"lse_b", MUATTN_INVALID_LSE, {}},
+        l{"lse", MUATTN_INVALID_LSE, {}};
     MUATTN_RETURN_IF_ERROR(check_tensor(a, out_a));
     MUATTN_RETURN_IF_ERROR(check_tensor(b, out_b));
     MUATTN_RETURN_IF_ERROR(check_tensor(o, out));
@@ -39,7 +41,8 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     buffer_o.bind(o);
     buffer_l.bind(l);
     buffer_l.dims[0] = halide_dimension_t(0, int32_t(o.size(3)), 0);  // generators/spatial_attention.h says why
-    void *arguments[] = {nullptr, &buffer_a.buffer, &buffer_b.buffer, &buffer_l_a.buffer, &buffer_l_b.buffer, &buffer_o.buffer, &buffer_l.buffer};
+    void *arguments[] = {nullptr,          &buffer_a.buffer, &buffer_b.buffer, &buffer_l_a.buffer, &buffer_l_b.buffer,
+                         &buffer_o.buffer, &buffer_l.buffer};
     constexpr int64_t kScratch = 1024;  // one row's weights and lse
     return run_kernel(*kernel, arguments, {a.size(0) * a.size(1), kScratch});
 }

@@ -1,5 +1,9 @@
 #include "registry.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +23,14 @@ struct Backend {
     bool (*runs_here)();
 };
 
+#if defined(__x86_64__)
+// Half-precision conversion; not every compiler's __builtin_cpu_supports knows it.
+bool has_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 const Backend backends[] = {
 #define MUATTN_BACKEND(name, condition) {"cpu:" #name, [] { return bool(condition); }},
 #include "backend_table.inc"
@@ -35,9 +47,15 @@ enum BackendIndex {
 constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
 
 const Kernel kernels[] = {
-#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...)                        \
-    {#operation "/" #direction "/" #dtype "/" #kind "/cpu:" #backend, Operation::operation, Direction::direction, \
-     dtype_##dtype, Kind::kind, backend_##backend, schedule::machine(schedule::MachineName::backend), {__VA_ARGS__},  \
+#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) \
+    {#operation "/" #direction "/" #dtype "/" #kind "/cpu:" #backend,          \
+     Operation::operation,                                                     \
+     Direction::direction,                                                     \
+     dtype_##dtype,                                                            \
+     Kind::kind,                                                               \
+     backend_##backend,                                                        \
+     schedule::machine(schedule::MachineName::backend),                        \
+     {__VA_ARGS__},                                                            \
      symbol##_argv},
 #include "kernel_table.inc"
 #undef MUATTN_KERNEL

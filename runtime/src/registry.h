@@ -40,7 +40,7 @@ struct Kernel {
     Direction direction;
     muattn_dtype dtype;
     Kind kind;
-    int backend;                     // index for muattn_backend_name
+    int backend;  // index for muattn_backend_name
     schedule::Machine machine;
     int parameters[kMaxParameters];  // of the schedule, in the order of its override_with(); 0: the machine's default
     int (*run)(void **arguments);    // Halide's uniform entry point; 0 or a Halide error code

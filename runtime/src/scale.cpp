@@ -69,7 +69,8 @@ muattn_status muattn_channel_output_multiplier(muattn_scaling scaling, int64_t d
     MUATTN_RETURN_IF_ERROR(check_d_base(d_base));
     if (scaling == MUATTN_SCALING_MUP) {
         if (d_base == 0) {
-            return fail(MUATTN_INVALID_SCALING, "d_base: MUP channel attention needs it: the output multiplier is d_base/d");
+            return fail(MUATTN_INVALID_SCALING,
+                        "d_base: MUP channel attention needs it: the output multiplier is d_base/d");
         }
         *multiplier = double(d_base) / double(d);
     } else {

@@ -55,7 +55,9 @@ Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options) {
     if (!call.with_mask && !softcap && call.n_q * (call.H / call.Hk) <= kFewRows) {
         return Kind(int(Kind::split) + lse);
     }
-    const Kind mask = !call.with_mask ? Kind::plain : call.mask.tensor.dtype == MUATTN_BOOL ? Kind::boolean : Kind::additive;
+    const Kind mask = !call.with_mask                         ? Kind::plain
+                      : call.mask.tensor.dtype == MUATTN_BOOL ? Kind::boolean
+                                                              : Kind::additive;
     return Kind(int(mask) + 2 * softcap + lse);
 }
 
@@ -67,7 +69,8 @@ public:
         if (count_ > kInline) {
             data_ = static_cast<int32_t *>(allocate(size_t(count_) * sizeof(int32_t)));
             if (data_ == nullptr) {
-                return fail(MUATTN_OUT_OF_MEMORY, "out of memory: key lengths of %lld batch entries", static_cast<long long>(count_));
+                return fail(MUATTN_OUT_OF_MEMORY, "out of memory: key lengths of %lld batch entries",
+                            static_cast<long long>(count_));
             }
         }
         for (int64_t b = 0; b < count_; b++) {
@@ -95,13 +98,16 @@ private:
 Work work_of(const SpatialCall &call, const Kernel &kernel) {
     using schedule::SpatialAttentionSchedule;
     const bool split = kernel.kind == Kind::split || kernel.kind == Kind::split_lse;
-    auto schedule = split ? SpatialAttentionSchedule::split_defaults(kernel.machine) : SpatialAttentionSchedule::defaults(kernel.machine);
+    auto schedule = split ? SpatialAttentionSchedule::split_defaults(kernel.machine)
+                          : SpatialAttentionSchedule::defaults(kernel.machine);
     schedule.override_with(kernel.parameters);
     if (!split) {
-        return {call.B * call.H * schedule.tiles(call.n_q), schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
+        return {call.B * call.H * schedule.tiles(call.n_q),
+                schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
     }
     const int64_t rows = call.n_q * (call.H / call.Hk), maps = call.B * call.Hk;
-    return {maps * schedule.split_tasks(rows, call.n_k), schedule.scratch_bytes(rows, call.d, call.d_v, Slab::block_bytes),
+    return {maps * schedule.split_tasks(rows, call.n_k),
+            schedule.scratch_bytes(rows, call.d, call.d_v, Slab::block_bytes),
             schedule.split_serial_bytes(maps, rows, call.n_k, call.d, call.d_v, Slab::block_bytes)};
 }
 
@@ -110,7 +116,8 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
     const float rule_scale = float(rule);
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
-    const Kernel *kernel = find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype, kind_of(call, options));
+    const Kernel *kernel =
+        find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype, kind_of(call, options));
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }
@@ -121,7 +128,8 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     q.bind(call.q);
     k.bind(call.k);
     v.bind(call.v);
-    scale.bind_vector(options.scale != nullptr ? options.scale : &rule_scale, halide_type_t(halide_type_float, 32), call.H, per_head);
+    scale.bind_vector(options.scale != nullptr ? options.scale : &rule_scale, halide_type_t(halide_type_float, 32),
+                      call.H, per_head);
     key_lengths.bind_vector(lengths.data(), halide_type_t(halide_type_int, 32), call.B, options.key_lengths != nullptr);
     out.bind(call.out);
     if (call.with_lse) {
@@ -131,8 +139,10 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     // A kernel takes both kinds of mask; where the call has none, one that lets everything pass.
     static const float no_bias = 0;
     static const uint8_t all_allowed = 1;
-    Argument no_additive{"mask", MUATTN_INVALID_MASK, {const_cast<float *>(&no_bias), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {}}};
-    Argument no_boolean{"mask", MUATTN_INVALID_MASK, {const_cast<uint8_t *>(&all_allowed), MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {}}};
+    Argument no_additive{
+        "mask", MUATTN_INVALID_MASK, {const_cast<float *>(&no_bias), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {}}};
+    Argument no_boolean{
+        "mask", MUATTN_INVALID_MASK, {const_cast<uint8_t *>(&all_allowed), MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {}}};
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
     additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive);
     boolean.bind(is_boolean ? call.mask : no_boolean);
@@ -144,8 +154,9 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
 
     int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
     float softcap = options.softcap;
-    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer, &heads_per_kv,
-                         &window_first, &window_last,  &softcap,     &additive.buffer, &boolean.buffer, &out.buffer, &lse.buffer};
+    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
+                         &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer,
+                         &out.buffer,   &lse.buffer};
     return run_kernel(*kernel, arguments, work_of(call, *kernel));
 }
 

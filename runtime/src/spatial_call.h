@@ -9,14 +9,16 @@ namespace muattn {
 
 struct SpatialCall {
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
-    Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}}, mask{"mask", MUATTN_INVALID_MASK, {}};
+    Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}},
+        mask{"mask", MUATTN_INVALID_MASK, {}};
     bool with_lse = false, with_mask = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
     // Query i sees key j if window_first <= j - i < window_last.
     int32_t window_first = 0, window_last = 0;
 };
 
-muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
-                                 const muattn_spatial_options &options, const muattn_tensor *out, const muattn_tensor *lse);
+muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                 const muattn_tensor *v, const muattn_spatial_options &options,
+                                 const muattn_tensor *out, const muattn_tensor *lse);
 
 }  // namespace muattn

@@ -17,7 +17,8 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
     call.Hk = call.k.size(1), call.n_k = call.k.size(2), call.d_v = call.v.size(3);
     if (call.d > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_Q, "q.shape[3] (d) must be at most %d, not %lld", MUATTN_MAX_D, static_cast<long long>(call.d));
+        return fail(MUATTN_INVALID_Q, "q.shape[3] (d) must be at most %d, not %lld", MUATTN_MAX_D,
+                    static_cast<long long>(call.d));
     }
     MUATTN_RETURN_IF_ERROR(check_size(call.k, 0, "B", call.B, "must equal q's"));
     if (call.H % call.Hk != 0) {
@@ -29,7 +30,8 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 1, "Hk", call.Hk, "must equal k's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 2, "n_k", call.n_k, "must equal k's"));
     if (call.d_v > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_V, "v.shape[3] (d_v) must be at most %d, not %lld", MUATTN_MAX_D, static_cast<long long>(call.d_v));
+        return fail(MUATTN_INVALID_V, "v.shape[3] (d_v) must be at most %d, not %lld", MUATTN_MAX_D,
+                    static_cast<long long>(call.d_v));
     }
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 0, "B", call.B, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 1, "H", call.H, "must equal q's"));
@@ -80,7 +82,8 @@ muattn_status check_key_lengths(const SpatialCall &call, const int64_t *key_leng
     for (int64_t b = 0; key_lengths != nullptr && b < call.B; b++) {
         if (key_lengths[b] < 0 || key_lengths[b] > call.n_k) {
             return fail(MUATTN_INVALID_KEY_LENGTHS, "key_lengths[%lld] must lie in 0..n_k = %lld, not be %lld",
-                        static_cast<long long>(b), static_cast<long long>(call.n_k), static_cast<long long>(key_lengths[b]));
+                        static_cast<long long>(b), static_cast<long long>(call.n_k),
+                        static_cast<long long>(key_lengths[b]));
         }
     }
     return MUATTN_OK;
@@ -106,15 +109,17 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
 
 muattn_status check_softcap(float softcap) {
     if (!(std::isfinite(softcap) && softcap >= 0)) {
-        return fail(MUATTN_INVALID_SOFTCAP, "softcap must be finite and above 0, or 0 for none, not %f", double(softcap));
+        return fail(MUATTN_INVALID_SOFTCAP, "softcap must be finite and above 0, or 0 for none, not %f",
+                    double(softcap));
     }
     return MUATTN_OK;
 }
 
 }  // namespace
 
-muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
-                                 const muattn_spatial_options &options, const muattn_tensor *out, const muattn_tensor *lse) {
+muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                 const muattn_tensor *v, const muattn_spatial_options &options,
+                                 const muattn_tensor *out, const muattn_tensor *lse) {
     MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, lse));
     MUATTN_RETURN_IF_ERROR(check_scale(options.scale, options.scale_count, call.H));
     MUATTN_RETURN_IF_ERROR(resolve_visibility(call, options));

@@ -216,7 +216,8 @@ muattn_status check_scale(const float *scale, int64_t count, int64_t heads) {
     }
     for (int64_t i = 0; i < count; i++) {
         if (!std::isfinite(scale[i])) {
-            return fail(MUATTN_INVALID_SCALE, "scale[%lld] must be finite, not %f", static_cast<long long>(i), double(scale[i]));
+            return fail(MUATTN_INVALID_SCALE, "scale[%lld] must be finite, not %f", static_cast<long long>(i),
+                        double(scale[i]));
         }
     }
     return MUATTN_OK;

@@ -55,7 +55,8 @@ TEST_F(OpenCL, SpatialAttention) {
     };
     for (const Shape &s : {Shape{1, 1, 1, 1, 1, MUATTN_CAUSAL_NONE}, Shape{2, 4, 2, 33, 70, MUATTN_CAUSAL_NONE},
                            Shape{1, 2, 1, 40, 40, MUATTN_CAUSAL_TOP_LEFT}}) {
-        const Tensor q({s.B, s.H, s.n_q, d}, dense()), k({s.B, s.Hk, s.n_k, d}, dense()), v({s.B, s.Hk, s.n_k, d}, dense());
+        const Tensor q({s.B, s.H, s.n_q, d}, dense()), k({s.B, s.Hk, s.n_k, d}, dense()),
+            v({s.B, s.Hk, s.n_k, d}, dense());
         const Tensor out({s.B, s.H, s.n_q, d}, dense());
         q.fill_normal(1), k.fill_normal(2), v.fill_normal(3);
         SpatialRules rules;
@@ -73,16 +74,17 @@ TEST_F(OpenCL, SpatialAttention) {
         Halide::Runtime::Buffer<float, 4> no_bias(1, 1, 1, 1);
         Halide::Runtime::Buffer<uint8_t, 4> all_allowed(1, 1, 1, 1);
         const bool causal = s.causal == MUATTN_CAUSAL_TOP_LEFT;
-        ASSERT_EQ(gpu_test_spatial(device_q.buffer(), device_k.buffer(), device_v.buffer(), scale, lengths, int32_t(s.H / s.Hk),
-                                   -int32_t(s.n_q), causal ? 1 : int32_t(s.n_k), 0.0f, no_bias, all_allowed,
-                                   device_out.buffer()),
+        ASSERT_EQ(gpu_test_spatial(device_q.buffer(), device_k.buffer(), device_v.buffer(), scale, lengths,
+                                   int32_t(s.H / s.Hk), -int32_t(s.n_q), causal ? 1 : int32_t(s.n_k), 0.0f, no_bias,
+                                   all_allowed, device_out.buffer()),
                   0)
             << last_error();
         ASSERT_EQ(device_out.buffer().copy_to_host(), 0) << last_error();
         for (int64_t row = 0; row < int64_t(rows.size()); row++) {
             for (int64_t e = 0; e < d; e++) {
                 const int64_t i = row % s.n_q, h = row / s.n_q % s.H, b = row / s.n_q / s.H;
-                ASSERT_NEAR(device_out.at(b, h, i, e), rows[size_t(row)].out[size_t(e)], kTolerance) << b << " " << h << " " << i << " " << e;
+                ASSERT_NEAR(device_out.at(b, h, i, e), rows[size_t(row)].out[size_t(e)], kTolerance)
+                    << b << " " << h << " " << i << " " << e;
             }
         }
     }
@@ -93,7 +95,8 @@ TEST_F(OpenCL, ChannelAttention) {
         int64_t B, H, n, d;
     };
     for (const Shape &s : {Shape{1, 1, 1, 1}, Shape{2, 3, 97, 40}, Shape{1, 2, 300, 7}}) {
-        const Tensor q({s.B, s.H, s.n, s.d}, dense()), k({s.B, s.H, s.n, s.d}, dense()), v({s.B, s.H, s.n, s.d}, dense());
+        const Tensor q({s.B, s.H, s.n, s.d}, dense()), k({s.B, s.H, s.n, s.d}, dense()),
+            v({s.B, s.H, s.n, s.d}, dense());
         const Tensor out({s.B, s.H, s.n, s.d}, dense());
         q.fill_normal(1), k.fill_normal(2), v.fill_normal(3);
         const double multiplier = 1.5;
@@ -113,7 +116,8 @@ TEST_F(OpenCL, ChannelAttention) {
             for (int64_t h = 0; h < s.H; h++) {
                 for (int64_t t = 0; t < s.n; t++) {
                     for (int64_t i = 0; i < s.d; i++) {
-                        ASSERT_NEAR(device_out.at(b, h, t, i), heads[size_t(b * s.H + h)].out[size_t(t * s.d + i)], kTolerance)
+                        ASSERT_NEAR(device_out.at(b, h, t, i), heads[size_t(b * s.H + h)].out[size_t(t * s.d + i)],
+                                    kTolerance)
                             << b << " " << h << " " << t << " " << i;
                     }
                 }

@@ -103,10 +103,11 @@ std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
     }
     print_list(out, "key_lengths", c.key_lengths);
     if (c.mask != SpatialCase::no_mask) {
-        out << " mask=" << (c.mask == SpatialCase::boolean ? "boolean" : "additive") << "[" << c.mask_full[0] << c.mask_full[1]
-            << c.mask_full[2] << c.mask_full[3] << "]";
+        out << " mask=" << (c.mask == SpatialCase::boolean ? "boolean" : "additive") << "[" << c.mask_full[0]
+            << c.mask_full[1] << c.mask_full[2] << c.mask_full[3] << "]";
     }
-    return out << " softcap=" << c.softcap << " lse=" << c.lse << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
+    return out << " softcap=" << c.softcap << " lse=" << c.lse << " layout=" << c.layout.name
+               << " amplitude=" << c.amplitude;
 }
 
 std::ostream &operator<<(std::ostream &out, const ChannelCase &c) {
@@ -117,7 +118,8 @@ std::ostream &operator<<(std::ostream &out, const ChannelCase &c) {
     }
     print_list(out, "scale", c.scale);
     print_list(out, "output_multiplier", c.output_multiplier);
-    return out << " normalize=" << c.normalize << " channels=" << (c.channels == MUATTN_CHANNELS_FIRST ? "first" : "last")
+    return out << " normalize=" << c.normalize
+               << " channels=" << (c.channels == MUATTN_CHANNELS_FIRST ? "first" : "last")
                << " layout=" << c.layout.name << " amplitude=" << c.amplitude;
 }
 
@@ -230,9 +232,12 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
 void expect_agrees(const ChannelCase &c, const ChannelTensors &t) {
     SCOPED_TRACE(testing::PrintToString(c));
     const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out);
-    const auto tokens_by_channels = [&](const Tensor &x) { return c.channels == MUATTN_CHANNELS_FIRST ? x.swapped() : x; };
-    const std::vector<ChannelHead> heads = channel_reference(tokens_by_channels(t.q), tokens_by_channels(t.k),
-                                                             tokens_by_channels(t.v), c.scales(), c.multiplier(), c.normalize);
+    const auto tokens_by_channels = [&](const Tensor &x) {
+        return c.channels == MUATTN_CHANNELS_FIRST ? x.swapped() : x;
+    };
+    const std::vector<ChannelHead> heads =
+        channel_reference(tokens_by_channels(t.q), tokens_by_channels(t.k), tokens_by_channels(t.v), c.scales(),
+                          c.multiplier(), c.normalize);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     expect_current_backend_ran();
 

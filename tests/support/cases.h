@@ -33,7 +33,7 @@ struct SpatialCase {
 
 struct SpatialTensors {
     Tensor q, k, v, out, lse;
-    Tensor mask{};                     // a boolean one holds 0 and 1 here
+    Tensor mask{};                      // a boolean one holds 0 and 1 here
     std::vector<uint8_t> mask_bytes{};  // and dense bytes, which muattn gets, here
 };
 

@@ -26,10 +26,10 @@ struct SpatialRules {
 struct SpatialRow {
     std::vector<double> out;  // d_v numbers
     double lse;
-    double logit_size = 0;  // max over visible j of |s| sum_e |q_e k_je|
-    double value_size = 0;  // max over visible j and e of |v_je|
+    double logit_size = 0;   // max over visible j of |s| sum_e |q_e k_je|
+    double value_size = 0;   // max over visible j and e of |v_je|
     double capped_size = 0;  // max of the logits after softcap; tanh has a relative error of 5e-7, as four roundings
-    int64_t visible = 0;    // keys
+    int64_t visible = 0;     // keys
 };
 
 // Row (b, h, i) is number (b * H + h) * n_q + i.

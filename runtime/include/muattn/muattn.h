@@ -43,8 +43,8 @@ typedef enum muattn_status {
     MUATTN_INVALID_V,
     MUATTN_INVALID_OUT,
     MUATTN_INVALID_LSE,
-    MUATTN_INVALID_SCALE,             /* scale, scale_count */
-    MUATTN_INVALID_SCALING,           /* scaling, d_base */
+    MUATTN_INVALID_SCALE,   /* scale, scale_count */
+    MUATTN_INVALID_SCALING, /* scaling, d_base */
     MUATTN_INVALID_OUTPUT_MULTIPLIER,
     MUATTN_INVALID_CAUSAL,
     MUATTN_INVALID_WINDOW,
@@ -53,10 +53,10 @@ typedef enum muattn_status {
     MUATTN_INVALID_SOFTCAP,
     MUATTN_INVALID_LAYOUT,
     MUATTN_INVALID_BACKEND,
-    MUATTN_INVALID_ARGUMENT,          /* of a function that is not about tensors */
-    MUATTN_UNSUPPORTED,               /* valid, but no kernel in this build does it */
+    MUATTN_INVALID_ARGUMENT, /* of a function that is not about tensors */
+    MUATTN_UNSUPPORTED,      /* valid, but no kernel in this build does it */
     MUATTN_OUT_OF_MEMORY,
-    MUATTN_INTERNAL_ERROR             /* a kernel refused its arguments: a bug in muattn, please report it */
+    MUATTN_INTERNAL_ERROR /* a kernel refused its arguments: a bug in muattn, please report it */
 } muattn_status;
 
 /* The enumerator's name, e.g. "MUATTN_INVALID_K". Never NULL. */
@@ -137,17 +137,18 @@ typedef struct muattn_window {
 /* Zero-initialised it means: standard parametrization, no mask. */
 typedef struct muattn_spatial_options {
     muattn_scaling scaling;
-    int64_t d_base;              /* 0: not given */
-    const float *scale;          /* overrides the rule: scale_count finite numbers; NULL: the rule's */
-    int64_t scale_count;         /* 1, or H: one number per head */
+    int64_t d_base;      /* 0: not given */
+    const float *scale;  /* overrides the rule: scale_count finite numbers; NULL: the rule's */
+    int64_t scale_count; /* 1, or H: one number per head */
     muattn_causal causal;
     int64_t causal_offset;
     muattn_window window;
-    const int64_t *key_lengths;  /* [B], each in 0..n_k: keys from there on are neither read nor computed; NULL: n_k */
-    const muattn_tensor *mask;   /* [B, H, n_q, n_k], each dimension full or 1 (the same for all), all strides free; NULL: none.
+    const int64_t *key_lengths; /* [B], each in 0..n_k: keys from there on are neither read nor computed; NULL: n_k */
+    const muattn_tensor
+        *mask;     /* [B, H, n_q, n_k], each dimension full or 1 (the same for all), all strides free; NULL: none.
                                     MUATTN_BOOL: a query sees a key where it is not 0. MUATTN_FLOAT32: added to the logit;
                                     -inf, or anything below -6e37, hides the key. */
-    float softcap;               /* c > 0: logit -> c tanh(logit / c), before any mask; 0: none */
+    float softcap; /* c > 0: logit -> c tanh(logit / c), before any mask; 0: none */
 } muattn_spatial_options;
 
 /* out = softmax(s Q K^T) V per head, softmax over the keys that a query sees: those that causal, window, key_lengths and
@@ -170,8 +171,9 @@ MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
  *
  * A result with lse -inf counts for nothing, whatever it holds. Errors: MUATTN_INVALID_OUT and MUATTN_INVALID_LSE, the
  * message names the argument. */
-MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a, const muattn_tensor *out_b,
-                                      const muattn_tensor *lse_b, const muattn_tensor *out, const muattn_tensor *lse);
+MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,
+                                      const muattn_tensor *out_b, const muattn_tensor *lse_b, const muattn_tensor *out,
+                                      const muattn_tensor *lse);
 
 /* ---- Channel attention -------------------------------------------------------------------------------------------- */
 
@@ -183,13 +185,13 @@ typedef enum muattn_layout {
 /* Zero-initialised it means: standard parametrization, channels last, no normalisation. */
 typedef struct muattn_channel_options {
     muattn_scaling scaling;
-    int64_t d_base;                  /* 0: not given */
-    const float *scale;              /* overrides the rule: scale_count finite numbers; NULL: the rule's */
-    int64_t scale_count;             /* 1, or H: one number per head */
-    const float *output_multiplier;  /* overrides the rule: one finite number; NULL: the rule's */
-    int normalize;                   /* not 0: each channel of Q and K is divided by max(its L2 norm over tokens, 1e-12)
+    int64_t d_base;                 /* 0: not given */
+    const float *scale;             /* overrides the rule: scale_count finite numbers; NULL: the rule's */
+    int64_t scale_count;            /* 1, or H: one number per head */
+    const float *output_multiplier; /* overrides the rule: one finite number; NULL: the rule's */
+    int normalize;                  /* not 0: each channel of Q and K is divided by max(its L2 norm over tokens, 1e-12)
                                         first, as XCiT and Restormer do; then give scale: the learned temperature */
-    muattn_layout layout;            /* of q, k, v and out */
+    muattn_layout layout;           /* of q, k, v and out */
 } muattn_channel_options;
 
 /* out = o (softmax(s Q^T K) V^T)^T per head: a d x d map over channels, softmax over its second index:

@@ -92,7 +92,9 @@ inline std::vector<Backend> backends() {
 }
 
 // An empty name: the best available backend again.
-inline void force_backend(const std::string &name) { check(muattn_force_backend(name.empty() ? nullptr : name.c_str())); }
+inline void force_backend(const std::string &name) {
+    check(muattn_force_backend(name.empty() ? nullptr : name.c_str()));
+}
 
 inline void set_num_threads(int n) { check(muattn_set_num_threads(n)); }
 
