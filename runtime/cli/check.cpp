@@ -1,0 +1,70 @@
+// muattn check: are the kernels right on this machine?
+#include <fmt/format.h>
+
+#include <memory>
+#include <muattn/muattn.hpp>
+
+#include "check_cases.h"
+#include "verbs.h"
+
+namespace muattn::cli {
+namespace {
+
+// One cell of the table.
+bool run_cell(const CheckCase &check_case, const std::string &backend, double tolerance) {
+    try {
+        force_backend(backend);
+        const double error = check_case.error();
+        const bool good = error <= tolerance;
+        fmt::print(" {:>12}", fmt::format(good ? "{:.1e}" : "FAIL {:.1e}", error));
+        return good;
+    } catch (const Error &error) {
+        fmt::print(" {:>12}", "FAIL");
+        fmt::print(stderr, "muattn: {}: {}: {}\n", check_case.name, backend, error.what());
+        return false;
+    }
+}
+
+void check_all(double tolerance) {
+    std::vector<std::string> available, others;
+    for (const Backend &backend : backends()) {
+        (backend.available ? available : others).push_back(backend.name);
+    }
+    fmt::print("{:<38}", "largest error against double");
+    for (const std::string &backend : available) {
+        fmt::print(" {:>12}", backend);
+    }
+    fmt::print("\n");
+    muattn_set_scratch_poison(1);  // so that a read of memory that nobody wrote shows
+    int failures = 0;
+    const auto cases = check_cases();
+    for (const CheckCase &check_case : cases) {
+        fmt::print("{:<38}", check_case.name);
+        for (const std::string &backend : available) {
+            failures += !run_cell(check_case, backend, tolerance);
+        }
+        fmt::print("\n");
+    }
+    for (const std::string &backend : others) {
+        fmt::print("{}: not for this machine\n", backend);
+    }
+    const size_t results = cases.size() * available.size();
+    if (failures != 0) {
+        throw CheckFailed(
+            fmt::format("check: {} of {} results are wrong by more than {}", failures, results, tolerance));
+    }
+    fmt::print("all {} results are right within {}\n", results, tolerance);
+}
+
+}  // namespace
+
+void add_check(CLI::App &app) {
+    auto &verb = *app.add_subcommand("check", "self-test: every backend of this machine against double precision");
+    const auto tolerance = std::make_shared<double>(1e-5);
+    verb.add_option("--tolerance", *tolerance,
+                    "largest |result - reference| / (1 + |reference|) allowed; default: 1e-5");
+    verb.footer("Exit code 1 if a result is wrong.");
+    verb.callback([tolerance] { check_all(*tolerance); });
+}
+
+}  // namespace muattn::cli

@@ -1,0 +1,150 @@
+#include "check_cases.h"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <muattn/muattn.hpp>
+#include <random>
+
+#include "reference.h"
+
+namespace muattn::cli {
+namespace {
+
+using Floats = std::vector<float>;
+
+// Not a std:: distribution: the same numbers everywhere. In [-1, 1).
+Floats numbers(const Shape &shape, unsigned seed) {
+    std::minstd_rand engine(seed);
+    Floats x(size_t(shape[0] * shape[1] * shape[2] * shape[3]));
+    for (float &value : x) {
+        value = float(engine() % 65536) / 32768 - 1;
+    }
+    return x;
+}
+
+double largest_error(const Floats &got, const std::vector<double> &want) {
+    double largest = 0;
+    for (size_t i = 0; i < want.size(); i++) {
+        if (double(got[i]) == want[i]) {  // infinities too
+            continue;
+        }
+        const double error = std::fabs(double(got[i]) - want[i]) / (1 + std::fabs(want[i]));
+        largest = std::isfinite(error) ? std::max(largest, error) : std::numeric_limits<double>::infinity();
+    }
+    return largest;
+}
+
+// What a case works on; references are computed once for all backends.
+struct SpatialProblem {
+    Shape q_shape, k_shape, v_shape;
+    Floats q = numbers(q_shape, 1), k = numbers(k_shape, 2), v = numbers(v_shape, 3);
+    Floats scale, mask_data;
+    std::vector<int64_t> key_lengths;
+    muattn_tensor mask{};
+    SpatialOptions options{};
+    SpatialResult want;
+
+    SpatialProblem(int64_t B, int64_t H, int64_t Hk, int64_t n_q, int64_t n_k, int64_t d, int64_t d_v)
+        : q_shape{B, H, n_q, d}, k_shape{B, Hk, n_k, d}, v_shape{B, Hk, n_k, d_v} {}
+
+    double error() {
+        const auto q_tensor = tensor(q.data(), q_shape), k_tensor = tensor(k.data(), k_shape),
+                   v_tensor = tensor(v.data(), v_shape);
+        if (want.out.empty()) {
+            want = spatial_reference(q_tensor, k_tensor, v_tensor, options);
+        }
+        Floats out(want.out.size()), lse(want.lse.size());
+        spatial_attention(q_tensor, k_tensor, v_tensor,
+                          tensor(out.data(), {q_shape[0], q_shape[1], q_shape[2], v_shape[3]}),
+                          tensor(lse.data(), {q_shape[0], q_shape[1], q_shape[2], 1}), options);
+        return std::max(largest_error(out, want.out), largest_error(lse, want.lse));
+    }
+};
+
+struct ChannelProblem {
+    Shape shape;
+    Floats q = numbers(shape, 4), k = numbers(shape, 5), v = numbers(shape, 6);
+    Floats scale;
+    ChannelOptions options{};
+    std::vector<double> want;
+
+    ChannelProblem(int64_t B, int64_t H, int64_t n, int64_t d) : shape{B, H, n, d} {}
+
+    double error() {
+        const auto q_tensor = tensor(q.data(), shape), k_tensor = tensor(k.data(), shape),
+                   v_tensor = tensor(v.data(), shape);
+        if (want.empty()) {
+            want = channel_reference(q_tensor, k_tensor, v_tensor, options);
+        }
+        Floats out(want.size());
+        channel_attention(q_tensor, k_tensor, v_tensor, tensor(out.data(), shape), options);
+        return largest_error(out, want);
+    }
+};
+
+template<typename Problem>
+CheckCase make_case(std::string name, const std::shared_ptr<Problem> &problem) {
+    return {std::move(name), [problem] { return problem->error(); }};
+}
+
+CheckCase plain() { return make_case("spatial", std::make_shared<SpatialProblem>(2, 2, 2, 70, 130, 40, 24)); }
+
+CheckCase grouped_causal_window() {
+    const auto p = std::make_shared<SpatialProblem>(1, 4, 2, 70, 130, 32, 33);
+    p->options.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+    p->options.window = {1, 40, -1};
+    return make_case("spatial, grouped, causal, window", p);
+}
+
+CheckCase masked_softcap() {
+    const auto p = std::make_shared<SpatialProblem>(2, 2, 1, 65, 90, 16, 20);
+    p->key_lengths = {0, 77};  // a batch entry without keys: output 0, lse -inf
+    p->options.key_lengths = p->key_lengths.data();
+    p->mask_data = numbers({1, 2, 65, 90}, 7);
+    p->mask = tensor(p->mask_data.data(), {1, 2, 65, 90});
+    p->options.mask = &p->mask;
+    p->options.softcap = 2;
+    return make_case("spatial, mask, key lengths, softcap", p);
+}
+
+CheckCase few_queries() {
+    const auto p = std::make_shared<SpatialProblem>(1, 4, 2, 1, 700, 64, 64);
+    p->scale = {0.1f, 0.2f, 0.3f, 0.4f};
+    p->options.scale = p->scale.data();
+    p->options.scale_count = 4;
+    return make_case("spatial, one query, scale per head", p);
+}
+
+CheckCase wide_heads() {
+    const auto p = std::make_shared<SpatialProblem>(1, 1, 1, 33, 50, 513, 300);
+    p->options.scaling = MUATTN_SCALING_MUP;
+    p->options.d_base = 64;
+    return make_case("spatial, mup, d = 513", p);
+}
+
+CheckCase channel() {
+    const auto p = std::make_shared<ChannelProblem>(1, 2, 197, 48);
+    p->options.scaling = MUATTN_SCALING_MUP;
+    p->options.d_base = 32;
+    return make_case("channel, mup", p);
+}
+
+CheckCase channel_normalized() {
+    const auto p = std::make_shared<ChannelProblem>(1, 2, 40, 300);  // channels first: d = 40, n = 300
+    p->options.normalize = 1;
+    p->options.layout = MUATTN_CHANNELS_FIRST;
+    p->scale = {1.5f, 4.0f};
+    p->options.scale = p->scale.data();
+    p->options.scale_count = 2;
+    return make_case("channel, normalized, channels first", p);
+}
+
+}  // namespace
+
+std::vector<CheckCase> check_cases() {
+    return {plain(),   grouped_causal_window(), masked_softcap(), few_queries(), wide_heads(),
+            channel(), channel_normalized()};
+}
+
+}  // namespace muattn::cli

@@ -1,0 +1,256 @@
+"""Every verb of the program muattn (its path: $MUATTN), compared with NumPy in float64; every error line and exit code."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+Q, K, V = (2, 4, 9, 16), (2, 2, 30, 16), (2, 2, 30, 12)
+
+
+def array(shape, seed):
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def muattn(*arguments, folder=None):
+    return subprocess.run([os.environ["MUATTN"], *map(str, arguments)], cwd=folder, text=True, capture_output=True, timeout=120)
+
+
+def printed(*arguments):
+    done = muattn(*arguments)
+    assert done.returncode == 0 and done.stderr == "", done
+    return done.stdout
+
+
+def softmax(logits):
+    """Weights over the last axis, and log(sum(exp)); a row of -inf gives zeros and -inf."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lse = np.logaddexp.reduce(logits, axis=-1)
+        return np.where(np.isneginf(lse)[..., None], 0, np.exp(logits - lse[..., None])), lse
+
+
+def spatial(q, k, v, s, seen=True, added=0, softcap=None):
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
+    logits = np.reshape(s, (-1, 1, 1)) * (q @ k.swapaxes(-1, -2))
+    if softcap:
+        logits = softcap * np.tanh(logits / softcap)
+    weights, lse = softmax(np.where(seen, logits + added, -np.inf))
+    return weights @ v, lse
+
+
+def channel(q, k, v, s, o=1, normalize=False):
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    if normalize:
+        q, k = (x / np.linalg.norm(x, axis=2, keepdims=True) for x in (q, k))
+    weights, _ = softmax(np.reshape(s, (-1, 1, 1)) * (q.swapaxes(-1, -2) @ k))
+    return o * (v @ weights.swapaxes(-1, -2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed, (name, shape) in enumerate({"q": Q, "k": K, "v": V, "x": (1, 2, 50, 8)}.items()):
+        np.save(tmp_path / f"{name}.npy", array(shape, seed))
+    return tmp_path
+
+
+def load(folder, *names):
+    return [np.load(folder / f"{name}.npy") for name in names]
+
+
+def attend(folder, operator, *options, files=("q", "k", "v")):
+    named = [word for option, file in zip("qkv", files) for word in (f"--{option}", f"{file}.npy")]
+    return muattn("attend", operator, *named, "--out", "o.npy", *options, folder=folder)
+
+
+def close(folder, name, want):
+    got = np.load(folder / f"{name}.npy")
+    assert got.dtype == np.float32 and got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+I, J = np.mgrid[:9, :30]
+BOOLEAN = np.random.default_rng(9).random((2, 1, 9, 30)) < 0.5
+ADDED = array((1, 4, 1, 30), 10)
+
+
+@pytest.mark.parametrize("options, rules", [
+    ("", {}),
+    ("--scaling mup --d-base 4", {"s": 2 / 16}),
+    ("--scaling mup --threads 1", {"s": 1 / 16}),
+    ("--scaling mup_heads --backend cpu:sse41", {}),
+    ("--scale -0.5", {"s": -0.5}),
+    ("--scale .1,.2,.3,1e-3", {"s": [0.1, 0.2, 0.3, 1e-3]}),
+    ("--causal none", {}),
+    ("--causal top_left", {"seen": J <= I}),
+    ("--causal bottom_right", {"seen": J <= I + 21}),
+    ("--causal -3", {"seen": J <= I - 3}),
+    ("--causal 5 --window 4,", {"seen": (J <= I + 5) & (J >= I + 1)}),
+    ("--window ,3", {"seen": J <= I + 3}),
+    ("--window 2,3", {"seen": (J <= I + 3) & (J >= I - 2)}),
+    ("--mask boolean.npy", {"seen": BOOLEAN}),
+    ("--mask added.npy --softcap 0.7", {"added": ADDED, "softcap": 0.7}),
+    ("--key-lengths 0,17", {"seen": J < np.reshape([0, 17], (2, 1, 1, 1))}),
+])
+def test_attend_spatial(folder, options, rules):
+    np.save(folder / "boolean.npy", BOOLEAN)
+    np.save(folder / "added.npy", ADDED)
+    done = attend(folder, "spatial", "--lse", "l.npy", *options.split())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    out, lse = spatial(*load(folder, "q", "k", "v"), **{"s": 1 / 4, **rules})
+    close(folder, "o", out)
+    close(folder, "l", lse)
+
+
+@pytest.mark.parametrize("options, rules", [
+    ("", {}),
+    ("--scaling mup --d-base 2", {"o": 2 / 8}),
+    ("--scaling mup_heads", {}),
+    ("--scaling mup_mean --d-base 2", {}),
+    ("--output-multiplier -3 --scale 0.2", {"s": 0.2, "o": -3}),
+    ("--normalize --scale 2,5", {"s": [2, 5], "normalize": True}),
+])
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_attend_channel(folder, options, rules, layout):
+    q, k, v = (array((1, 2, 50, 8), seed) for seed in range(3))
+    turn = (lambda x: np.ascontiguousarray(x.swapaxes(2, 3))) if layout == "channels_first" else (lambda x: x)
+    for name, x in zip("qkv", (q, k, v)):
+        np.save(folder / f"{name}.npy", turn(x))
+    done = attend(folder, "channel", "--layout", layout, *options.split())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    close(folder, "o", turn(channel(q, k, v, **{"s": 50**-0.5, **rules})))
+
+
+def bad_files(folder):
+    q = array(Q, 0)
+    np.save(folder / "double.npy", q.astype(np.float64))
+    np.save(folder / "big.npy", q.astype(">f4"))
+    np.save(folder / "fortran.npy", np.asfortranarray(q))
+    np.save(folder / "rank3.npy", q[0])
+    np.save(folder / "ints.npy", np.ones((2, 1, 1, 30), np.int64))
+    np.save(folder / "records.npy", np.zeros(3, "f4,i4"))
+    (folder / "short.npy").write_bytes((folder / "q.npy").read_bytes()[:-1])
+    (folder / "text.npy").write_text("no array")
+    (folder / "empty.npy").touch()
+    (folder / "huge.npy").write_bytes((folder / "q.npy").read_bytes().replace(b"(2, 4, 9, 16)", b"(4294967296, 4294967296, 9, 16)"))
+    (folder / "folder.npy").mkdir()
+
+
+@pytest.mark.parametrize("q, line", [
+    ("double", "--q double.npy: dtype float64, not float32; save x.astype('float32')"),
+    ("big", "--q big.npy: big-endian float32; save x.astype('<f4')"),
+    ("fortran", "--q fortran.npy: is in Fortran order; save numpy.ascontiguousarray(x)"),
+    ("rank3", "--q rank3.npy: must have 4 dimensions, not 3: shape (4, 9, 16)"),
+    ("short", "--q short.npy: the file ends before its data do"),
+    ("text", "--q text.npy: no .npy file of numbers"),
+    ("records", "--q records.npy: no .npy file of numbers"),
+    ("empty", "--q empty.npy: no .npy file of numbers"),
+    ("huge", "--q huge.npy: "),
+    ("none", "--q none.npy: cannot be opened: No such file or directory"),
+    ("folder", "--q folder.npy: is a folder"),
+    ("x", "k.shape[0] (B) must equal q's"),
+])
+def test_bad_files(folder, q, line):
+    bad_files(folder)
+    refused(folder, attend(folder, "spatial", files=(q, "k", "v")), line)
+
+
+@pytest.mark.parametrize("options, line", [
+    ("--mask ints.npy", "--mask ints.npy: dtype int64, not bool or float32"),
+    ("--mask q.npy", "mask.shape"),
+    ("--scaling mup_mean", "--scaling: mup_mean not in {sp,mup,mup_heads}"),
+    ("--scale 1,", "--scale: '' is not a number"),
+    ("--scale 1,2", "scale_count"),
+    ("--scale nan", "scale"),
+    ("--scale 1e99", "--scale: 1e99 is out of range"),
+    ("--causal left", "--causal: 'left' is not none, top_left, bottom_right or an integer"),
+    ("--window 3", "--window: '3' is not L,R"),
+    ("--window -1,3", "--window: a side is at least 0"),
+    ("--window a,3", "--window: 'a' is not an integer"),
+    ("--key-lengths 3", "--key-lengths: needs B = 2 numbers, not 1"),
+    ("--key-lengths 3,31", "key_lengths[1] must lie in 0..n_k = 30, not be 31"),
+    ("--softcap -1", "softcap"),
+    ("--d-base -4", "d_base"),
+    ("--threads 0", "1"),
+    ("--threads many", "--threads"),
+    ("--backend cpu:z80", "backend: unknown 'cpu:z80'"),
+    ("--normalize", "--normalize"),
+    ("--lse o.npy", "--lse and --out name the same file"),
+    ("--lse nowhere/l.npy", "cannot be created: No such file or directory"),
+    ("--lse /dev/null", "--lse /dev/null: is no name for a file"),
+])
+def test_bad_options(folder, options, line):
+    bad_files(folder)
+    refused(folder, attend(folder, "spatial", *options.split()), line)
+
+
+def refused(folder, done, line):
+    assert done.returncode == 2 and done.stdout == "", done
+    assert done.stderr.startswith("muattn: ") and done.stderr.count("\n") == 1 and len(done.stderr) < 250, done.stderr
+    assert line in done.stderr
+    assert not (folder / "o.npy").exists() and not (folder / "l.npy").exists() and not list(folder.glob("*.tmp"))
+
+
+def test_an_output_that_exists_stays_when_a_call_fails_and_is_replaced_when_it_works(folder):
+    (folder / "o.npy").write_text("before")
+    assert attend(folder, "spatial", "--softcap", "-1").returncode == 2
+    assert (folder / "o.npy").read_text() == "before"
+    assert attend(folder, "spatial").returncode == 0
+    assert np.load(folder / "o.npy").shape == (2, 4, 9, 12)
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_channel_errors(folder):
+    refused(folder, attend(folder, "channel", "--scaling", "mup", files="xxx"), "d_base")
+    refused(folder, attend(folder, "channel", "--causal", "none", files="xxx"), "--causal")
+    refused(folder, attend(folder, "channel", "--layout", "nchw", files="xxx"), "--layout: nchw not in")
+
+
+@pytest.mark.parametrize("case, s, o, why", [
+    ("spatial --d 64", 1 / 8, 1, "1/sqrt(d)"),
+    ("spatial --rule mup --d 128 --d-base 64", 1 / 16, 1, "sqrt(d_base)/d = sqrt(64)/128"),
+    ("spatial --rule mup --d 128", 1 / 128, 1, "1/d"),
+    ("spatial --rule mup_heads --d 64", 1 / 8, 1, "1/sqrt(d)"),
+    ("channel --n 100", 0.1, 1, "1/sqrt(n)"),
+    ("channel --rule mup --n 100 --d 128 --d-base 64", 0.1, 0.5, "d_base/d = 64/128"),
+    ("channel --rule mup_heads --n 100", 0.1, 1, "heads"),
+    ("channel --rule mup_mean --n 100 --d 128 --d-base 64", 0.1, 1, "without the division"),
+])
+def test_scale(case, s, o, why):
+    lines = dict(line.split(maxsplit=1) for line in printed("scale", *case.split()).splitlines())
+    assert float(lines["s"]) == pytest.approx(s, rel=1e-6) and float(lines["o"]) == o and why in lines["why"]
+
+
+@pytest.mark.parametrize("case, line", [
+    ("spatial", "--d is required"),
+    ("spatial --d 0", "d must be at least 1"),
+    ("spatial --d 4 --rule mup_mean", "--rule: mup_mean not in"),
+    ("channel --n 100 --rule mup --d 64", "--rule mup needs --d and --d-base"),
+])
+def test_scale_errors(tmp_path, case, line):
+    refused(tmp_path, muattn("scale", *case.split()), line)
+
+
+def test_info():
+    text = printed("info")
+    for word in ("muattn   0.", "Halide   2", "cpu:sse41", "runs here", "the best that this machine can run",
+                 "spatial_attention/forward/float32", "channel_attention/forward/float32"):
+        assert word in text
+    assert "chosen   cpu:sse41: forced by --backend" in printed("info", "--backend", "cpu:sse41")
+    assert "threads  3" in printed("info", "--threads", "3")
+
+
+def test_check():
+    assert "results are right" in printed("check")
+    done = muattn("check", "--tolerance", "0")
+    assert done.returncode == 1 and "FAIL" in done.stdout
+    assert done.stderr.startswith("muattn: check: ") and done.stderr.count("\n") == 1
+
+
+def test_help(tmp_path):
+    for words in ([], ["attend"], ["attend", "spatial"], ["attend", "channel"], ["scale"], ["info"], ["check"]):
+        assert "Usage: muattn" in printed(*words, "--help")
+    assert printed("--version").startswith("muattn 0.")
+    refused(tmp_path, muattn(), "A subcommand is required")
+    refused(tmp_path, muattn("attack"), "")
