@@ -25,21 +25,35 @@ def visible(n_q, n_k, causal=None, window=None):
     return seen
 
 
-def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None):
+def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=None, softcap=None):
     """(out, lse)"""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     groups = q.shape[1] // k.shape[1]
     k, v = np.repeat(k, groups, 1), np.repeat(v, groups, 1)
-    scale = np.reshape(scale, (-1, 1, 1))
-    seen = np.broadcast_to(visible(q.shape[2], k.shape[2], causal, window), (q.shape[0], 1, q.shape[2], k.shape[2]))
+    logits = np.reshape(scale, (-1, 1, 1)) * (q @ k.swapaxes(-1, -2))
+    if softcap is not None:
+        logits = softcap * np.tanh(logits / softcap)
+    seen = visible(q.shape[2], k.shape[2], causal, window)
     if key_lengths is not None:
         seen = seen & (np.arange(k.shape[2]) < np.reshape(key_lengths, (-1, 1, 1, 1)))
-    weights, lse = softmax(np.where(seen, scale * (q @ k.swapaxes(-1, -2)), -np.inf))
+    if mask is not None and mask.dtype == bool:
+        seen = seen & mask
+    elif mask is not None:
+        seen = seen & (mask >= -6e37)
+        logits = logits + mask
+    weights, lse = softmax(np.where(seen, logits, -np.inf))
     return weights @ v, lse
 
 
-def channel(q, k, v, scale, output_multiplier=1.0):
+def normalized(x):
+    """Each channel of [.., n, d] divided by its L2 norm over tokens, with the smallest divisor of PyTorch's normalize."""
+    return x / np.maximum(np.sqrt((x**2).sum(-2, keepdims=True)), 1e-12)
+
+
+def channel(q, k, v, scale, output_multiplier=1.0, normalize=False):
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    if normalize:
+        q, k = normalized(q), normalized(k)
     weights, _ = softmax(np.reshape(scale, (-1, 1, 1)) * (q.swapaxes(-1, -2) @ k))
     return output_multiplier * (weights @ v.swapaxes(-1, -2)).swapaxes(-1, -2)
 
