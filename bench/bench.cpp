@@ -4,7 +4,6 @@
 #include <muattn/muattn.hpp>
 
 #include <algorithm>
-#include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -24,15 +23,28 @@ Floats random_floats(int64_t count) {
     return x;
 }
 
-// What this build cannot do yet; "" if it can do the shape.
-std::string missing_feature(const json &shape) {
-    for (const char *key : {"mask", "normalize", "layout"}) {
-        if (shape.contains(key)) {
-            return key;
+// "additive": a bias per head that hides nothing, as Swin's. "bool": the keys of each batch entry, the last fifth hidden, as
+// padding is. Shapes [1, H, n_q, n_k] and [B, 1, 1, n_k].
+struct Mask {
+    Floats bias;
+    std::vector<uint8_t> allowed;
+    muattn_tensor tensor{};
+
+    Mask(const std::string &kind, int64_t B, int64_t H, int64_t n_q, int64_t n_k) {
+        if (kind == "additive") {
+            bias = random_floats(H * n_q * n_k);
+            tensor = muattn::tensor(bias.data(), {1, H, n_q, n_k});
+        } else if (kind == "bool") {
+            for (int64_t x = 0; x < B * n_k; x++) {
+                allowed.push_back(x % n_k < n_k - n_k / 5);
+            }
+            tensor = muattn::tensor(nullptr, {B, 1, 1, n_k});
+            tensor.data = allowed.data();
+            tensor.dtype = MUATTN_BOOL;
         }
     }
-    return "";
-}
+    const muattn_tensor *get() const { return tensor.data != nullptr ? &tensor : nullptr; }
+};
 
 // Runs call() until the benchmark library has seen enough, and reports the GFLOP/s and the kernel.
 template<typename Call>
@@ -62,6 +74,8 @@ void bench_spatial(benchmark::State &state, const json &shape, int threads) {
         options.causal = MUATTN_CAUSAL_TOP_LEFT;
     }
     options.window = {shape.contains("window"), window, 0};
+    const Mask mask(shape.value("mask", ""), B, H, n_q, n_k);
+    options.mask = mask.get();
     double pairs = 0;  // of a query and a key that it sees
     for (int64_t i = 0; i < n_q; i++) {
         const int64_t first = std::max<int64_t>(0, i - window), last = std::min(n_k, i + 1);
@@ -82,9 +96,18 @@ void bench_channel(benchmark::State &state, const json &shape, int threads) {
     const int64_t B = shape["B"], H = shape["H"], n = shape["n"], d = shape["d"];
     const Floats q = random_floats(B * H * n * d), k = random_floats(B * H * n * d), v = random_floats(B * H * n * d);
     Floats out(q.size());
-    auto tensor = [&](const Floats &x) { return muattn::tensor(x.data(), {B, H, n, d}); };
+    const bool first = shape.value("layout", "") == "channels_first";
+    auto tensor = [&](const Floats &x) {
+        return muattn::tensor(x.data(), first ? muattn::Shape{B, H, d, n} : muattn::Shape{B, H, n, d});
+    };
+    muattn::ChannelOptions options{};
+    options.layout = first ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
+    options.normalize = shape.value("normalize", false);
+    const float temperature = 8;
+    options.scale = options.normalize ? &temperature : nullptr;
+    options.scale_count = 1;
     measure(state, threads, 4.0 * double(B * H * n * d * d),
-            [&] { muattn::channel_attention(tensor(q), tensor(k), tensor(v), tensor(out)); });
+            [&] { muattn::channel_attention(tensor(q), tensor(k), tensor(v), tensor(out), options); });
 }
 
 using Bench = void (*)(benchmark::State &, const json &, int);
@@ -92,10 +115,6 @@ using Bench = void (*)(benchmark::State &, const json &, int);
 void register_shapes(const char *operation, Bench bench, const json &shapes) {
     for (const json &shape : shapes) {
         const std::string name = std::string(operation) + "/" + shape["name"].get<std::string>();
-        if (const std::string missing = missing_feature(shape); !missing.empty()) {
-            fprintf(stderr, "%s: left out, no %s yet\n", name.c_str(), missing.c_str());
-            continue;
-        }
         std::vector<int> thread_counts{1};
         if (muattn_get_num_threads() > 1) {
             thread_counts.push_back(muattn_get_num_threads());
