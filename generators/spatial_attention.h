@@ -66,7 +66,7 @@ public:
     Param<bool> guard_values{"guard_values", false};  // keep NaN and infinity of hidden values out
     Param<int> head_dim{"head_dim", 0};               // d = d_v of a GPU kernel; 0: any d and d_v
 
-    // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), stride 0 where they are broadcast.
+    // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
     Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
     Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};                // per head
     Halide::GeneratorInput<Halide::Buffer<int32_t, 1>> key_lengths{"key_lengths"};  // per batch entry, at most n_k
@@ -120,13 +120,17 @@ protected:
             logit = softcap_kind == SoftcapKind::always ? capped : select(softcap > 0.0f, capped, logit);
         }
         const Expr mask_key = clamp(key, 0, last_key), mask_query = min(query, n_q() - 1);
+        // A dimension of extent 1 is the same for all.
+        const auto mask_at = [&](auto &user_mask) {
+            const auto at = [&](int dim, const Expr &x) { return min(x, user_mask.dim(dim).extent() - 1); };
+            return user_mask(at(0, mask_key), at(1, mask_query), at(2, head), at(3, b));
+        };
         if (mask_kind == MaskKind::additive || mask_kind == MaskKind::any) {
-            bias(i, j, c, t, h, b) = additive_mask(mask_key, mask_query, head, b) * kLog2E;
+            bias(i, j, c, t, h, b) = mask_at(additive_mask) * kLog2E;
             logit = select(bias(i, j, c, t, h, b) < kInitialMax, kMasked, logit + bias(i, j, c, t, h, b));
         }
         if (mask_kind == MaskKind::boolean || mask_kind == MaskKind::any) {
-            allowed(i, j, c, t, h, b) =
-                select(boolean_mask(mask_key, mask_query, head, b) != 0, cast<int8_t>(-1), cast<int8_t>(0));
+            allowed(i, j, c, t, h, b) = select(mask_at(boolean_mask) != 0, cast<int8_t>(-1), cast<int8_t>(0));
             logit = select(cast<int32_t>(allowed(i, j, c, t, h, b)) < 0, logit, kMasked);
         }
         S(i, j, c, t, h, b) = select(sees, logit, kMasked);

@@ -14,10 +14,12 @@ using namespace muattn;
 
 class SpatialAttentionSplit : public SpatialAttentionGenerator<SpatialAttentionSplit> {
 public:
+    Input<int32_t> chunks_per_span{"chunks_per_span"};
+
     void generate() {
         read_parameters(schedule::SpatialAttentionSchedule::split_defaults(schedule::machine(machine)));
         const int tile = params.tile_rows(), chunk = params.chunk_keys, group = params.value_group;
-        const int span = params.span_chunks;
+        const Expr span = chunks_per_span;
 
         // Keys that some query sees: [first, last). Here h counts key/value heads.
         const Expr first = max(window_first, 0);
@@ -46,7 +48,7 @@ public:
         }
         partial(i, g, p, t, h, b) = Tuple(elements);
 
-        const Expr spans = (n_k() + chunk * span - 1) / (chunk * span);
+        const Expr chunks = (n_k() + chunk - 1) / chunk, spans = (chunks + span - 1) / span;
         r_p = RDom(0, spans, "r_p");
         m_all(i, t, h, b) = kInitialMax;
         m_all(i, t, h, b) = max(m_all(i, t, h, b), partial(i, 0, r_p, t, h, b)[0]);

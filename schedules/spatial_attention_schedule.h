@@ -14,7 +14,7 @@ struct SpatialAttentionSchedule {
     int value_group;  // ... by columns of V, in P V
     int tile_blocks;  // blocks of row_vectors * lanes rows in a tile: what one task computes
     int chunk_keys;   // keys that a tile treats at once; a multiple of key_unroll
-    int span_chunks;  // chunks in a span: what one task of the split variant computes
+    int span_chunks;  // chunks in a span, at least: what one task of the split variant computes
 
     static constexpr SpatialAttentionSchedule defaults(Machine m) {
         if (m.lanes == 1) {
@@ -76,7 +76,16 @@ struct SpatialAttentionSchedule {
     }
 
     constexpr int64_t tiles(int64_t rows) const { return (rows + tile_rows() - 1) / tile_rows(); }
-    constexpr int64_t spans(int64_t n_k) const { return (n_k + span_chunks * chunk_keys - 1) / (span_chunks * chunk_keys); }
+    // Chunks of a span: span_chunks, or more where that would make too many spans to keep.
+    constexpr int64_t chunks_per_span(int64_t n_k) const {
+        constexpr int64_t kMaxSpans = 64;
+        const int64_t chunks = (n_k + chunk_keys - 1) / chunk_keys;
+        return std::max<int64_t>(span_chunks, (chunks + kMaxSpans - 1) / kMaxSpans);
+    }
+    constexpr int64_t spans(int64_t n_k) const {
+        const int64_t span_keys = chunks_per_span(n_k) * chunk_keys;
+        return (n_k + span_keys - 1) / span_keys;
+    }
 
     // Floats from one key to the next in the copies of K and V.
     constexpr int64_t padded_row(int64_t d) const { return round_up(d, lanes) + 2 * lanes; }

@@ -125,5 +125,14 @@ TEST_F(Backends, EveryKernelIsExecuted) {
     }
 }
 
+class BackendsOfThisBuild : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(All, BackendsOfThisBuild, testing::ValuesIn(backend_names()), test_name);
+
+TEST_P(BackendsOfThisBuild, RunHere) {
+    if (!backend_is_available(GetParam())) {
+        GTEST_SKIP() << "this machine cannot run " << GetParam() << ": its kernels are not tested here";
+    }
+}
+
 }  // namespace
 }  // namespace muattn::test

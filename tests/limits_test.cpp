@@ -146,5 +146,24 @@ TEST_P(Limits, ManySmallHeads) {
     expect_agrees(channel);
 }
 
+// Keys that are repeated by a stride of 0 up to the largest size: whole chunks of them still fit into 32 bits.
+TEST_P(Limits, MostKeys) {
+    SpatialCase c;
+    c.n_k = 1;
+    const SpatialTensors t = make_tensors(c);
+    muattn_tensor q = t.q.view(), k = t.k.view(), v = t.v.view(), out = t.out.view();
+    muattn_spatial_options options{};
+    options.causal = MUATTN_CAUSAL_OFFSET;
+    options.window = {1, 3, 3};
+    for (muattn_tensor *cache : {&k, &v}) {
+        cache->shape[2] = kLimit - (int64_t(1) << 16);
+        const int64_t strides[] = {1, 1, 0, 1};
+        std::copy_n(strides, 4, cache->strides);
+    }
+    options.causal_offset = k.shape[2] - 3;
+    ASSERT_EQ(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, nullptr), MUATTN_OK) << muattn_last_error();
+    EXPECT_FLOAT_EQ(t.out.at(0, 0, 0, 0), t.v.at(0, 0, 0, 0));
+}
+
 }  // namespace
 }  // namespace muattn::test

@@ -95,12 +95,17 @@ private:
     int64_t count_ = 0;
 };
 
-Work work_of(const SpatialCall &call, const Kernel &kernel) {
+bool is_split(const Kernel &kernel) { return kernel.kind == Kind::split || kernel.kind == Kind::split_lse; }
+
+schedule::SpatialAttentionSchedule schedule_of(const Kernel &kernel) {
     using schedule::SpatialAttentionSchedule;
-    const bool split = kernel.kind == Kind::split || kernel.kind == Kind::split_lse;
-    auto schedule = split ? SpatialAttentionSchedule::split_defaults(kernel.machine)
-                          : SpatialAttentionSchedule::defaults(kernel.machine);
+    auto schedule = is_split(kernel) ? SpatialAttentionSchedule::split_defaults(kernel.machine)
+                                     : SpatialAttentionSchedule::defaults(kernel.machine);
     schedule.override_with(kernel.parameters);
+    return schedule;
+}
+
+Work work_of(const SpatialCall &call, const schedule::SpatialAttentionSchedule &schedule, bool split) {
     if (!split) {
         return {call.B * call.H * schedule.tiles(call.n_q),
                 schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
@@ -146,18 +151,20 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
     additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive);
     boolean.bind(is_boolean ? call.mask : no_boolean);
-    const int64_t full[] = {call.n_k, call.n_q, call.H, call.B};
-    for (int dim = 0; dim < 4; dim++) {
-        additive.broadcast(dim, full[dim]);
-        boolean.broadcast(dim, full[dim]);
-    }
-
     int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
     float softcap = options.softcap;
-    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
-                         &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer,
-                         &out.buffer,   &lse.buffer};
-    return run_kernel(*kernel, arguments, work_of(call, *kernel));
+    const bool split = is_split(*kernel);
+    const schedule::SpatialAttentionSchedule schedule = schedule_of(*kernel);
+    int32_t chunks_per_span = int32_t(schedule.chunks_per_span(call.n_k));
+    void *arguments[15] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
+                           &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer};
+    int last = 12;
+    if (split) {
+        arguments[last++] = &chunks_per_span;
+    }
+    arguments[last++] = &out.buffer;
+    arguments[last] = &lse.buffer;
+    return run_kernel(*kernel, arguments, work_of(call, schedule, split));
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ namespace muattn {
 namespace {
 
 using Wide = __int128;
-constexpr int64_t kMaxSpan = INT64_C(1) << 31;  // elements: kernels index with 32 bits
+constexpr int64_t kMaxSpan = INT64_C(1) << 31;               // elements: kernels index with 32 bits
+constexpr int64_t kMaxSize = kMaxSpan - (INT64_C(1) << 16);  // of a dimension: kernels round it up to whole tiles
 
 Wide magnitude(int64_t stride) { return stride < 0 ? -Wide(stride) : Wide(stride); }
 
@@ -149,8 +150,8 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         return fail(argument.status, "%s.data must be aligned to %zu bytes", name, argument.element_bytes());
     }
     for (int i = 0; i < 4; i++) {
-        if (t.shape[i] < 1 || t.shape[i] >= kMaxSpan) {
-            return fail(argument.status, "%s.shape[%d] must lie in 1..2^31-1, not be %lld", name, i,
+        if (t.shape[i] < 1 || t.shape[i] > kMaxSize) {
+            return fail(argument.status, "%s.shape[%d] must lie in 1..2^31-2^16, not be %lld", name, i,
                         static_cast<long long>(t.shape[i]));
         }
     }
@@ -238,12 +239,6 @@ void BoundBuffer::bind_rows(const Argument &argument) {
     bind(argument);
     buffer.dimensions = 3;
     buffer.dim = dims + 1;
-}
-
-void BoundBuffer::broadcast(int dim, int64_t extent) {
-    if (dims[dim].extent == 1) {
-        dims[dim] = halide_dimension_t(0, int32_t(extent), 0);
-    }
 }
 
 void BoundBuffer::bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride) {

@@ -23,7 +23,7 @@ struct TensorRules {
     bool free_inner_stride;
     bool allow_bool;
 };
-inline constexpr TensorRules kDenseRows{false, false}, kAnyInnerStride{true, false}, kMaskRules{true, true};
+constexpr TensorRules kDenseRows{false, false}, kAnyInnerStride{true, false}, kMaskRules{true, true};
 muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules = kDenseRows);
 
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
@@ -47,8 +47,6 @@ struct BoundBuffer {
     void bind(const Argument &argument);
     // As bind, leaving out the innermost dimension, which has extent 1.
     void bind_rows(const Argument &argument);
-    // A dimension of extent 1 stands for extent many equal ones.
-    void broadcast(int dim, int64_t extent);
     void bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride);
 };
 

@@ -11,7 +11,7 @@
  *
  * Notation: B batch, H query heads, Hk key/value heads, n_q queries, n_k keys, n tokens, d head dimension of Q and K,
  * d_v head dimension of V, d_base head dimension of the muP base model. Limits: 1 <= d, d_v <= MUATTN_MAX_D, every tensor
- * spans fewer than 2^31 elements.
+ * spans fewer than 2^31 elements: no product of sizes, and no size times its stride, reaches 2^31, and no size 2^31 - 2^16.
  *
  * Formulas of the scaling rules: Yang et al., "Tensor Programs V" (arXiv:2203.03466), and microsoft/mup, issues 17 and 18.
  */
@@ -158,7 +158,7 @@ typedef struct muattn_spatial_options {
  *   out [B, H, n_q, d_v]                                                 key/value head h / (H / Hk)
  *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(s q.k_j)), natural logarithm; its innermost stride is free.
  *
- * A query that sees no key has output 0 and lse -inf. NaN and infinity in a key or value that a query does not see
+ * A query that sees no key has output 0 and lse -inf. A logit below -6e37, -inf included, is as good as masked. NaN and infinity in a key or value that a query does not see
  * do not reach it; in one that it sees, they do. Scratch memory does not grow with n_q or n_k.
  * options may be NULL (all zero). */
 MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
