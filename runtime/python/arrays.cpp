@@ -82,12 +82,12 @@ void raise(PyObject *type, const std::string &message) {
     throw nb::python_error();
 }
 
-Tensor input(const char *name, nb::handle array) {
+Tensor input(const char *name, nb::handle array, int rank) {
     Tensor t;
     if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
         raise_no_array(name, array, "an array (NumPy or DLPack)");
     }
-    t.tensor = describe(name, t.read_only, 4);
+    t.tensor = describe(name, t.read_only, rank);
     return t;
 }
 

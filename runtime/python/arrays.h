@@ -21,13 +21,14 @@ struct Tensor {
     muattn_tensor tensor{};
 };
 
-// Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest.
-Tensor input(const char *name, nanobind::handle array);
+// Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest. rank 3 becomes rank 4 with
+// one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1].
+Tensor input(const char *name, nanobind::handle array, int rank = 4);
 
 // A mask: float32 or bool, any strides.
 Tensor mask(const char *name, nanobind::handle array);
 
-// rank 3 becomes rank 4 with one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1]. TypeError also if read-only.
+// As input. TypeError also if read-only.
 Tensor output(const char *name, nanobind::handle array, int rank = 4);
 
 // A new float32 NumPy array. NumPy is imported here, when it is first needed, because that takes longer than all the

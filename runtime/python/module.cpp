@@ -86,6 +86,22 @@ nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle 
     return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
 }
 
+nb::object merge(nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_b_array, nb::handle lse_b_array) {
+    const Tensor out_a = input("out_a", out_a_array), out_b = input("out_b", out_b_array);
+    const Tensor lse_a = input("lse_a", lse_a_array, 3), lse_b = input("lse_b", lse_b_array, 3);
+    const int64_t *shape = out_a.tensor.shape;
+    nb::object out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
+    nb::object lse_array = new_array({shape[0], shape[1], shape[2]});
+    const Tensor out = output("out", out_array), lse = output("lse", lse_array, 3);
+    muattn_status status;
+    {
+        nb::gil_scoped_release release;
+        status = muattn_merge(&out_a.tensor, &lse_a.tensor, &out_b.tensor, &lse_b.tensor, &out.tensor, &lse.tensor);
+    }
+    check(status);
+    return nb::make_tuple(out_array, lse_array);
+}
+
 nb::object channel_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
                              int scaling, int64_t d_base, const std::optional<Numbers> &scale,
                              std::optional<float> output_multiplier, bool normalize, int layout) {
@@ -174,6 +190,7 @@ NB_MODULE(_muattn, m) {
     m.def("spatial_attention", &spatial_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
           "return_lse"_a, "scaling"_a, "d_base"_a, "scale"_a.none(), "causal"_a, "causal_offset"_a, "window"_a.none(),
           "key_lengths"_a.none(), "mask"_a.none(), "softcap"_a);
+    m.def("merge", &merge, "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none());
     m.def("channel_attention", &channel_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
           "scaling"_a, "d_base"_a, "scale"_a.none(), "output_multiplier"_a.none(), "normalize"_a, "layout"_a);
     m.def("spatial_scale", &spatial_scale, "scaling"_a, "d"_a, "d_base"_a);

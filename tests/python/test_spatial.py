@@ -89,3 +89,15 @@ def test_hidden_keys_do_not_leak(random):
     out = muattn.spatial_attention(q, k, v, causal="top_left", key_lengths=[4])
     assert np.array_equal(out[:, :, :3], expected[:, :, :3])
     assert np.isnan(out[:, :, 3:]).all()
+
+
+def test_merge_of_two_key_sets_is_one_call(random):
+    q, k, v = (random(2, 4, 7, 8) for _ in range(3))
+    whole, whole_lse = muattn.spatial_attention(q, k, v, return_lse=True)
+    a = muattn.spatial_attention(q, k[:, :, :3], v[:, :, :3], return_lse=True)
+    b = muattn.spatial_attention(q, k[:, :, 3:], v[:, :, 3:], return_lse=True)
+    out, lse = muattn.merge(*a, *b)
+    reference.assert_close(out, whole.astype("float64"))
+    reference.assert_close(lse, whole_lse.astype("float64"))
+    with pytest.raises(ValueError, match=r"lse_b.shape\[2\]"):
+        muattn.merge(*a, b[0], b[1][:, :, :3])

@@ -54,6 +54,12 @@ inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, co
     check(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, &lse));
 }
 
+// Two results over disjoint sets of keys, as one.
+inline void merge(const muattn_tensor &out_a, const muattn_tensor &lse_a, const muattn_tensor &out_b,
+                  const muattn_tensor &lse_b, const muattn_tensor &out, const muattn_tensor &lse) {
+    check(muattn_merge(&out_a, &lse_a, &out_b, &lse_b, &out, &lse));
+}
+
 inline void channel_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                               const muattn_tensor &out, const ChannelOptions &options = {}) {
     check(muattn_channel_attention_forward(&q, &k, &v, &options, &out));

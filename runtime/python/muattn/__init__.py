@@ -10,6 +10,7 @@ from ._attention import (
     channel_attention,
     channel_output_multiplier,
     channel_scale,
+    merge,
     spatial_attention,
     spatial_scale,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "force_backend",
     "get_num_threads",
     "kernels",
+    "merge",
     "set_num_threads",
     "spatial_attention",
     "spatial_scale",

@@ -78,6 +78,20 @@ def spatial_attention(
     return like(q, result) if out is None else out
 
 
+def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Array]:
+    """Two results of spatial_attention(..., return_lse=True) over disjoint sets of keys, as one over both.
+
+    Arguments
+      out_a, out_b  [B, H, n_q, d_v]
+      lse_a, lse_b  [B, H, n_q]; a row with lse -inf counts for nothing, whatever out holds
+
+    Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
+    weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
+    """
+    out, lse = _muattn.merge(out_a, lse_a, out_b, lse_b)
+    return like(out_a, out), like(out_a, lse)
+
+
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = "sp", d_base: int | None = None, scale: Numbers | None = None,
     output_multiplier: float | None = None, normalize: bool = False,
