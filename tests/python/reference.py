@@ -39,7 +39,7 @@ def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=Non
     if mask is not None and mask.dtype == bool:
         seen = seen & mask
     elif mask is not None:
-        seen = seen & (mask >= -6e37)
+        seen = seen & (mask >= -7e37)
         logits = logits + mask
     weights, lse = softmax(np.where(seen, logits, -np.inf))
     return weights @ v, lse

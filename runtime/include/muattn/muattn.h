@@ -147,7 +147,7 @@ typedef struct muattn_spatial_options {
     const muattn_tensor
         *mask;     /* [B, H, n_q, n_k], each dimension full or 1 (the same for all), all strides free; NULL: none.
                                     MUATTN_BOOL: a query sees a key where it is not 0. MUATTN_FLOAT32: added to the logit;
-                                    -inf, or anything below -6e37, hides the key. */
+                                    -inf, or anything below -7e37, hides the key. */
     float softcap; /* c > 0: logit -> c tanh(logit / c), before any mask; 0: none */
 } muattn_spatial_options;
 
@@ -158,7 +158,8 @@ typedef struct muattn_spatial_options {
  *   out [B, H, n_q, d_v]                                                 key/value head h / (H / Hk)
  *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(s q.k_j)), natural logarithm; its innermost stride is free.
  *
- * A query that sees no key has output 0 and lse -inf. A logit below -6e37, -inf included, is as good as masked. NaN and infinity in a key or value that a query does not see
+ * A query that sees no key has output 0 and lse -inf. A logit below -7e37, -inf included, is as good as masked.
+ * NaN and infinity in a key or value that a query does not see
  * do not reach it; in one that it sees, they do. Scratch memory does not grow with n_q or n_k.
  * options may be NULL (all zero). */
 MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,

@@ -54,7 +54,7 @@ def spatial_attention(
       return_lse   also return lse [B, H, n_q] = log(sum_j exp(s q.k_j)), natural logarithm
       out          [B, H, n_q, d_v] to write to; it must not overlap an input
       mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
-                   true. float32: added to the logit; -inf, or anything below -6e37, hides the key.
+                   true. float32: added to the logit; -inf, or anything below -7e37, hides the key.
       softcap      c > 0: logit -> c tanh(logit / c), before any mask
 
     Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
