@@ -1,5 +1,4 @@
-# The kernels of this library. This table drives the build, the registry, the tests and the benchmarks: a kernel is one
-# line, compiled for every backend of cmake/targets.cmake.
+# The kernels of this library. This table drives the build, the registry and the tests: a kernel is one line, compiled for every backend of cmake/targets.cmake.
 
 # A generator, generators/<generator>.cpp, and its schedule's numbers, in the order of override_with() in the schedule's
 # header.

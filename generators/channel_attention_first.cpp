@@ -36,6 +36,9 @@ public:
         const int numbers[] = {map_rows,      map_columns,   tile_blocks, chunk_tokens,
                                token_vectors, channel_group, tile_tokens};
         params.override_with(numbers);
+        _halide_user_assert(params.chunk_tokens % params.lanes == 0) << "chunk_tokens must be a multiple of the lanes";
+        _halide_user_assert(params.tile_tokens % (params.token_vectors * params.lanes) == 0)
+            << "tile_tokens must be a multiple of token_vectors * lanes";
         const int lanes = params.lanes, chunk = params.chunk_tokens, tile = params.tile_rows();
 
         const Expr n = q.dim(0).extent(), d = q.dim(1).extent();

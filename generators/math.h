@@ -32,7 +32,8 @@ inline Halide::Expr exp2_whole(const Halide::Expr &n) {
     return Halide::reinterpret<float>((Halide::cast<int32_t>(n) + 127) << 23);
 }
 
-// 2^x for x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, and NaN for NaN.
+// 2^x for -126 <= x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, a number in [0, 2^-126) in
+// between, and NaN for NaN.
 // x = n + f with n = floor(x); 2^f is the polynomial and n goes into the exponent bits. At n = -127 the exponent field is
 // empty and f = 0 leaves an empty mantissa as well: +0.
 inline Halide::Expr exp2_nonpositive(const Halide::Expr &x) {
@@ -48,7 +49,8 @@ inline Halide::Expr exp2_nonpositive(const Halide::Expr &x) {
 // t = 2^n (2^f - 1) + (2^n - 1) for -2|x| log2(e) = n + f, n rounded to nearest. Relative error below 5e-7.
 inline Halide::Expr tanh_accurate(const Halide::Expr &x) {
     using namespace Halide;
-    Expr y = max(abs(x) * (-2.0f * kLog2E), -126.0f);
+    const Expr scaled = abs(x) * (-2.0f * kLog2E);
+    Expr y = select(strict_float(scaled < -126.0f), -126.0f, scaled);  // keeps NaN, as in exp2_nonpositive
     Expr n = round(y);
     Expr f = y - n;  // in [-1/2, 1/2]
     // (2^f - 1) / f on [-1/2, 1/2], minimax.

@@ -20,12 +20,12 @@ public:
     Output<Func> merged{"merged", {Float(32), Float(32)}, 4};  // {out, lse}; spatial_attention.h says why lse has d_v
 
     void generate() {
-        const auto seen = [&](const Expr &lse) { return lse > kInitialMax; };
-        const Expr top = max(lse_a(row, h, batch), lse_b(row, h, batch));
+        const Expr a_lse = lse_a(row, h, batch), b_lse = lse_b(row, h, batch), top = max(a_lse, b_lse);
         const auto weight = [&](const Expr &lse) {
-            return select(seen(lse), exp2_nonpositive((lse - top) * kLog2E), 0.0f);
+            // NaN is not 'no key': it comes through.
+            return select(is_nan(lse), lse, lse <= kInitialMax, 0.0f, exp2_nonpositive((lse - top) * kLog2E));
         };
-        W(row, h, batch) = Tuple(weight(lse_a(row, h, batch)), weight(lse_b(row, h, batch)));
+        W(row, h, batch) = Tuple(weight(a_lse), weight(b_lse));
         const Expr w_a = W(row, h, batch)[0], w_b = W(row, h, batch)[1], sum = w_a + w_b;
         LSE(row, h, batch) = select(sum == 0.0f, minus_infinity(), is_nan(sum), sum, top + log(sum));
         // A select, not a product with 0: what a side without keys holds must not matter.

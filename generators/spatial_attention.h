@@ -93,6 +93,8 @@ protected:
         params = defaults;
         const int numbers[] = {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys, span_chunks};
         params.override_with(numbers);
+        _halide_user_assert(params.chunk_keys % params.key_unroll == 0)
+            << "chunk_keys must be a multiple of key_unroll";
     }
 
     // Query i sees key j, as far as causal, window and key lengths say.

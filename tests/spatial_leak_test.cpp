@@ -145,5 +145,16 @@ TEST_P(SpatialLeak, NanBeyondKeyLengths) {
     }
 }
 
+// A capped logit is bounded, but that of a NaN is NaN.
+TEST_P(SpatialLeak, NanPassesSoftcap) {
+    SpatialCase c;
+    c.n_q = 40, c.n_k = 9, c.d = 6, c.d_v = 5, c.softcap = 3;
+    const SpatialTensors t = make_tensors(c);
+    t.q.at(0, 0, 7, 2) = std::numeric_limits<float>::quiet_NaN();
+    expect_agrees(c, t);
+    t.k.at(0, 0, 4, 1) = std::numeric_limits<float>::quiet_NaN();
+    expect_agrees(c, t);
+}
+
 }  // namespace
 }  // namespace muattn::test

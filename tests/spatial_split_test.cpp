@@ -1,4 +1,8 @@
 // Spatial attention with few queries: the variant that splits the keys into spans.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "support/backends.h"
 #include "support/cases.h"
 #include "support/tiles.h"
@@ -101,6 +105,22 @@ TEST_P(SpatialSplit, MergeWithNothing) {
         << muattn_last_error();
     EXPECT_EQ(out.elements(), (std::vector<float>{5, 5, 5, 0, 0, 0}));
     EXPECT_EQ(lse.elements(), (std::vector<float>{2, -infinity}));
+}
+
+TEST_P(SpatialSplit, MergeKeepsNan) {
+    for (const bool in_a : {false, true}) {
+        const Tensor a({1, 1, 1, 3}, dense()), b({1, 1, 1, 3}, dense()), out({1, 1, 1, 3}, dense());
+        const Tensor lse_a({1, 1, 1, 1}, dense()), lse_b({1, 1, 1, 1}, dense()), lse({1, 1, 1, 1}, dense());
+        for (const Tensor *input : {&a, &b, &lse_a, &lse_b}) {
+            input->fill(1);
+        }
+        (in_a ? lse_a : lse_b).fill(std::numeric_limits<float>::quiet_NaN());
+        const muattn_tensor views[] = {a.view(), lse_a.view(), b.view(), lse_b.view(), out.view(), lse.view()};
+        ASSERT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK)
+            << muattn_last_error();
+        EXPECT_TRUE(std::isnan(out.at(0, 0, 0, 0)));
+        EXPECT_TRUE(std::isnan(lse.at(0, 0, 0, 0)));
+    }
 }
 
 }  // namespace

@@ -79,9 +79,16 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
         void *arguments[] = {nullptr,       &q.buffer,          &k.buffer,    &v.buffer,
                              &scale.buffer, &output_multiplier, &span_chunks, &out.buffer};
         const int64_t tasks = maps * ((call.n + schedule.tile_tokens - 1) / schedule.tile_tokens + call.d);
-        return run_kernel(*kernel, arguments,
-                          {tasks, schedule.scratch_bytes(call.d, normalize, Slab::block_bytes),
-                           schedule.serial_bytes(maps, call.n, call.d, normalize, Slab::block_bytes)});
+        const Work work{tasks, schedule.scratch_bytes(call.d, normalize, Slab::block_bytes),
+                        schedule.serial_bytes(maps, call.n, call.d, normalize, Slab::block_bytes)};
+        // Halide's buffers are below 2^31 bytes.
+        if (work.serial_bytes >= INT64_C(1) << 31) {
+            return fail(
+                MUATTN_UNSUPPORTED,
+                "layout: channels first keeps the maps of all %lld heads of the batch, %lld MiB; split the batch",
+                static_cast<long long>(maps), static_cast<long long>(work.serial_bytes >> 20));
+        }
+        return run_kernel(*kernel, arguments, work);
     }
     auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel->machine);
     schedule.override_with(kernel->parameters);

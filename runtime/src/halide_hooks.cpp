@@ -28,6 +28,19 @@ int usable_processors() {
     return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
 }
 
+// Ours and Halide's number together; only_first leaves a number that was set already.
+void set_threads(int n, bool only_first) {
+    static std::atomic_flag lock = ATOMIC_FLAG_INIT;
+    while (lock.test_and_set(std::memory_order_acquire)) {
+        sched_yield();
+    }
+    if (!only_first || num_threads == 0) {
+        num_threads = n;
+        halide_set_num_threads(n);
+    }
+    lock.clear(std::memory_order_release);
+}
+
 // One Halide loop, in the form that the caller's parallel-for understands.
 struct Loop {
     void *user_context;
@@ -110,14 +123,13 @@ muattn_status muattn_set_num_threads(int n) {
     if (n < 1 || n > kMaxThreads) {
         return fail(MUATTN_INVALID_ARGUMENT, "the number of threads must lie in 1..%d, not be %d", kMaxThreads, n);
     }
-    num_threads = n;
-    halide_set_num_threads(n);
+    set_threads(n, false);
     return MUATTN_OK;
 }
 
 int muattn_get_num_threads(void) {
     if (num_threads == 0) {
-        muattn_set_num_threads(usable_processors());
+        set_threads(usable_processors(), true);
     }
     return num_threads;
 }

@@ -8,7 +8,8 @@ namespace muattn {
 
 enum class Operation { spatial_attention, channel_attention, merge };
 enum class Direction { forward };
-// The names of cmake/kernels.cmake. _lse also writes the log-sum-exp.
+// The names of cmake/kernels.cmake. _lse also writes the log-sum-exp. kind_of() in spatial_attention.cpp counts on the order
+// of the first sixteen; new kinds go last.
 enum class Kind {
     plain,
     lse,

@@ -43,8 +43,13 @@ bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_length
     return false;
 }
 
+static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == int(Kind::plain) + 2 &&
+              int(Kind::additive_softcap_lse) == int(Kind::additive) + 3 &&
+              int(Kind::boolean_softcap_lse) == int(Kind::boolean) + 3 &&
+              int(Kind::guarded_lse) == int(Kind::guarded) + 1 && int(Kind::split_lse) == int(Kind::split) + 1);
+
 // A kind by what the call asks for: the order of the enumerators in registry.h.
-Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options) {
+Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, bool may_split) {
     const int lse = call.with_lse;
     if (hidden_values_need_guard(call, options.key_lengths)) {
         return Kind(int(Kind::guarded) + lse);
@@ -52,7 +57,7 @@ Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options) {
     const bool softcap = options.softcap > 0;
     // Few rows to a key/value head leave most of a tile's lanes empty, and one task to each head: split the keys instead.
     constexpr int64_t kFewRows = 32;
-    if (!call.with_mask && !softcap && call.n_q * (call.H / call.Hk) <= kFewRows) {
+    if (may_split && !call.with_mask && !softcap && call.n_q * (call.H / call.Hk) <= kFewRows) {
         return Kind(int(Kind::split) + lse);
     }
     const Kind mask = !call.with_mask                         ? Kind::plain
@@ -121,8 +126,17 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
     const float rule_scale = float(rule);
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
-    const Kernel *kernel =
-        find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype, kind_of(call, options));
+    const auto kernel_for = [&](bool may_split) {
+        return find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
+                           kind_of(call, options, may_split));
+    };
+    const Kernel *kernel = kernel_for(true);
+    // Halide's buffers are below 2^31 bytes; with that many heads there is work for every thread without splitting keys.
+    constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
+    if (kernel != nullptr && is_split(*kernel) &&
+        work_of(call, schedule_of(*kernel), true).serial_bytes > kMostSerialBytes) {
+        kernel = kernel_for(false);
+    }
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }

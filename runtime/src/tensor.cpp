@@ -10,8 +10,8 @@ namespace muattn {
 namespace {
 
 using Wide = __int128;
-constexpr int64_t kMaxSpan = INT64_C(1) << 31;               // elements: kernels index with 32 bits
-constexpr int64_t kMaxSize = kMaxSpan - (INT64_C(1) << 16);  // of a dimension: kernels round it up to whole tiles
+constexpr int64_t kMaxSpan = INT64_C(1) << 31;  // elements: kernels index with 32 bits
+constexpr int64_t kMaxSize = INT64_C(1) << 30;  // of a dimension: kernels add two of them, and round up to whole tiles
 
 Wide magnitude(int64_t stride) { return stride < 0 ? -Wide(stride) : Wide(stride); }
 
@@ -151,7 +151,7 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
     }
     for (int i = 0; i < 4; i++) {
         if (t.shape[i] < 1 || t.shape[i] > kMaxSize) {
-            return fail(argument.status, "%s.shape[%d] must lie in 1..2^31-2^16, not be %lld", name, i,
+            return fail(argument.status, "%s.shape[%d] must lie in 1..2^30, not be %lld", name, i,
                         static_cast<long long>(t.shape[i]));
         }
     }

@@ -4,14 +4,14 @@
  *
  * Rules that hold for every function:
  *   - Nothing is printed, nothing aborts, no exception leaves the library.
- *   - A muattn_status other than MUATTN_OK names the argument at fault; muattn_last_error() gives the rule that was
- *     broken, in words. No output has been written then.
+ *   - MUATTN_INVALID_... names the argument at fault; muattn_last_error() gives the rule that was broken, in words. No
+ *     output has been written then, nor where memory runs out before the work starts, which is when it is reserved.
  *   - Functions may be called from any number of threads at once. The same input gives the same bits, whatever the
  *     number of threads and from run to run, as long as the backend is the same.
  *
  * Notation: B batch, H query heads, Hk key/value heads, n_q queries, n_k keys, n tokens, d head dimension of Q and K,
  * d_v head dimension of V, d_base head dimension of the muP base model. Limits: 1 <= d, d_v <= MUATTN_MAX_D, every tensor
- * spans fewer than 2^31 elements: no product of sizes, and no size times its stride, reaches 2^31, and no size 2^31 - 2^16.
+ * spans fewer than 2^31 elements: no product of sizes, and no size times its stride, reaches 2^31, and no size exceeds 2^30.
  *
  * Formulas of the scaling rules: Yang et al., "Tensor Programs V" (arXiv:2203.03466), and microsoft/mup, issues 17 and 18.
  */
@@ -75,7 +75,8 @@ typedef enum muattn_dtype {
 typedef enum muattn_device { MUATTN_CPU = 0 } muattn_device;
 
 /* A view of memory that the caller owns. shape and strides run from the outermost dimension to the innermost; strides
- * count elements. All-zero strides mean a dense row-major array. The innermost stride must be 1 (any, where that
+ * count elements. All-zero strides mean a dense row-major array (so one element repeated
+ * along every dimension is not written with them: give a mask extent 1). The innermost stride must be 1 (any, where that
  * dimension has extent 1); the others are free, so [B,n,H,d] arrays and slices of a packed QKV array are views, not
  * copies. Inputs may repeat elements (stride 0 or negative), outputs must not repeat any and must not overlap an input. */
 typedef struct muattn_tensor {
@@ -159,8 +160,8 @@ typedef struct muattn_spatial_options {
  *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(s q.k_j)), natural logarithm; its innermost stride is free.
  *
  * A query that sees no key has output 0 and lse -inf. A logit below -7e37, -inf included, is as good as masked.
- * NaN and infinity in a key or value that a query does not see
- * do not reach it; in one that it sees, they do. Scratch memory does not grow with n_q or n_k.
+ * NaN and infinity in a key or value that a query does not see do not reach it; in one that it sees, they do.
+ * Scratch memory is bounded whatever n_q and n_k: per thread, and for few queries also per batch entry and head.
  * options may be NULL (all zero). */
 MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
                                                           const muattn_tensor *v, const muattn_spatial_options *options,
@@ -247,7 +248,7 @@ typedef void *(*muattn_allocate)(void *user, size_t size, size_t alignment);
 typedef void (*muattn_deallocate)(void *user, void *pointer);
 MUATTN_API muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_deallocate deallocate, void *user);
 
-/* Scratch memory is kept between calls, at most one block per thread. Gives it back. */
+/* Scratch memory is kept between calls: what those that ran at the same time needed. Gives it back. */
 MUATTN_API void muattn_release_memory(void);
 /* Bytes of scratch memory kept at the moment, in use or not. */
 MUATTN_API size_t muattn_scratch_bytes(void);
