@@ -157,7 +157,8 @@ typedef struct muattn_spatial_options {
  *
  *   q   [B, H, n_q, d]     k [B, Hk, n_k, d]     v [B, Hk, n_k, d_v]     H a multiple of Hk: query head h uses
  *   out [B, H, n_q, d_v]                                                 key/value head h / (H / Hk)
- *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(s q.k_j)), natural logarithm; its innermost stride is free.
+ *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(logit_j)) over the keys that the query sees, the logits after scale,
+ *       softcap and additive mask; natural logarithm; its innermost stride is free.
  *
  * A query that sees no key has output 0 and lse -inf. A logit below -7e37, -inf included, is as good as masked.
  * NaN and infinity in a key or value that a query does not see do not reach it; in one that it sees, they do.
@@ -171,6 +172,8 @@ MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
  *
  *   out_a, out_b, out  [B, H, n_q, d_v]     lse_a, lse_b, lse  [B, H, n_q, 1]
  *
+ * causal and window count keys from the start of the k of their call: for the part that starts at key p give
+ * MUATTN_CAUSAL_OFFSET with the whole call's offset minus p, not an alignment of the part.
  * A result with lse -inf counts for nothing, whatever it holds. Errors: MUATTN_INVALID_OUT and MUATTN_INVALID_LSE, the
  * message names the argument. */
 MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,

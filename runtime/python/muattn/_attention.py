@@ -51,7 +51,7 @@ def spatial_attention(
                    is o itself (with a cache of p past keys: p)
       window       (left, right): i + o - left <= j <= i + o + right with causal's o (0 when not causal); None: open
       key_lengths  [B], the number of valid keys per batch entry: the others are neither read nor computed
-      return_lse   also return lse [B, H, n_q] = log(sum_j exp(s q.k_j)), natural logarithm
+      return_lse   also return lse [B, H, n_q] = log(sum_j exp(logit_j)), natural logarithm, after softcap and mask
       out          [B, H, n_q, d_v] to write to; it must not overlap an input
       mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
                    true. float32: added to the logit; -inf, or anything below -7e37, hides the key.
@@ -84,6 +84,9 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     Arguments
       out_a, out_b  [B, H, n_q, d_v]
       lse_a, lse_b  [B, H, n_q]; a row with lse -inf counts for nothing, whatever out holds
+
+    causal and window count keys from the start of the k of their call: for the part that starts at key p give the whole
+    call's offset minus p (causal=o - p), not an alignment of the part; cut mask and key_lengths to the part too.
 
     Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
