@@ -75,6 +75,15 @@ muattn_tensor describe(const std::string &name, const Array &array, int rank, bo
     return t;
 }
 
+Tensor readable(const char *name, nb::handle array, int rank, bool allow_bool) {
+    Tensor t;
+    if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
+        raise_no_array(name, array, "an array (NumPy or DLPack)");
+    }
+    t.tensor = describe(name, t.read_only, rank, allow_bool);
+    return t;
+}
+
 }  // namespace
 
 void raise(PyObject *type, const std::string &message) {
@@ -82,21 +91,10 @@ void raise(PyObject *type, const std::string &message) {
     throw nb::python_error();
 }
 
-Tensor input(const char *name, nb::handle array, int rank) {
-    Tensor t;
-    if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
-        raise_no_array(name, array, "an array (NumPy or DLPack)");
-    }
-    t.tensor = describe(name, t.read_only, rank);
-    return t;
-}
+Tensor input(const char *name, nb::handle array, int rank) { return readable(name, array, rank, false); }
 
 Tensor mask(const char *name, nb::handle array) {
-    Tensor t;
-    if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
-        raise_no_array(name, array, "an array (NumPy or DLPack)");
-    }
-    t.tensor = describe(name, t.read_only, 4, true);
+    Tensor t = readable(name, array, 4, true);
     // A repeated dimension of a mask may as well have extent 1; all strides 0 would mean 'dense' to the library.
     for (int i = 0; i < 4; i++) {
         if (t.read_only.stride(size_t(i)) == 0) {
