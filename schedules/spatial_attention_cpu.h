@@ -12,62 +12,92 @@ namespace muattn {
 
 inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const schedule::SpatialAttentionSchedule &s) {
     using namespace Halide;
-    const int lanes = s.lanes, block = s.block_rows();
+    const int lanes = s.lanes, block = s.block_rows(), side = s.transpose_side();
     Var task("task"), io("io"), ii("ii"), jo("jo"), ji("ji"), eo("eo"), ei("ei");
+    RVar r_g = f.r_gc.x, r_c = f.r_gc.y;
 
-    f.out.split(f.row, f.t, f.i, s.tile_rows(), TailStrategy::GuardWithIf)
-        .reorder(f.e, f.i, f.t, f.h, f.b)
+    f.out.split(f.row, f.x, f.i, block, TailStrategy::GuardWithIf)
+        .split(f.x, f.t, f.x, s.tile_blocks, TailStrategy::GuardWithIf)
+        .split(f.i, io, ii, side, TailStrategy::GuardWithIf)
+        .split(f.e, eo, ei, side, TailStrategy::GuardWithIf)
+        .reorder(ei, ii, eo, io, f.x, f.t, f.h, f.b)
         .fuse(f.t, f.h, task)
         .fuse(task, f.b, task)
         .parallel(task)
-        .vectorize(f.e, lanes, TailStrategy::GuardWithIf);
+        .vectorize(ei)
+        .unroll(ii);
+    f.out.never_partition(task);
     if (f.LSE.defined()) {
-        f.LSE.compute_at(f.out, task)
-            .bound_extent(f.t, 1)
-            .vectorize(f.i, lanes, TailStrategy::RoundUp);
+        f.LSE.compute_at(f.out, io)
+            .bound_extent(f.l, side)
+            .bound_extent(f.y, 1)
+            .vectorize(f.l);
     }
 
     f.Q.compute_at(f.out, task)
         .bound_extent(f.t, 1)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
-    f.O.compute_at(f.out, task)
-        .bound_extent(f.t, 1)
-        .split(f.e, eo, ei, s.value_group, TailStrategy::RoundUp)
-        .reorder(ei, f.i, eo)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp)
+        .bound_extent(f.i, block)
+        .split(f.i, io, ii, side)
+        .split(f.e, eo, ei, side, TailStrategy::RoundUp)
+        .reorder(ii, ei, eo, io, f.x)
+        .vectorize(ii)
         .unroll(ei);
+    f.Q_rows.compute_at(f.Q, eo)
+        .bound_extent(f.x, 1)
+        .bound_extent(f.e, side)
+        .bound_extent(f.i, side)
+        .vectorize(f.e)
+        .unroll(f.i);
+    f.O.compute_at(f.out, eo)
+        .bound_extent(f.l, side)
+        .bound_extent(f.e, side)
+        .bound_extent(f.y, 1)
+        .vectorize(f.l)
+        .unroll(f.e);
     f.state.compute_at(f.out, task)
         .bound_extent(f.t, 1)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+        .bound_extent(f.i, block)
+        .vectorize(f.i, lanes);
     f.state.update()
-        .split(f.i, io, ii, block, TailStrategy::RoundUp)
-        .reorder(ii, f.g, io, f.r_c)
-        .vectorize(ii, lanes)
-        .unroll(ii);
+        .reorder(f.i, r_g, f.x, r_c)
+        .vectorize(f.i, lanes)
+        .unroll(f.i)
+        .never_partition(f.x, r_c);
 
-    // The where() of r_c hides from bounds inference that each of these lives for one chunk.
+    // The where() of r_gc hides from bounds inference that each of these lives for one chunk.
     for (Func *chunk_local : {&f.K, &f.V, &f.QK, &f.S, &f.M, &f.P, &f.L, &f.PV}) {
         chunk_local->bound_extent(f.c, 1);
     }
     for (Func *copy : {&f.K, &f.V}) {
-        copy->compute_at(f.state, f.r_c)
+        copy->compute_at(f.state, r_c)
             .vectorize(f.e, lanes, TailStrategy::RoundUp)
             .align_storage(f.e, 8);
     }
-    for (Func *mask : {&f.bias, &f.allowed}) {
-        if (mask->defined()) {
-            mask->compute_at(f.state, io)
-                .bound_extent(f.c, 1)
-                .vectorize(f.i, lanes, TailStrategy::RoundUp)
-                .unroll(f.i);
-        }
+    if (f.bias.defined()) {
+        f.bias.compute_at(f.state, f.x)
+            .bound_extent(f.c, 1)
+            .split(f.j, jo, ji, side, TailStrategy::RoundUp)
+            .split(f.i, io, ii, side)
+            .reorder(ii, ji, io, jo)
+            .vectorize(ii)
+            .unroll(ji);
+        f.bias_rows.compute_at(f.bias, io)
+            .bound_extent(f.j, side)
+            .bound_extent(f.i, side)
+            .bound_extent(f.c, 1)
+            .vectorize(f.j)
+            .unroll(f.i)
+            .specialize(f.dense_mask);
     }
-    f.S.compute_at(f.state, io)
+    f.S.compute_at(f.state, f.x)
         .split(f.j, jo, ji, s.key_unroll, TailStrategy::RoundUp)
         .reorder(f.i, ji, jo)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i)
         .unroll(ji);
+    if (f.bias.defined()) {
+        f.S.specialize(f.same_mask_rows);
+    }
     f.QK.compute_at(f.S, jo)
         .store_in(MemoryType::Register)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
@@ -78,24 +108,24 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i)
         .unroll(f.j);
-    f.M.compute_at(f.state, io)
+    f.M.compute_at(f.state, f.x)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i)
         .update()
         .reorder(f.i, f.r_j)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i);
-    f.P.compute_at(f.state, io)
+    f.P.compute_at(f.state, f.x)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i);
-    f.L.compute_at(f.state, io)
+    f.L.compute_at(f.state, f.x)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i)
         .update()
         .reorder(f.i, f.r_j)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .unroll(f.i);
-    f.PV.compute_at(f.state, f.g)
+    f.PV.compute_at(f.state, r_g)
         .bound_extent(f.e, s.value_group)
         .bound_extent(f.i, block)
         .store_in(MemoryType::Register)

@@ -10,6 +10,7 @@ namespace muattn {
 inline void schedule_spatial_attention_gpu(SpatialAttentionStages &f, const schedule::SpatialAttentionSchedule &s) {
     using namespace Halide;
     Var block("block"), thread("thread");
+    RVar r_g = f.r_gc.x, r_c = f.r_gc.y;
     f.out.gpu_tile(f.row, block, thread, 32, TailStrategy::GuardWithIf)
         .reorder(f.e, thread, block, f.h, f.b)
         .gpu_blocks(f.h, f.b)
@@ -21,9 +22,9 @@ inline void schedule_spatial_attention_gpu(SpatialAttentionStages &f, const sche
             .bound_extent(f.t, 1)
             .store_in(MemoryType::Stack);
     }
-    f.state.update().reorder(f.i, f.g, f.r_c);
+    f.state.update().reorder(f.i, r_g, f.x, r_c);
     for (Func *stage : {&f.S, &f.M, &f.P, &f.L}) {
-        stage->compute_at(f.state, f.r_c)
+        stage->compute_at(f.state, r_c)
             .bound_extent(f.i, 1)
             .bound_extent(f.c, 1)
             .store_in(MemoryType::Stack);
@@ -31,7 +32,7 @@ inline void schedule_spatial_attention_gpu(SpatialAttentionStages &f, const sche
     f.S.bound_extent(f.j, s.chunk_keys);
     f.P.bound_extent(f.j, s.chunk_keys);
     f.QK.compute_at(f.S, f.j).store_in(MemoryType::Stack);
-    f.PV.compute_at(f.state, f.g)
+    f.PV.compute_at(f.state, r_g)
         .bound_extent(f.i, 1)
         .bound_extent(f.e, s.value_group)
         .bound_extent(f.c, 1)

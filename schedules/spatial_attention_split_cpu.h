@@ -1,123 +1,147 @@
 // Order, vectors and threads of the split variant of spatial attention on a CPU.
 //
-// One task is a span of keys of one key/value head: it reads each key and value once, from where the user has them, a
-// chunk at a time so that the values are still in the first-level cache when the next group of columns needs them.
+// One task is a span of keys of one key/value head: it reads each key and value once, from where the user has them, in
+// the order in which they lie in memory. Columns lie in the lanes.
 #pragma once
-#include "generators/spatial_attention.h"
-#include "spatial_attention_schedule.h"
+#include "Halide.h"
+
+#include "spatial_attention_split_schedule.h"
 
 namespace muattn {
 
 struct SpatialAttentionSplitStages {
-    Halide::Func query, head, partial, m_all, merged;
-    Halide::RDom r_p;
+    // Row of a block: i. Block: x. Key of a span: j. Span: p. Column: e. Lane: l. Group of keys in P V: c. Key/value head: h.
+    Halide::Var i{"i"}, x{"x"}, j{"j"}, p{"p"}, e{"e"}, l{"l"}, c{"c"}, h{"h"}, b{"b"}, row{"row"};
+    Halide::RDom r_c;  // over the groups of keys of a span
+    Halide::RDom r_p;  // over the spans
+
+    Halide::Func query{"query"}, head{"head"};  // (i, x)                 of a row
+    Halide::Func Q{"Q"};                        // (e, i, x, h, b)        queries times scale, 0 past d
+    Halide::Func K{"K"};                        // (e, j, p, h, b)        keys
+    Halide::Func V{"V"};                        // (e, j, p, h, b)        values
+    Halide::Func products{"products"};          // (l, i, j, x, p, h, b)  of query and key, summed over vectors of columns
+    Halide::Func QK{"QK"};                      // (j, i, x, p, h, b)     dot products
+    Halide::Func bias{"bias"};                  // (j, i, x, p, h, b)     what the mask adds to a logit, in units of log 2
+    Halide::Expr dense_mask;                    // condition: along keys, the mask is contiguous
+    Halide::Func S{"S"};                        // (j, i, x, p, h, b)     logits in units of log 2, masked
+    Halide::Func lane_max{"lane_max"};          // (l, i, x, p, h, b)     maximum over every lanes-th key
+    Halide::Func M{"M"};                        // (i, x, p, h, b)        row maximum within the span
+    Halide::Func P{"P"};                        // (j, i, x, p, h, b)     2^(S - M)
+    Halide::Func lane_sum{"lane_sum"};          // (l, i, x, p, h, b)     sum over every lanes-th key
+    Halide::Func L{"L"};                        // (i, x, p, h, b)        row sum of P within the span
+    Halide::Func PV_part{"PV_part"};            // (e, i, c, x, p, h, b)  P V of a group of keys
+    Halide::Func PV{"PV"};                      // (e, i, x, p, h, b)     P V of the span
+    Halide::Func partial{"partial"};            // (e, i, x, p, h, b)     {PV, M, L} of each span
+    Halide::Func m_all{"m_all"};                // (i, x, h, b)           maximum over all spans
+    Halide::Func weight{"weight"};              // (i, x, p, h, b)        2^(M - m_all)
+    Halide::Func l_all{"l_all"};                // (i, x, h, b)           sum over all spans
+    Halide::Func merged{"merged"};              // (e, i, x, h, b)        P V over all spans
+    Halide::Func LSE{"LSE"};                    // (i, x, h, b)           natural logarithm of the row sum
+    Halide::Func out{"out"};                    // (e, row, h, b)         the output, with or without lse
 };
 
-inline void schedule_spatial_attention_split_cpu(SpatialAttentionStages &f, SpatialAttentionSplitStages &split,
-                                                 const schedule::SpatialAttentionSchedule &s) {
+inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
+                                                 const schedule::SpatialAttentionSplitSchedule &s) {
     using namespace Halide;
-    const int lanes = s.lanes, rows = s.tile_rows();
-    Var task("task"), jo("jo"), ji("ji"), eo("eo"), ei("ei"), po("po"), pi("pi"), to("to"), ti("ti");
+    const int lanes = s.lanes, group = s.value_vectors * lanes;
+    Var task("task"), jo("jo"), ji("ji"), eo("eo"), ei("ei"), po("po"), pi("pi");
 
     f.out.vectorize(f.e, lanes, TailStrategy::GuardWithIf);
-    f.O.compute_root()
-        .split(f.e, eo, ei, s.value_group, TailStrategy::RoundUp)
-        .reorder(ei, f.i, eo)
-        .vectorize(f.i, lanes)
-        .unroll(ei);
-    if (f.LSE.defined()) {
-        f.LSE.compute_root().vectorize(f.i, lanes);
-    }
-    split.m_all.compute_root()
-        .vectorize(f.i, lanes)
-        .update()
-        .reorder(f.i, split.r_p)
-        .vectorize(f.i, lanes);
-    split.merged.compute_root()
-        .vectorize(f.i, lanes)
-        .update()
-        .reorder(f.i, f.g, split.r_p)
-        .vectorize(f.i, lanes);
-
-    for (Func *stage : {&split.query, &split.head}) {
-        stage->compute_root();
-    }
-    f.Q.compute_root()
-        .vectorize(f.i, lanes);
-    // Split by one before they are fused: bounds inference sees through a split, not through a fused argument.
-    split.partial.compute_root()
-        .split(f.p, po, pi, 1)
-        .split(f.t, to, ti, 1)
-        .reorder(f.i, f.g, pi, ti, po, to, f.h, f.b)
-        .fuse(po, to, task)
-        .fuse(task, f.h, task)
-        .fuse(task, f.b, task)
-        .parallel(task)
-        .vectorize(f.i, lanes);
-    f.state.compute_at(split.partial, task)
-        .bound_extent(f.p, 1)
-        .bound_extent(f.t, 1)
-        .vectorize(f.i, lanes)
-        .update()
-        .reorder(f.i, f.g, f.r_c)
-        .vectorize(f.i, lanes)
-        .unroll(f.i);
-    for (Func *stage : {&f.S, &f.M, &f.P, &f.L}) {
-        stage->compute_at(f.state, f.r_c)
-            .bound_extent(f.c, 1)
-            .bound_extent(f.t, 1)
-            .bound_extent(f.i, rows);
-    }
-    for (Func *mask : {&f.bias, &f.allowed}) {
-        if (mask->defined()) {
-            mask->compute_at(f.state, f.r_c)
-                .bound_extent(f.c, 1)
-                .bound_extent(f.t, 1)
-                .vectorize(f.i, lanes);
+    for (Func *stage : {&f.query, &f.head, &f.m_all, &f.weight, &f.l_all, &f.LSE}) {
+        if (stage->defined()) {
+            stage->compute_root();
         }
     }
-    f.S.split(f.j, jo, ji, s.key_unroll, TailStrategy::RoundUp)
-        .reorder(f.i, ji, jo)
-        .vectorize(f.i, lanes)
+    f.merged.compute_root()
+        .vectorize(f.e, lanes, TailStrategy::RoundUp)
+        .update()
+        .reorder(f.e, f.r_p, f.i)
+        .vectorize(f.e, lanes, TailStrategy::RoundUp);
+    f.Q.compute_root()
+        .vectorize(f.e, lanes, TailStrategy::RoundUp);
+    // Split by one before they are fused: bounds inference sees through a split, not through a fused argument.
+    f.partial.compute_root()
+        .split(f.p, po, pi, 1)
+        .reorder(f.e, f.i, f.x, pi, po, f.h, f.b)
+        .fuse(po, f.h, task)
+        .fuse(task, f.b, task)
+        .parallel(task)
+        .vectorize(f.e, lanes, TailStrategy::RoundUp);
+
+    for (Func *stage : {&f.QK, &f.S, &f.lane_max, &f.M, &f.P, &f.lane_sum, &f.L, &f.PV, &f.products, &f.PV_part}) {
+        stage->compute_at(f.partial, f.x)
+            .bound_extent(f.x, 1)
+            .bound_extent(f.p, 1)
+            .bound_extent(f.i, s.block_rows);
+    }
+    f.QK.split(f.j, jo, ji, s.key_unroll, TailStrategy::RoundUp)
+        .reorder(ji, f.i, jo)
+        .unroll(ji)
         .unroll(f.i)
-        .unroll(ji);
-    f.QK.compute_at(f.S, jo)
-        .bound_extent(f.c, 1)
-        .bound_extent(f.t, 1)
-        .bound_extent(f.i, rows)
+        .update()
+        .split(f.j, f.c, f.j, s.group_keys, TailStrategy::RoundUp)
+        .split(f.j, jo, ji, s.key_unroll)
+        .reorder(f.QK.rvars(0)[0], ji, f.i, jo, f.c)
+        .atomic()
+        .vectorize(f.QK.rvars(0)[0])
+        .unroll(ji)
+        .unroll(f.i);
+    f.products.compute_at(f.QK, jo)
         .store_in(MemoryType::Register)
-        .vectorize(f.i, lanes)
+        .bound_extent(f.j, s.key_unroll)
+        .bound_extent(f.l, lanes)
+        .vectorize(f.l)
         .unroll(f.i)
         .unroll(f.j)
         .update()
-        .reorder(f.i, f.j, f.r_e)
-        .vectorize(f.i, lanes)
+        .reorder(f.l, f.i, f.j, f.products.rvars(0)[0])
+        .vectorize(f.l)
         .unroll(f.i)
         .unroll(f.j);
-    for (Func *sum : {&f.M, &f.L}) {
-        sum->vectorize(f.i, lanes)
+    f.K.compute_at(f.QK, f.c);
+    f.V.compute_at(f.PV, f.r_c);
+    for (Func *copy : {&f.K, &f.V}) {
+        copy->bound_extent(f.p, 1)
+            .vectorize(f.e, lanes, TailStrategy::RoundUp);
+    }
+    if (f.bias.defined()) {
+        f.bias.compute_at(f.partial, f.x)
+            .bound_extent(f.x, 1)
+            .bound_extent(f.p, 1)
+            .vectorize(f.j, lanes, TailStrategy::RoundUp)
+            .specialize(f.dense_mask);
+    }
+    for (Func *stage : {&f.S, &f.P}) {
+        stage->vectorize(f.j, lanes, TailStrategy::RoundUp);
+    }
+    for (Func *stage : {&f.lane_max, &f.lane_sum}) {
+        stage->bound_extent(f.l, lanes)
+            .vectorize(f.l)
             .unroll(f.i)
             .update()
-            .reorder(f.i, f.r_j)
-            .vectorize(f.i, lanes)
+            .reorder(f.l, f.i, stage->rvars(0)[0])
+            .vectorize(f.l)
             .unroll(f.i);
     }
-    f.P.vectorize(f.i, lanes)
-        .unroll(f.i);
-    f.PV.compute_at(f.state, f.g)
-        .bound_extent(f.c, 1)
-        .bound_extent(f.t, 1)
-        .bound_extent(f.e, s.value_group)
-        .bound_extent(f.i, rows)
-        .store_in(MemoryType::Register)
-        .vectorize(f.i, lanes)
-        .unroll(f.i)
-        .unroll(f.e)
+    f.PV.vectorize(f.e, lanes, TailStrategy::RoundUp)
         .update()
-        .reorder(f.i, f.e, f.r_j)
-        .vectorize(f.i, lanes)
+        .split(f.e, eo, ei, group, TailStrategy::RoundUp)
+        .reorder(ei, f.i, eo, f.r_c)
+        .vectorize(ei, lanes)
+        .unroll(ei)
+        .unroll(f.i);
+    f.PV_part.compute_at(f.PV, eo)
+        .store_in(MemoryType::Register)
+        .bound_extent(f.e, group)
+        .bound_extent(f.c, 1)
+        .vectorize(f.e, lanes)
+        .unroll(f.e)
         .unroll(f.i)
-        .unroll(f.e);
+        .update()
+        .reorder(f.e, f.i, f.PV_part.rvars(0)[0])
+        .vectorize(f.e, lanes)
+        .unroll(f.e)
+        .unroll(f.i);
 }
 
 }  // namespace muattn

@@ -13,13 +13,40 @@ namespace {
 class SpatialSplit : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialSplit);
 
-TEST_P(SpatialSplit, AroundChunksAndSpans) {
+TEST_P(SpatialSplit, AroundGroupsAndSpans) {
     const auto s = split_schedule(GetParam());
-    for (const int64_t n_k : around({s.chunk_keys, s.chunk_keys * s.span_chunks, 3 * s.chunk_keys * s.span_chunks})) {
+    for (const int64_t n_k : around({s.lanes, s.group_keys, s.span_keys, 3 * s.span_keys})) {
         for (const int64_t n_q : {1, 3}) {
             SpatialCase c;
             c.n_q = n_q, c.n_k = n_k, c.d = 9, c.d_v = 13;
             expect_agrees(c);
+        }
+    }
+}
+
+TEST_P(SpatialSplit, ColumnsAroundVectors) {
+    const auto s = split_schedule(GetParam());
+    for (const int64_t d : around({s.lanes, 2 * s.lanes})) {
+        for (const int64_t d_v : around({s.lanes, s.lanes * s.value_vectors, 2 * s.lanes * s.value_vectors})) {
+            SpatialCase c;
+            c.n_q = 1, c.n_k = s.span_keys + s.group_keys + 1, c.d = d, c.d_v = d_v;
+            expect_agrees(c);
+        }
+    }
+}
+
+TEST_P(SpatialSplit, MasksAndSoftcap) {
+    const auto s = split_schedule(GetParam());
+    for (const auto mask : {SpatialCase::no_mask, SpatialCase::additive, SpatialCase::boolean}) {
+        for (const float softcap : {0.0f, 3.0f}) {
+            for (const int64_t n_q : {int64_t(1), int64_t(s.block_rows + 1)}) {
+                SpatialCase c;
+                c.B = 2, c.Hk = 2, c.H = 4, c.n_q = n_q, c.n_k = s.span_keys + 3, c.d = 10, c.d_v = 6;
+                c.mask = mask, c.softcap = softcap;
+                expect_agrees(c);
+                c.mask_full = {false, false, false, true};
+                expect_agrees(c);
+            }
         }
     }
 }
@@ -40,7 +67,7 @@ TEST_P(SpatialSplit, RowsAreQueriesOfEveryHeadOfAGroup) {
 
 TEST_P(SpatialSplit, LengthsWindowsAndEmptySpans) {
     const auto s = split_schedule(GetParam());
-    const int64_t span = s.chunk_keys * s.span_chunks;
+    const int64_t span = s.span_keys;
     SpatialCase c;
     c.B = 4, c.H = 2, c.Hk = 1, c.n_q = 2, c.n_k = 2 * span + 5, c.d = 8, c.d_v = 8;
     c.key_lengths = {0, 1, span, 2 * span + 5};

@@ -9,7 +9,7 @@ namespace muattn {
 enum class Operation { spatial_attention, channel_attention, merge };
 enum class Direction { forward };
 // The names of cmake/kernels.cmake. _lse also writes the log-sum-exp. kind_of() in spatial_attention.cpp counts on the order
-// of the first sixteen; new kinds go last.
+// of the first eighteen; new kinds go last.
 enum class Kind {
     plain,
     lse,
@@ -27,6 +27,8 @@ enum class Kind {
     guarded_lse,
     split,  // few queries, many keys
     split_lse,
+    split_guarded,  // as guarded
+    split_guarded_lse,
     last,  // channels-last
     last_normalized,
     first,  // channels-first

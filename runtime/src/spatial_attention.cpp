@@ -5,6 +5,7 @@
 #include "call.h"
 #include "error.h"
 #include "schedules/spatial_attention_schedule.h"
+#include "schedules/spatial_attention_split_schedule.h"
 #include "spatial_call.h"
 
 namespace muattn {
@@ -46,19 +47,20 @@ bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_length
 static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == int(Kind::plain) + 2 &&
               int(Kind::additive_softcap_lse) == int(Kind::additive) + 3 &&
               int(Kind::boolean_softcap_lse) == int(Kind::boolean) + 3 &&
-              int(Kind::guarded_lse) == int(Kind::guarded) + 1 && int(Kind::split_lse) == int(Kind::split) + 1);
+              int(Kind::guarded_lse) == int(Kind::guarded) + 1 && int(Kind::split_guarded_lse) == int(Kind::split) + 3);
 
 // A kind by what the call asks for: the order of the enumerators in registry.h.
 Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, bool may_split) {
     const int lse = call.with_lse;
-    if (hidden_values_need_guard(call, options.key_lengths)) {
-        return Kind(int(Kind::guarded) + lse);
-    }
     const bool softcap = options.softcap > 0;
     // Few rows to a key/value head leave most of a tile's lanes empty, and one task to each head: split the keys instead.
     constexpr int64_t kFewRows = 32;
-    if (may_split && !call.with_mask && !softcap && call.n_q * (call.H / call.Hk) <= kFewRows) {
-        return Kind(int(Kind::split) + lse);
+    if (may_split && call.n_q * (call.H / call.Hk) <= kFewRows) {
+        const bool guarded = call.with_mask || softcap || hidden_values_need_guard(call, options.key_lengths);
+        return Kind(int(Kind::split) + 2 * guarded + lse);
+    }
+    if (hidden_values_need_guard(call, options.key_lengths)) {
+        return Kind(int(Kind::guarded) + lse);
     }
     const Kind mask = !call.with_mask                         ? Kind::plain
                       : call.mask.tensor.dtype == MUATTN_BOOL ? Kind::boolean
@@ -100,25 +102,27 @@ private:
     int64_t count_ = 0;
 };
 
-bool is_split(const Kernel &kernel) { return kernel.kind == Kind::split || kernel.kind == Kind::split_lse; }
+bool is_split(const Kernel &kernel) {
+    return int(kernel.kind) >= int(Kind::split) && int(kernel.kind) <= int(Kind::split_guarded_lse);
+}
 
-schedule::SpatialAttentionSchedule schedule_of(const Kernel &kernel) {
-    using schedule::SpatialAttentionSchedule;
-    auto schedule = is_split(kernel) ? SpatialAttentionSchedule::split_defaults(kernel.machine)
-                                     : SpatialAttentionSchedule::defaults(kernel.machine);
+template<typename Schedule>
+Schedule schedule_of(const Kernel &kernel) {
+    auto schedule = Schedule::defaults(kernel.machine);
     schedule.override_with(kernel.parameters);
     return schedule;
 }
 
-Work work_of(const SpatialCall &call, const schedule::SpatialAttentionSchedule &schedule, bool split) {
-    if (!split) {
+Work work_of(const SpatialCall &call, const Kernel &kernel) {
+    if (!is_split(kernel)) {
+        const auto schedule = schedule_of<schedule::SpatialAttentionSchedule>(kernel);
         return {call.B * call.H * schedule.tiles(call.n_q),
                 schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
     }
+    const auto schedule = schedule_of<schedule::SpatialAttentionSplitSchedule>(kernel);
     const int64_t rows = call.n_q * (call.H / call.Hk), maps = call.B * call.Hk;
-    return {maps * schedule.split_tasks(rows, call.n_k),
-            schedule.scratch_bytes(rows, call.d, call.d_v, Slab::block_bytes),
-            schedule.split_serial_bytes(maps, rows, call.n_k, call.d, call.d_v, Slab::block_bytes)};
+    return {maps * schedule.spans(call.n_k), schedule.scratch_bytes(call.d, call.d_v, Slab::block_bytes),
+            schedule.serial_bytes(maps, rows, call.n_k, call.d, call.d_v, Slab::block_bytes)};
 }
 
 muattn_status run(const SpatialCall &call, const muattn_spatial_options &options) {
@@ -133,8 +137,7 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     const Kernel *kernel = kernel_for(true);
     // Halide's buffers are below 2^31 bytes; with that many heads there is work for every thread without splitting keys.
     constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
-    if (kernel != nullptr && is_split(*kernel) &&
-        work_of(call, schedule_of(*kernel), true).serial_bytes > kMostSerialBytes) {
+    if (kernel != nullptr && is_split(*kernel) && work_of(call, *kernel).serial_bytes > kMostSerialBytes) {
         kernel = kernel_for(false);
     }
     if (kernel == nullptr) {
@@ -167,18 +170,10 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     boolean.bind(is_boolean ? call.mask : no_boolean);
     int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
     float softcap = options.softcap;
-    const bool split = is_split(*kernel);
-    const schedule::SpatialAttentionSchedule schedule = schedule_of(*kernel);
-    int32_t chunks_per_span = int32_t(schedule.chunks_per_span(call.n_k));
-    void *arguments[15] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
-                           &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer};
-    int last = 12;
-    if (split) {
-        arguments[last++] = &chunks_per_span;
-    }
-    arguments[last++] = &out.buffer;
-    arguments[last] = &lse.buffer;
-    return run_kernel(*kernel, arguments, work_of(call, schedule, split));
+    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
+                         &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer,
+                         &out.buffer,   &lse.buffer};
+    return run_kernel(*kernel, arguments, work_of(call, *kernel));
 }
 
 }  // namespace

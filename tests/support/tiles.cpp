@@ -38,13 +38,14 @@ Schedule schedule_of(const std::string &operation, const std::string &kind, cons
 using schedule::ChannelAttentionFirstSchedule;
 using schedule::ChannelAttentionSchedule;
 using schedule::SpatialAttentionSchedule;
+using schedule::SpatialAttentionSplitSchedule;
 
 SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
     return schedule_of("spatial_attention", "plain", backend, &SpatialAttentionSchedule::defaults);
 }
 
-SpatialAttentionSchedule split_schedule(const std::string &backend) {
-    return schedule_of("spatial_attention", "split", backend, &SpatialAttentionSchedule::split_defaults);
+SpatialAttentionSplitSchedule split_schedule(const std::string &backend) {
+    return schedule_of("spatial_attention", "split", backend, &SpatialAttentionSplitSchedule::defaults);
 }
 
 ChannelAttentionSchedule channel_schedule(const std::string &backend) {

@@ -9,11 +9,12 @@
 #include "schedules/channel_attention_first_schedule.h"
 #include "schedules/channel_attention_schedule.h"
 #include "schedules/spatial_attention_schedule.h"
+#include "schedules/spatial_attention_split_schedule.h"
 
 namespace muattn::test {
 
 schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
-schedule::SpatialAttentionSchedule split_schedule(const std::string &backend);
+schedule::SpatialAttentionSplitSchedule split_schedule(const std::string &backend);
 schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
 schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);
 

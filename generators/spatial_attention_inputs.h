@@ -1,0 +1,158 @@
+// What the variants of spatial attention share: their inputs, the kernel's kind, and the mathematics of one logit.
+#pragma once
+#include "Halide.h"
+
+#include "machines.h"
+#include "math.h"
+
+namespace muattn {
+
+enum class MaskKind {
+    none,
+    additive,
+    boolean,
+    any
+};  // any: both; a mask that lets everything pass where there is none
+
+enum class SoftcapKind { never, always, optional };  // optional: softcap 0 is none
+
+template<typename T>
+class SpatialAttentionGenerator : public Halide::Generator<T> {
+    template<typename X>
+    using Param = Halide::GeneratorParam<X>;
+
+public:
+    using Expr = Halide::Expr;
+
+    Param<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
+    // The kernel's kind.
+    Param<bool> with_lse{"with_lse", false};
+    Param<SoftcapKind> softcap_kind{
+        "softcap_kind",
+        SoftcapKind::never,
+        {{"never", SoftcapKind::never}, {"always", SoftcapKind::always}, {"optional", SoftcapKind::optional}}};
+    Param<MaskKind> mask_kind{"mask",
+                              MaskKind::none,
+                              {{"none", MaskKind::none},
+                               {"additive", MaskKind::additive},
+                               {"boolean", MaskKind::boolean},
+                               {"any", MaskKind::any}}};
+    Param<bool> guard_values{"guard_values", false};  // keep NaN and infinity of hidden values out
+    Param<int> head_dim{"head_dim", 0};               // d = d_v of a GPU kernel; 0: any d and d_v
+
+    // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
+    Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
+    Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};                // per head
+    Halide::GeneratorInput<Halide::Buffer<int32_t, 1>> key_lengths{"key_lengths"};  // per batch entry, at most n_k
+    Halide::GeneratorInput<int32_t> heads_per_kv{"heads_per_kv"};                   // query heads to a key/value head
+    Halide::GeneratorInput<int32_t> window_first{"window_first"}, window_last{"window_last"};
+    Halide::GeneratorInput<float> softcap{"softcap"};
+    Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
+    Halide::GeneratorInput<Halide::Buffer<uint8_t, 4>> boolean_mask{"boolean_mask"};
+
+    // With lse the output is the pair {out, lse}. Halide gives a pair one set of dimensions, so lse has an innermost
+    // dimension of extent d_v and stride 0: its one element per row is written d_v times with the same bits.
+    void configure() {
+        output = this->template add_output<Halide::Func>(
+            "out", std::vector<Halide::Type>(with_lse ? 2 : 1, Halide::Float(32)), 4);
+    }
+
+protected:
+    Expr n_q() const { return q.dim(1).extent(); }
+    Expr n_k() const { return k.dim(1).extent(); }
+    Expr d() const { return head_dim ? Expr(int(head_dim)) : q.dim(0).extent(); }
+    Expr d_v() const { return head_dim ? Expr(int(head_dim)) : v.dim(0).extent(); }
+
+    // A query sees a key of batch entry b, as far as causal, window and key lengths say.
+    Expr in_window(const Expr &query, const Expr &key, const Expr &b) const {
+        return key - query >= window_first && key - query < window_last && key < key_lengths(b);
+    }
+
+    // Column e of a query, ready for the product: Q K^T is then the logit in units of log 2, or, with softcap, what its tanh
+    // is taken of.
+    Expr scaled_query(const Expr &e, const Expr &query, const Expr &head, const Expr &b) const {
+        using namespace Halide;
+        const Expr capped = scale(head) / softcap, plain = scale(head) * kLog2E;
+        const Expr factor = softcap_kind == SoftcapKind::never    ? plain
+                            : softcap_kind == SoftcapKind::always ? capped
+                                                                  : select(softcap > 0.0f, capped, plain);
+        return q(min(likely(e), d() - 1), min(query, n_q() - 1), head, b) * factor;
+    }
+
+    // The logit in units of log 2, from the product.
+    Expr capped(const Expr &product) const {
+        const Expr logit = tanh_accurate(product) * (softcap * kLog2E);
+        return softcap_kind == SoftcapKind::never    ? product
+               : softcap_kind == SoftcapKind::always ? logit
+                                                     : Halide::select(softcap > 0.0f, logit, product);
+    }
+
+    // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own;
+    // kMasked where a boolean mask hides the key.
+    Expr mask_bias(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
+        return mask_kind == MaskKind::boolean ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
+                                              : mask_at(additive_mask, query, key, head, b) * kLog2E;
+    }
+    // The boolean mask.
+    Expr allowed(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
+        return mask_at(boolean_mask, query, key, head, b) != 0;
+    }
+    // A dimension of extent 1 is the same for all.
+    template<typename Mask>
+    static Expr mask_at(const Mask &mask, const Expr &query, const Expr &key, const Expr &head, const Expr &b) {
+        const auto at = [&](int dim, const Expr &y) { return Halide::min(y, mask.dim(dim).extent() - 1); };
+        return mask(at(0, key), at(1, query), at(2, head), at(3, b));
+    }
+    Expr masked(const Expr &logit, const Expr &bias) const {
+        return Halide::select(bias < kInitialMax, kMasked, logit + bias);
+    }
+    // Condition under which masks are contiguous along keys.
+    Expr dense_masks() const { return additive_mask.dim(0).stride() == 1 && boolean_mask.dim(0).stride() == 1; }
+    // Condition under which masks are the same along a dimension.
+    Expr same_masks(int dim) const {
+        return additive_mask.dim(dim).extent() == 1 && boolean_mask.dim(dim).extent() == 1;
+    }
+
+    // A value, +0 where its key is hidden from the row whose logit this is.
+    static Expr guarded(const Expr &value, const Expr &logit) {
+        using namespace Halide;
+        const Expr keep = select(logit == kMasked, Expr(0u), UInt(32).max());
+        return reinterpret<float>(reinterpret<uint32_t>(value) & keep);
+    }
+
+    // A row that sees no key has l = 0: output 0, lse -inf.
+    static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(l == 0.0f, 0.0f, 1.0f / l); }
+    static Expr log_sum_exp(const Expr &m, const Expr &l) {
+        // log() of a NaN is some number.
+        return Halide::select(l == 0.0f, minus_infinity(), Halide::is_nan(l), l, m * kLn2 + Halide::log(l));
+    }
+
+    // The runtime checks shapes; here they are told to the compiler.
+    void declare_shapes(const Halide::Func &out) {
+        for (int dim = 0; dim < 4; dim++) {
+            for (auto *input : {&q, &k, &v, &additive_mask}) {
+                input->dim(dim).set_min(0);
+            }
+            boolean_mask.dim(dim).set_min(0);
+        }
+        k.dim(0).set_bounds(0, q.dim(0).extent());
+        v.dim(1).set_bounds(0, k.dim(1).extent());
+        // What is the same for all has stride 0.
+        scale.dim(0).set_min(0).set_stride(Expr());
+        key_lengths.dim(0).set_min(0).set_stride(Expr());
+        additive_mask.dim(0).set_stride(Expr());
+        boolean_mask.dim(0).set_stride(Expr());
+        std::vector<Halide::OutputImageParam> buffers = out.output_buffers();
+        buffers[0].dim(0).set_bounds(0, d_v());
+        for (int dim = 1; dim < 4; dim++) {
+            buffers[0].dim(dim).set_bounds(0, q.dim(dim).extent());
+        }
+        if (with_lse) {
+            buffers[1].dim(0).set_stride(0);
+        }
+    }
+
+    Halide::GeneratorOutput<Halide::Func> *output = nullptr;
+};
+
+}  // namespace muattn

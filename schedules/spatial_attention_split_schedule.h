@@ -1,0 +1,64 @@
+// The numbers of the schedule of spatial attention's split variant. No Halide here: the runtime sizes scratch memory with them.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "machine.h"
+
+namespace muattn::schedule {
+
+struct SpatialAttentionSplitSchedule {
+    int lanes;          // float32 lanes of a vector
+    int block_rows;     // rows, pairs of a query and a head, that a task treats at once ...
+    int key_unroll;     // ... by keys, in Q K^T
+    int value_vectors;  // ... by vectors of columns, in P V
+    int group_keys;     // keys that are copied, and that P V sums in registers before it moves to the next columns
+    int span_keys;      // keys of a span: what one task computes; a multiple of lanes and of group_keys
+
+    static constexpr SpatialAttentionSplitSchedule defaults(Machine m) {
+        const bool wide = m.registers >= 32;
+        return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, 8, 256};
+    }
+
+    // {block_rows, key_unroll, value_vectors, group_keys, span_keys}; 0 keeps what is there. cmake/kernels.cmake lists
+    // the same names in the same order.
+    constexpr void override_with(const int *p) {
+        int *const fields[] = {&block_rows, &key_unroll, &value_vectors, &group_keys, &span_keys};
+        for (int *field : fields) {
+            *field = *p != 0 ? *p : *field;
+            p++;
+        }
+    }
+
+    constexpr int64_t blocks(int64_t rows) const { return (rows + block_rows - 1) / block_rows; }
+    constexpr int64_t spans(int64_t n_k) const { return (n_k + span_keys - 1) / span_keys; }
+
+    // At most what one task allocates: the stages that schedule_spatial_attention_split_cpu() keeps in memory.
+    // block_bytes: what an allocation of that many bytes takes.
+    template<typename BlockBytes>
+    constexpr int64_t scratch_bytes(int64_t d, int64_t d_v, BlockBytes block_bytes) const {
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        return 4 * floats(block_rows * (span_keys + lanes))                      // QK, bias, S, P
+               + floats(group_keys * round_up(d, lanes))                         // K
+               + floats(group_keys * round_up(d_v, value_vectors * lanes))       // V
+               + 4 * floats(block_rows * lanes)                                  // lane_max, M, lane_sum, L
+               + 2 * floats(block_rows * round_up(d_v, value_vectors * lanes));  // PV, PV_part
+    }
+
+    // What is kept from one parallel step to the next, for all key/value heads of the batch.
+    template<typename BlockBytes>
+    constexpr int64_t serial_bytes(int64_t maps, int64_t rows, int64_t n_k, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
+        const int64_t all_rows = maps * blocks(rows) * block_rows;
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        return 2 * floats(blocks(rows) * block_rows)                       // query, head
+               + floats(all_rows * round_up(d, lanes))                     // Q
+               + 3 * floats(all_rows * spans(n_k) * round_up(d_v, lanes))  // partial
+               + floats(all_rows * spans(n_k))                             // weight
+               + 3 * floats(all_rows)                                      // m_all, l_all, LSE
+               + floats(all_rows * round_up(d_v, lanes));                  // merged
+    }
+
+    static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+};
+
+}  // namespace muattn::schedule
