@@ -25,7 +25,9 @@ public:
     GeneratorParam<int> token_unroll{"token_unroll", 0};
     GeneratorParam<int> tile_blocks{"tile_blocks", 0};
     GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
+    GeneratorParam<int> value_columns{"value_columns", 0};
 
+    GeneratorParam<bool> triple{"triple", false};        // blocks of three vectors of map rows
     GeneratorParam<bool> normalize{"normalize", false};  // columns of Q and K to length 1 over tokens
 
     // Dimensions innermost first: (d, n, head, batch).
@@ -35,49 +37,59 @@ public:
     Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
-        params = schedule::ChannelAttentionSchedule::defaults(schedule::machine(machine));
-        const int numbers[] = {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens};
+        params = schedule::ChannelAttentionSchedule::defaults(schedule::machine(machine), triple);
+        const int numbers[] = {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns};
         params.override_with(numbers);
-        const int tile = params.tile_rows(), chunk = params.chunk_tokens;
+        const int chunk = params.chunk_tokens;
 
         const Expr d = q.dim(0).extent(), n = q.dim(1).extent();
         r_u = RDom(0, chunk, "r_u");
         r_u.where(c * chunk + r_u < n);
         r_c = RDom(0, (n + chunk - 1) / chunk, "r_c");
         r_j = RDom(0, d, "r_j");
+        many_columns = d > params.value_columns;
+        whole_vectors = d % params.lanes == 0;
 
         // Channels and tokens past the end repeat the last one; what they give is not part of the output.
-        Q(i, u, c, x, h, b) = q(min(likely(x * tile + i), d - 1), min(c * chunk + u, n - 1), h, b);
-        K(j, u, c, x, h, b) = k(min(likely(j), d - 1), min(c * chunk + u, n - 1), h, b);
-        QK(i, j, c, x, h, b) += Q(i, r_u, c, x, h, b) * K(j, r_u, c, x, h, b);
+        Q(i, u, c, h, b) = q(inside(i, d), min(c * chunk + u, n - 1), h, b);
+        K(j, u, c, h, b) = k(inside(j, d), min(c * chunk + u, n - 1), h, b);
+        QK(i, j, c, h, b) += Q(i, r_u, c, h, b) * K(j, r_u, c, h, b);
         const Expr to_log2 = scale(h) * kLog2E;
         if (normalize) {
             // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
             // column, respectively row, which costs little next to the products and keeps the three in one loop.
-            QQ(i, c, x, h, b) += Q(i, r_u, c, x, h, b) * Q(i, r_u, c, x, h, b);
-            KK(j, c, x, h, b) += K(j, r_u, c, x, h, b) * K(j, r_u, c, x, h, b);
-            S(i, j, x, h, b) = Tuple(0.0f, 0.0f, 0.0f);
-            const FuncRef sum = S(i, j, x, h, b);
-            S(i, j, x, h, b) =
-                Tuple(sum[0] + QK(i, j, r_c, x, h, b), sum[1] + QQ(i, r_c, x, h, b), sum[2] + KK(j, r_c, x, h, b));
-            rq(i, x, h, b) = 1.0f / max(sqrt(S(i, 0, x, h, b)[1]), kNormalizeEps);
-            rk(j, x, h, b) = 1.0f / max(sqrt(S(0, j, x, h, b)[2]), kNormalizeEps);
-            logit(i, j, x, h, b) = S(i, j, x, h, b)[0] * rq(i, x, h, b) * (rk(j, x, h, b) * to_log2);
+            QQ(i, c, h, b) += Q(i, r_u, c, h, b) * Q(i, r_u, c, h, b);
+            KK(j, c, h, b) += K(j, r_u, c, h, b) * K(j, r_u, c, h, b);
+            S(i, j, h, b) = Tuple(0.0f, 0.0f, 0.0f);
+            const FuncRef sum = S(i, j, h, b);
+            S(i, j, h, b) = Tuple(sum[0] + QK(i, j, r_c, h, b), sum[1] + QQ(i, r_c, h, b), sum[2] + KK(j, r_c, h, b));
+            rq(i, h, b) = 1.0f / max(sqrt(S(i, 0, h, b)[1]), kNormalizeEps);
+            rk(j, h, b) = 1.0f / max(sqrt(S(0, j, h, b)[2]), kNormalizeEps);
+            logit(i, j, h, b) = S(i, j, h, b)[0] * rq(i, h, b) * (rk(j, h, b) * to_log2);
         } else {
-            S(i, j, x, h, b) = 0.0f;
-            S(i, j, x, h, b) += QK(i, j, r_c, x, h, b);
-            logit(i, j, x, h, b) = S(i, j, x, h, b) * to_log2;
+            S(i, j, h, b) = 0.0f;
+            S(i, j, h, b) += QK(i, j, r_c, h, b);
+            logit(i, j, h, b) = S(i, j, h, b) * to_log2;
         }
 
-        M(i, x, h, b) = -std::numeric_limits<float>::max();
-        M(i, x, h, b) = max(M(i, x, h, b), logit(i, r_j, x, h, b));
-        P(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b));
-        L(i, x, h, b) += P(i, r_j, x, h, b);
-        O(i, token, x, h, b) += P(i, r_j, x, h, b) * v(r_j, min(likely(token), n - 1), h, b);
+        M(i, h, b) = -std::numeric_limits<float>::max();
+        M(i, h, b) = max(M(i, h, b), logit(i, r_j, h, b));
+        P(i, j, h, b) = exp2_nonpositive(logit(i, j, h, b) - M(i, h, b));
+        L(i, h, b) += P(i, r_j, h, b);
+        R(i, h, b) = output_multiplier / L(i, h, b);
+        O(i, token, h, b) += P(i, r_j, h, b) * v(r_j, min(likely(token), n - 1), h, b);
 
-        R(i, token, x, h, b) = O(i, token, x, h, b) * (output_multiplier / L(i, x, h, b));
-        // The min tells bounds inference how many rows the last tile has.
-        out(channel, token, h, b) = R(min(channel % tile, d - 1 - channel / tile * tile), token, channel / tile, h, b);
+        // The sum over columns in one go, or, where a block of rows of the map outgrows the first-level cache, a block of
+        // columns at a time.
+        const int columns = params.value_columns;
+        RDom r_column(0, columns, "r_column");
+        r_column.where(c * columns + r_column < d);
+        const Expr column = unsafe_promise_clamped(c * columns + r_column, 0, d - 1);
+        O_columns(i, token, c, h, b) += P(i, column, h, b) * v(column, min(likely(token), n - 1), h, b);
+        r_cj = RDom(0, (d + columns - 1) / columns, "r_cj");
+        O_sum(i, token, h, b) += O_columns(i, token, r_cj, h, b);
+        out(i, token, h, b) = select(many_columns, O_sum(i, token, h, b), O(i, token, h, b)) * R(i, h, b);
+        whole_block = d >= params.block_rows() && n >= params.token_unroll;
         output = out;
     }
 
@@ -91,6 +103,12 @@ public:
     }
 
 private:
+    // Channel x, or, past the end, one that may be read in its place: vectors stay whole where d consists of whole ones.
+    Expr inside(const Expr &x, const Expr &d) const {
+        const int lanes = params.lanes;
+        return select(whole_vectors, min(likely(x / lanes * lanes), d - lanes) + x % lanes, min(likely(x), d - 1));
+    }
+
     // The runtime checks shapes; here they are told to the compiler.
     void declare_shapes() {
         scale.dim(0).set_min(0).set_stride(Expr());  // one number for all is a vector of stride 0

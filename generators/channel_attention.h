@@ -5,29 +5,35 @@
 namespace muattn {
 
 struct ChannelAttentionStages {
-    // Row of the map within a tile (a channel of Q): i. Column of the map (a channel of K and V): j. Token of a chunk: u.
-    // Chunk of tokens: c. Tile of map rows: x. Head: h. Batch: b.
-    Halide::Var i{"i"}, j{"j"}, u{"u"}, c{"c"}, x{"x"}, h{"h"}, b{"b"};
-    Halide::Var channel{"channel"}, token{"token"};  // of the output, counted from the start: x * tile_rows + i
-    Halide::RDom r_u;                                // over the tokens of a chunk
-    Halide::RDom r_c;                                // over the chunks
-    Halide::RDom r_j;                                // over the columns of the map
+    // Row of the map (a channel of Q and of the output): i. Column of the map (a channel of K and V): j. Token of a chunk: u.
+    // Chunk of tokens: c. Head: h. Batch: b.
+    Halide::Var i{"i"}, j{"j"}, u{"u"}, c{"c"}, h{"h"}, b{"b"};
+    Halide::Var token{"token"};  // counted from the start
+    Halide::Expr whole_block;    // condition: there are a block of channels and a group of tokens, at least
+    Halide::Expr whole_vectors;  // condition: d consists of whole vectors
+    Halide::Expr many_columns;   // condition: the sum over columns goes in blocks
+    Halide::RDom r_u;            // over the tokens of a chunk
+    Halide::RDom r_c;            // over the chunks
+    Halide::RDom r_cj;           // over the blocks of columns
+    Halide::RDom r_j;            // over the columns of the map
 
-    Halide::Func Q{"Q"};          // (i, u, c, x, h, b)   the chunk's queries, one tile of channels
-    Halide::Func K{"K"};          // (j, u, c, x, h, b)   the chunk's keys
-    Halide::Func QK{"QK"};        // (i, j, c, x, h, b)   the chunk's part of Q^T K
-    Halide::Func QQ{"QQ"};        // (i, c, x, h, b)      the chunk's part of |Q_i|^2, where columns are normalised
-    Halide::Func KK{"KK"};        // (j, c, x, h, b)      the chunk's part of |K_j|^2
-    Halide::Func S{"S"};          // (i, j, x, h, b)      Q^T K; where columns are normalised {Q^T K, |Q_i|^2, |K_j|^2}
-    Halide::Func rq{"rq"};        // (i, x, h, b)         1 / |Q_i|
-    Halide::Func rk{"rk"};        // (j, x, h, b)         1 / |K_j|
-    Halide::Func logit{"logit"};  // (i, j, x, h, b)  in units of log 2
-    Halide::Func M{"M"};          // (i, x, h, b)         row maximum of the logits
-    Halide::Func P{"P"};          // (i, j, x, h, b)      2^(logit - M)
-    Halide::Func L{"L"};          // (i, x, h, b)         row sum of P
-    Halide::Func O{"O"};          // (i, token, x, h, b)  P V^T, not normalised
-    Halide::Func R{"R"};          // (i, token, x, h, b)  the normalised output, times o
-    Halide::Func out{"out"};      // (channel, token, h, b)
+    Halide::Func Q{"Q"};          // (i, u, c, h, b)   the chunk's queries, one tile of channels
+    Halide::Func K{"K"};          // (j, u, c, h, b)   the chunk's keys
+    Halide::Func QK{"QK"};        // (i, j, c, h, b)   the chunk's part of Q^T K
+    Halide::Func QQ{"QQ"};        // (i, c, h, b)      the chunk's part of |Q_i|^2, where columns are normalised
+    Halide::Func KK{"KK"};        // (j, c, h, b)      the chunk's part of |K_j|^2
+    Halide::Func S{"S"};          // (i, j, h, b)      Q^T K; where columns are normalised {Q^T K, |Q_i|^2, |K_j|^2}
+    Halide::Func rq{"rq"};        // (i, h, b)         1 / |Q_i|
+    Halide::Func rk{"rk"};        // (j, h, b)         1 / |K_j|
+    Halide::Func logit{"logit"};  // (i, j, h, b)  in units of log 2
+    Halide::Func M{"M"};          // (i, h, b)         row maximum of the logits
+    Halide::Func P{"P"};          // (i, j, h, b)      2^(logit - M)
+    Halide::Func L{"L"};          // (i, h, b)         row sum of P
+    Halide::Func O{"O"};          // (i, token, h, b)     P V^T, not normalised
+    Halide::Func O_columns{"O_columns"};  // (i, token, c, h, b)  the same over a block of columns
+    Halide::Func O_sum{"O_sum"};          // (i, token, h, b)     the sum of these blocks
+    Halide::Func R{"R"};                  // (i, h, b)            what a row of O is multiplied with
+    Halide::Func out{"out"};              // (i, token, h, b)
 };
 
 }  // namespace muattn

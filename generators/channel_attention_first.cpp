@@ -66,8 +66,10 @@ public:
             lanes_sum(l, i, j, x, p, h, b) =
                 plus(lanes_sum(l, i, j, x, p, h, b),
                      {QK(l, i, j, x, chunk_index, h, b), QQ(l, i, x, chunk_index, h, b), KK(l, j, chunk_index, h, b)});
-            span_sum(i, j, x, p, h, b) = zeros();
-            span_sum(i, j, x, p, h, b) = plus(span_sum(i, j, x, p, h, b), lanes_sum(r_l, i, j, x, p, h, b));
+            sum(i, j, x, p, h, b) += lanes_sum(r_l, i, j, x, p, h, b)[0];
+            sum_QQ(i, x, p, h, b) += lanes_sum(r_l, i, 0, x, p, h, b)[1];
+            sum_KK(j, x, p, h, b) += lanes_sum(r_l, 0, j, x, p, h, b)[2];
+            span_sum(i, j, x, p, h, b) = Tuple(sum(i, j, x, p, h, b), sum_QQ(i, x, p, h, b), sum_KK(j, x, p, h, b));
             S(i, j, x, h, b) = zeros();
             S(i, j, x, h, b) = plus(S(i, j, x, h, b), span_sum(i, j, x, r_p, h, b));
             const Expr q_length = max(sqrt(S(i, j, x, h, b)[1]), kNormalizeEps),
@@ -75,7 +77,8 @@ public:
             logit(i, j, x, h, b) = S(i, j, x, h, b)[0] / q_length / k_length * to_log2;
         } else {
             lanes_sum(l, i, j, x, p, h, b) += QK(l, i, j, x, chunk_index, h, b);
-            span_sum(i, j, x, p, h, b) += lanes_sum(r_l, i, j, x, p, h, b);
+            sum(i, j, x, p, h, b) += lanes_sum(r_l, i, j, x, p, h, b);
+            span_sum(i, j, x, p, h, b) = sum(i, j, x, p, h, b);
             S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b);
             logit(i, j, x, h, b) = S(i, j, x, h, b) * to_log2;
         }
@@ -88,13 +91,10 @@ public:
         P(channel, j, h, b) =
             E(row % tile, j, row / tile, h, b) * (output_multiplier / L(row % tile, row / tile, h, b));
 
-        const Expr out_token = t * params.tile_tokens + u;
-        V(u, j, t, h, b) = v(min(likely(out_token), n - 1), j, h, b);
-        PV(u, channel, t, h, b) += P(channel, r_j, h, b) * V(u, r_j, t, h, b);
-        // The min tells bounds inference how many tokens the last tile has.
-        const Expr tile_index = token / params.tile_tokens;
-        out(token, channel, h, b) =
-            PV(min(token % params.tile_tokens, n - 1 - tile_index * params.tile_tokens), channel, tile_index, h, b);
+        V(token, j, h, b) = v(min(likely(token), n - 1), j, h, b);
+        PV(token, channel, h, b) += P(channel, r_j, h, b) * V(token, r_j, h, b);
+        out(token, channel, h, b) = PV(token, channel, h, b);
+        whole_tile = n >= params.token_vectors * lanes && d >= params.channel_group;
         output = out;
     }
 

@@ -5,15 +5,16 @@
 namespace muattn {
 
 struct ChannelAttentionFirstStages {
-    // Lane: l. Token of a chunk, or of an output tile: u. Row of the map within a tile: i. Column of the map: j. Tile of
+    // Lane: l. Token of a chunk: u. Row of the map within a tile: i. Column of the map: j. Tile of
     // rows: x. Chunk of tokens: c. Span of chunks: p. Output tile of tokens: t. Head: h. Batch: b.
     Halide::Var l{"l"}, u{"u"}, i{"i"}, j{"j"}, x{"x"}, c{"c"}, p{"p"}, t{"t"}, h{"h"}, b{"b"};
     Halide::Var channel{"channel"}, token{"token"};
-    Halide::RDom r_v;  // over the vectors of a chunk
-    Halide::RDom r_c;  // over the chunks of a span
-    Halide::RDom r_l;  // over the lanes
-    Halide::RDom r_p;  // over the spans
-    Halide::RDom r_j;  // over the columns of the map
+    Halide::Expr whole_tile;  // condition: there are a register tile of tokens and of channels, at least
+    Halide::RDom r_v;         // over the vectors of a chunk
+    Halide::RDom r_c;         // over the chunks of a span
+    Halide::RDom r_l;         // over the lanes
+    Halide::RDom r_p;         // over the spans
+    Halide::RDom r_j;         // over the columns of the map
 
     Halide::Func Q{"Q"};    // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
     Halide::Func K{"K"};    // (u, j, c, h, b)        the chunk's keys
@@ -21,6 +22,9 @@ struct ChannelAttentionFirstStages {
     Halide::Func QQ{"QQ"};  // (l, i, x, c, h, b)     the chunk's part of |Q_i|^2, where rows are normalised
     Halide::Func KK{"KK"};  // (l, j, c, h, b)        the chunk's part of |K_j|^2
     Halide::Func lanes_sum{"lanes_sum"};  // (l, i, j, x, p, h, b)  the span's part, one sum per lane
+    Halide::Func sum{"sum"};              // (i, j, x, p, h, b)     the lanes of Q K^T added up
+    Halide::Func sum_QQ{"sum_QQ"};        // (i, x, p, h, b)        of |Q_i|^2
+    Halide::Func sum_KK{"sum_KK"};        // (j, x, p, h, b)        of |K_j|^2
     Halide::Func span_sum{"span_sum"};    // (i, j, x, p, h, b)     the span's part
     Halide::Func S{"S"};          // (i, j, x, h, b)        Q K^T; where rows are normalised {Q K^T, |Q_i|^2, |K_j|^2}
     Halide::Func logit{"logit"};  // (i, j, x, h, b)      in units of log 2
@@ -28,8 +32,8 @@ struct ChannelAttentionFirstStages {
     Halide::Func E{"E"};          // (i, j, x, h, b)        2^(logit - M)
     Halide::Func L{"L"};          // (i, x, h, b)           row sum of E
     Halide::Func P{"P"};          // (channel, j, h, b)     the map, times o
-    Halide::Func V{"V"};          // (u, j, t, h, b)        the output tile's values
-    Halide::Func PV{"PV"};        // (u, channel, t, h, b)  P V
+    Halide::Func V{"V"};          // (token, j, h, b)       values
+    Halide::Func PV{"PV"};        // (token, channel, h, b) P V
     Halide::Func out{"out"};      // (token, channel, h, b)
 };
 

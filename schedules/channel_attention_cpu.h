@@ -12,36 +12,64 @@ namespace muattn {
 inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const schedule::ChannelAttentionSchedule &s) {
     using namespace Halide;
     const int lanes = s.lanes, block = s.block_rows();
-    Var task("task"), io("io"), ii("ii"), jo("jo"), ji("ji"), to("to"), ti("ti");
+    Var task("task"), x("x"), io("io"), ii("ii"), jo("jo"), ji("ji"), to("to"), ti("ti");
 
-    f.out.split(f.channel, f.x, f.i, s.tile_rows(), TailStrategy::GuardWithIf)
-        .split(f.token, f.c, f.u, s.chunk_tokens, TailStrategy::GuardWithIf)
-        .reorder(f.i, f.u, f.c, f.x, f.h, f.b)
-        .fuse(f.x, f.h, task)
-        .fuse(task, f.b, task)
-        .parallel(task)
-        .vectorize(f.i, lanes, TailStrategy::GuardWithIf);
-    f.R.compute_at(f.out, f.c)
-        .bound_extent(f.x, 1)
-        .split(f.i, io, ii, block, TailStrategy::RoundUp)
-        .split(f.token, to, ti, s.token_unroll, TailStrategy::RoundUp)
-        .reorder(ii, ti, to, io)
-        .vectorize(ii, lanes)
-        .unroll(ii)
-        .unroll(ti);
-    f.O.compute_at(f.R, to)
-        .store_in(MemoryType::Register)
+    // An accumulator for every vector of rows and every one of the across: for each summed index load the fewer of the two,
+    // then go through the others, so that no more than one of them needs a register.
+    const auto register_tile = [&](Func &product, const Var &across, int count, const RVar &summed) {
+        product.bound_extent(f.i, block)
+            .bound_extent(across, count)
+            .bound_extent(f.h, 1)
+            .bound_extent(f.b, 1)
+            .store_in(MemoryType::Register)
+            .vectorize(f.i, lanes)
+            .unroll(f.i)
+            .unroll(across)
+            .update()
+            .split(f.i, io, ii, lanes)
+            .vectorize(ii)
+            .unroll(io)
+            .unroll(across);
+        if (s.row_vectors < count) {
+            product.update().reorder(ii, io, across, summed);
+        } else {
+            product.update().reorder(ii, across, io, summed);
+        }
+    };
+    // Shifted inwards, the last block and the last tokens repeat a few of the ones before them instead of guarding each.
+    const auto order = [&](auto &&out, TailStrategy tail, bool in_registers) {
+        out.split(f.i, io, ii, block, tail)
+            .split(io, x, io, s.tile_blocks, TailStrategy::GuardWithIf)
+            .split(f.token, to, ti, s.token_unroll, tail)
+            .split(to, f.c, to, s.chunk_tokens / s.token_unroll, TailStrategy::GuardWithIf)
+            .reorder(ii, ti, to, io, f.c, x, f.h, f.b)
+            .fuse(x, f.h, task)
+            .fuse(task, f.b, task)
+            .parallel(task)
+            .vectorize(ii, lanes)
+            .unroll(ii)
+            .never_partition(task, f.c, io);
+        if (in_registers) {
+            out.unroll(ti);
+        }
+    };
+    order(f.out.specialize(f.whole_block && f.many_columns), TailStrategy::ShiftInwards, false);
+    order(f.out.specialize(f.whole_block && !f.many_columns), TailStrategy::ShiftInwards, true);
+    order(f.out, TailStrategy::GuardWithIf, true);
+    f.O_sum.compute_at(f.out, io)
+        .bound_extent(f.i, block)
         .vectorize(f.i, lanes)
-        .unroll(f.i)
-        .unroll(f.token)
         .update()
-        .reorder(f.i, f.token, f.r_j)
-        .vectorize(f.i, lanes)
-        .unroll(f.i)
-        .unroll(f.token);
-
+        .split(f.i, io, ii, lanes)
+        .split(f.token, to, ti, s.token_unroll, TailStrategy::RoundUp)
+        .reorder(ii, io, ti, to, f.r_cj)
+        .vectorize(ii)
+        .unroll(io)
+        .unroll(ti)
+        .never_partition(to, f.r_cj);
+    register_tile(f.O_columns.compute_at(f.O_sum, to).bound_extent(f.c, 1), f.token, s.token_unroll, f.O_columns.rvars(0)[0]);
+    register_tile(f.O.compute_at(f.out, to), f.token, s.token_unroll, f.r_j);
     f.S.compute_at(f.out, task)
-        .bound_extent(f.x, 1)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.S.update()
         .split(f.i, io, ii, block, TailStrategy::RoundUp)
@@ -49,26 +77,19 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .reorder(ii, ji, jo, io, f.r_c)
         .vectorize(ii, lanes)
         .unroll(ii)
-        .unroll(ji);
-    f.QK.compute_at(f.S, jo)
-        .bound_extent(f.c, 1)
-        .bound_extent(f.i, block)
-        .bound_extent(f.j, s.column_group)
-        .store_in(MemoryType::Register)
-        .vectorize(f.i, lanes)
-        .unroll(f.i)
-        .unroll(f.j)
-        .update()
-        .reorder(f.i, f.j, f.r_u)
-        .vectorize(f.i, lanes)
-        .unroll(f.i)
-        .unroll(f.j);
+        .unroll(ji)
+        .never_partition(jo, io, f.r_c);
+    register_tile(f.QK.compute_at(f.S, jo).bound_extent(f.c, 1), f.j, s.column_group, f.r_u);
     f.Q.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+        .align_bounds(f.i, lanes)
+        .vectorize(f.i, lanes, TailStrategy::RoundUp)
+        .specialize(f.whole_vectors);
     f.K.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
-        .vectorize(f.j, lanes, TailStrategy::RoundUp);
+        .align_bounds(f.j, lanes)
+        .vectorize(f.j, lanes, TailStrategy::RoundUp)
+        .specialize(f.whole_vectors);
 
     if (f.QQ.defined()) {
         for (Func *sum : {&f.QQ, &f.KK}) {
@@ -82,22 +103,20 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         }
         for (Func *inverse : {&f.rq, &f.rk}) {
             inverse->compute_at(f.out, task)
-                .bound_extent(f.x, 1)
                 .vectorize(inverse->args()[0], lanes, TailStrategy::RoundUp);
         }
     }
 
     f.M.compute_at(f.out, task)
-        .bound_extent(f.x, 1)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .update()
         .reorder(f.i, f.r_j)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.P.compute_at(f.out, task)
-        .bound_extent(f.x, 1)
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    f.R.compute_at(f.out, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.L.compute_at(f.out, task)
-        .bound_extent(f.x, 1)
         .vectorize(f.i, lanes, TailStrategy::RoundUp)
         .update()
         .reorder(f.i, f.r_j)

@@ -21,16 +21,17 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
         .fuse(task, f.h, task)
         .fuse(task, f.b, task)
         .parallel(task);
-    f.span_sum.update()
-        .split(f.x, xo, xi, 1)
-        .split(f.p, po, pi, 1)
-        .reorder(f.r_l, f.i, f.j, xi, pi, xo, po, f.h, f.b)
-        .fuse(xo, po, task)
-        .fuse(task, f.h, task)
-        .fuse(task, f.b, task)
-        .parallel(task)
-        .atomic()
-        .vectorize(f.r_l, lanes);
+    // A Func of its own: atomic() on a parallel one would lock every addition.
+    for (Func *sum : {&f.sum, &f.sum_QQ, &f.sum_KK}) {
+        if (sum->defined()) {
+            sum->compute_at(f.span_sum, task)
+                .bound_extent(f.x, 1)
+                .bound_extent(f.p, 1)
+                .update()
+                .atomic()
+                .vectorize(f.r_l, lanes);
+        }
+    }
     f.lanes_sum.compute_at(f.span_sum, task)
         .bound_extent(f.x, 1)
         .bound_extent(f.p, 1)
@@ -102,34 +103,38 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     f.L.vectorize(f.i, lanes, TailStrategy::RoundUp).update().vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.E.vectorize(f.i, lanes, TailStrategy::RoundUp);
 
-    // Outputs.
-    f.out.split(f.token, f.t, f.u, s.tile_tokens, TailStrategy::GuardWithIf)
-        .reorder(f.u, f.channel, f.t, f.h, f.b)
-        .fuse(f.t, f.h, task)
-        .fuse(task, f.b, task)
-        .parallel(task)
-        .vectorize(f.u, lanes, TailStrategy::GuardWithIf);
+    // Outputs. Shifted inwards, the last tokens and channels repeat a few of the ones before them instead of guarding each.
+    const int tile_vectors = s.token_vectors * lanes;
+    const auto order = [&](auto &&out, TailStrategy tail) {
+        out.split(f.token, uo, ui, tile_vectors, tail)
+            .split(uo, f.t, uo, s.tile_tokens / tile_vectors, TailStrategy::GuardWithIf)
+            .split(f.channel, io, ii, s.channel_group, tail)
+            .reorder(ui, ii, io, uo, f.t, f.h, f.b)
+            .fuse(f.t, f.h, task)
+            .fuse(task, f.b, task)
+            .parallel(task)
+            .vectorize(ui, lanes)
+            .unroll(ui)
+            .unroll(ii)
+            .never_partition(task, uo);
+    };
+    order(f.out.specialize(f.whole_tile), TailStrategy::ShiftInwards);
+    order(f.out, TailStrategy::GuardWithIf);
     f.V.compute_at(f.out, task)
-        .bound_extent(f.t, 1)
-        .vectorize(f.u, lanes, TailStrategy::RoundUp);
-    Func PV = f.PV.in();
-    PV.compute_at(f.out, task)
-        .bound_extent(f.t, 1)
-        .split(f.u, uo, ui, s.token_vectors * lanes, TailStrategy::RoundUp)
-        .split(f.channel, io, ii, s.channel_group, TailStrategy::RoundUp)
-        .reorder(ui, ii, io, uo)
-        .vectorize(ui, lanes)
-        .unroll(ui)
-        .unroll(ii);
-    f.PV.compute_at(PV, io)
+        .vectorize(f.token, lanes, TailStrategy::RoundUp);
+    f.PV.compute_at(f.out, io)
+        .bound_extent(f.token, tile_vectors)
+        .bound_extent(f.channel, s.channel_group)
+        .bound_extent(f.h, 1)
+        .bound_extent(f.b, 1)
         .store_in(MemoryType::Register)
-        .vectorize(f.u, lanes)
-        .unroll(f.u)
+        .vectorize(f.token, lanes)
+        .unroll(f.token)
         .unroll(f.channel)
         .update()
-        .reorder(f.u, f.channel, f.r_j)
-        .vectorize(f.u, lanes)
-        .unroll(f.u)
+        .reorder(f.token, f.channel, f.r_j)
+        .vectorize(f.token, lanes)
+        .unroll(f.token)
         .unroll(f.channel);
 }
 

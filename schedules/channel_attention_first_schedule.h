@@ -19,7 +19,7 @@ struct ChannelAttentionFirstSchedule {
 
     static constexpr ChannelAttentionFirstSchedule defaults(Machine m) {
         const bool wide = m.registers >= 32;
-        return {m.lanes, wide ? 4 : 3, wide ? 6 : 4, wide ? 12 : 16, 256, 3, wide ? 8 : 4, 192};
+        return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, 256, 3, wide ? 8 : 4, 192};
     }
 
     // {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens}; 0 keeps what is
@@ -50,8 +50,9 @@ struct ChannelAttentionFirstSchedule {
         const int64_t rows = round_up(std::min<int64_t>(tile_rows(), d), map_rows), columns = round_up(d, map_columns);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         const int64_t map = floats(chunk_tokens * rows) + floats(chunk_tokens * columns) +
-                            (normalize ? 3 : 1) * floats(lanes * rows * columns) + floats(lanes * rows) + floats(lanes * columns);
-        const int64_t output = floats((tile_tokens + 2 * lanes) * d) + floats(tile_tokens * round_up(d, channel_group));
+                            (normalize ? 3 : 1) * floats(lanes * rows * columns) + floats(lanes * rows) + floats(lanes * columns) +
+                            floats(rows * columns) + floats(rows) + floats(columns);
+        const int64_t output = floats((tile_tokens + (token_vectors + 1) * lanes) * d);
         return std::max(map, output);
     }
 

@@ -10,36 +10,32 @@ inline void schedule_channel_attention_gpu(ChannelAttentionStages &f, const sche
     using namespace Halide;
     Var block_x("block_x"), block_y("block_y"), thread_x("thread_x"), thread_y("thread_y"), map("map");
 
-    f.out.gpu_tile(f.channel, f.token, block_x, block_y, thread_x, thread_y, 16, 8, TailStrategy::GuardWithIf)
+    f.out.gpu_tile(f.i, f.token, block_x, block_y, thread_x, thread_y, 16, 8, TailStrategy::GuardWithIf)
         .fuse(f.h, f.b, map)
         .gpu_blocks(map);
     f.O.compute_at(f.out, thread_x);
 
     for (Func *stage : {&f.S, &f.P}) {
         stage->compute_root()
-            .bound_extent(f.i, s.tile_rows())
             .fuse(f.h, f.b, map)
-            .fuse(f.x, map, map)
             .gpu_tile(f.i, f.j, block_x, block_y, thread_x, thread_y, s.tile_rows(), 8, TailStrategy::GuardWithIf)
             .gpu_blocks(map);
     }
     f.S.update()
-        .reorder(f.r_c, f.i, f.j, f.x, f.h, f.b)
+        .reorder(f.r_c, f.i, f.j, f.h, f.b)
         .fuse(f.h, f.b, map)
-        .fuse(f.x, map, map)
         .gpu_tile(f.i, f.j, block_x, block_y, thread_x, thread_y, s.tile_rows(), 8, TailStrategy::GuardWithIf)
         .gpu_blocks(map);
     f.QK.compute_at(f.S, f.r_c);
     for (Func *stage : {&f.M, &f.L}) {
         stage->compute_root()
-            .bound_extent(f.i, s.tile_rows())
             .fuse(f.h, f.b, map)
-            .gpu_blocks(f.x, map)
+            .gpu_blocks(map)
             .gpu_threads(f.i);
         stage->update()
-            .reorder(f.r_j, f.i, f.x, f.h, f.b)
+            .reorder(f.r_j, f.i, f.h, f.b)
             .fuse(f.h, f.b, map)
-            .gpu_blocks(f.x, map)
+            .gpu_blocks(map)
             .gpu_threads(f.i);
     }
 }

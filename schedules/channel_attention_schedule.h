@@ -8,33 +8,38 @@
 namespace muattn::schedule {
 
 struct ChannelAttentionSchedule {
-    int lanes;         // float32 lanes of a vector
-    int row_vectors;   // register tile: vectors of map rows (channels of Q) ...
-    int column_group;  // ... by map columns (channels of K), in Q^T K
-    int token_unroll;  // ... by tokens, in P V
-    int tile_blocks;   // blocks of row_vectors * lanes map rows in a tile: what one task computes
-    int chunk_tokens;  // tokens that a tile treats at once
+    int lanes;          // float32 lanes of a vector
+    int row_vectors;    // register tile: vectors of map rows (channels of Q) ...
+    int column_group;   // ... by map columns (channels of K), in Q^T K
+    int token_unroll;   // ... by tokens, in P V
+    int tile_blocks;    // blocks of row_vectors * lanes map rows in a tile: what one task computes
+    int chunk_tokens;   // tokens that a tile treats at once
+    int value_columns;  // columns of the map that P V sums in registers
+    bool triple;        // row_vectors is 3: less waste for d = 48 and the like
 
-    static constexpr ChannelAttentionSchedule defaults(Machine m) {
+    static constexpr ChannelAttentionSchedule defaults(Machine m, bool triple = false) {
         if (m.lanes == 1) {
-            return {1, 1, 1, 1, 16, 64};
+            return {1, 1, 1, 1, 16, 64, 64, false};
         }
         const bool wide = m.registers >= 32;
-        return {m.lanes, wide ? 3 : 2, wide ? 8 : 6, wide ? 8 : 6, m.lanes >= 16 ? 2 : 6, 128};
+        const int vectors = triple ? 3 : wide ? 2
+                                              : 4,
+                  others = (wide ? 24 : 12) / vectors;
+        return {m.lanes, vectors, others, others, 12 / vectors / (m.lanes >= 16 ? 2 : 1), 128, 128, triple};
     }
 
-    // {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens}; 0 keeps what is there. cmake/kernels.cmake
-    // lists the same names in the same order.
+    // {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns}; 0 keeps what is there. cmake/kernels.cmake
+    // lists the same names in the same order. The register tile of a triple stays.
     constexpr void override_with(const int *p) {
-        int *const fields[] = {&row_vectors, &column_group, &token_unroll, &tile_blocks, &chunk_tokens};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
+        int *const fields[] = {&row_vectors, &column_group, &token_unroll, &tile_blocks, &chunk_tokens, &value_columns};
+        for (int x = triple ? 3 : 0; x < 6; x++) {
+            *fields[x] = p[x] != 0 ? p[x] : *fields[x];
         }
     }
 
     constexpr int block_rows() const { return row_vectors * lanes; }
     constexpr int tile_rows() const { return tile_blocks * block_rows(); }
+    constexpr int64_t rows(int64_t d) const { return round_up(d, block_rows()); }  // that are computed for d
     constexpr int64_t tiles(int64_t d) const { return (d + tile_rows() - 1) / tile_rows(); }
 
     // At most what one task allocates: the stages that schedule_channel_attention_cpu() keeps in memory.
@@ -42,14 +47,14 @@ struct ChannelAttentionSchedule {
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
-        const int64_t columns = round_up(d, column_group), tokens = round_up(chunk_tokens, token_unroll);
+        const int64_t columns = round_up(round_up(d, column_group), lanes), tokens = chunk_tokens + token_unroll;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         const int64_t norms = 2 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK, rq and rk
         return (normalize ? 4 : 2) * floats(rows * columns)                      // S, P
                + (normalize ? norms : 0) + floats(rows * tokens)                 // Q
-               + floats(chunk_tokens * padded_row(columns))                      // K
-               + floats(rows * tokens)                                           // R
-               + 2 * floats(rows);                                               // M, L
+               + floats(tokens * padded_row(columns))                            // K
+               + floats(block_rows() * tokens)                                   // O_sum
+               + 3 * floats(rows);                                               // M, L, R
     }
 
     // Floats from one token to the next in the copy of K.

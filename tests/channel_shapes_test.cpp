@@ -24,12 +24,14 @@ TEST_P(ChannelShapes, SmallSizes) {
 }
 
 TEST_P(ChannelShapes, ChannelsAroundTiles) {
-    const auto s = channel_schedule(GetParam());
-    for (const int64_t d :
-         around({s.lanes, 2 * s.lanes, s.block_rows(), 2 * s.block_rows(), s.column_group, 2 * s.column_group,
-                 s.tile_rows(), s.tile_rows() + s.block_rows(), 2 * s.tile_rows()})) {
-        expect_agrees(sized(1, d));
-        expect_agrees(sized(11, d));
+    for (const auto &s : {channel_schedule(GetParam()), channel_triple_schedule(GetParam())}) {
+        for (const int64_t d : around({s.lanes, 2 * s.lanes, s.block_rows(), 2 * s.block_rows(), s.column_group,
+                                       2 * s.column_group, s.tile_rows(), s.tile_rows() + s.block_rows(),
+                                       2 * s.tile_rows(), s.value_columns, 2 * s.value_columns})) {
+            for (const int64_t n : {int64_t(1), int64_t(s.token_unroll), int64_t(11)}) {
+                expect_agrees(sized(n, d));
+            }
+        }
     }
 }
 

@@ -42,6 +42,18 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
     return check_output(call.out, inputs, 3);
 }
 
+static_assert(int(Kind::last_normalized) == int(Kind::last) + 1 &&
+              int(Kind::triple_normalized) == int(Kind::triple) + 1 &&
+              int(Kind::first_normalized) == int(Kind::first) + 1);
+
+// Of a kernel of the channels-last layout.
+schedule::ChannelAttentionSchedule schedule_of(const Kernel &kernel) {
+    const bool triple = kernel.kind == Kind::triple || kernel.kind == Kind::triple_normalized;
+    auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel.machine, triple);
+    schedule.override_with(kernel.parameters);
+    return schedule;
+}
+
 muattn_status run(const ChannelCall &call, const muattn_channel_options &options) {
     double rule_scale = 0, multiplier = 0;
     MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, call.n, &rule_scale));
@@ -58,9 +70,18 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     float output_multiplier = float(multiplier);
 
     const bool first = options.layout == MUATTN_CHANNELS_FIRST, normalize = options.normalize != 0;
-    const Kind kind =
-        first ? (normalize ? Kind::first_normalized : Kind::first) : (normalize ? Kind::last_normalized : Kind::last);
-    const Kernel *kernel = find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype, kind);
+    const auto kernel_of = [&](Kind kind) {
+        return find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype,
+                           Kind(int(kind) + normalize));
+    };
+    const Kernel *kernel = kernel_of(first ? Kind::first : Kind::last);
+    if (kernel != nullptr && !first) {
+        // Blocks of rows that leave fewer rows empty.
+        const Kernel *triple = kernel_of(Kind::triple);
+        if (triple != nullptr && schedule_of(*triple).rows(call.d) < schedule_of(*kernel).rows(call.d)) {
+            kernel = triple;
+        }
+    }
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }
@@ -90,8 +111,7 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
         }
         return run_kernel(*kernel, arguments, work);
     }
-    auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel->machine);
-    schedule.override_with(kernel->parameters);
+    const auto schedule = schedule_of(*kernel);
     void *arguments[] = {nullptr, &q.buffer, &k.buffer, &v.buffer, &scale.buffer, &output_multiplier, &out.buffer};
     return run_kernel(*kernel, arguments,
                       {maps * schedule.tiles(call.d), schedule.scratch_bytes(call.d, normalize, Slab::block_bytes)});

@@ -31,6 +31,8 @@ enum class Kind {
     split_guarded_lse,
     last,  // channels-last
     last_normalized,
+    triple,  // channels-last, blocks of three vectors of rows
+    triple_normalized,
     first,  // channels-first
     first_normalized,
 };

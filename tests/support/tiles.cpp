@@ -49,7 +49,15 @@ SpatialAttentionSplitSchedule split_schedule(const std::string &backend) {
 }
 
 ChannelAttentionSchedule channel_schedule(const std::string &backend) {
-    return schedule_of("channel_attention", "last", backend, &ChannelAttentionSchedule::defaults);
+    return schedule_of<ChannelAttentionSchedule>("channel_attention", "last", backend, [](schedule::Machine m) {
+        return ChannelAttentionSchedule::defaults(m);
+    });
+}
+
+ChannelAttentionSchedule channel_triple_schedule(const std::string &backend) {
+    return schedule_of<ChannelAttentionSchedule>("channel_attention", "triple", backend, [](schedule::Machine m) {
+        return ChannelAttentionSchedule::defaults(m, true);
+    });
 }
 
 ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend) {

@@ -16,6 +16,7 @@ namespace muattn::test {
 schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
 schedule::SpatialAttentionSplitSchedule split_schedule(const std::string &backend);
 schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
+schedule::ChannelAttentionSchedule channel_triple_schedule(const std::string &backend);
 schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);
 
 // Each edge, one less and one more, without repetition and without what is below 1.
