@@ -7,7 +7,7 @@ from typing import Any, Literal, Sequence, TypeVar, overload
 
 from . import _muattn
 from ._options import base_width, choice, int64, integers, number, numbers, resolve_causal, resolve_window
-from ._results import like
+from ._results import like, refuse_gradients
 
 Array = TypeVar("Array")
 SpatialScaling = Literal["sp", "mup", "mup_heads"]
@@ -60,9 +60,10 @@ def spatial_attention(
     Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
     key has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads.
 
-    Raises ValueError (the message names the argument and the rule), TypeError (not an array), NotImplementedError,
-    MemoryError.
+    Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
+    while gradients are enabled), TypeError (not an array), NotImplementedError, MemoryError.
     """
+    refuse_gradients(q=q, k=k, v=v, mask=mask)
     cap = number("softcap", softcap)
     if cap is not None and not cap > 0:
         raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
@@ -91,6 +92,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
     """
+    refuse_gradients(out_a=out_a, lse_a=lse_a, out_b=out_b, lse_b=lse_b)
     out, lse = _muattn.merge(out_a, lse_a, out_b, lse_b)
     return like(out_a, out), like(out_a, lse)
 
@@ -122,6 +124,7 @@ def channel_attention(
 
     Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
     """
+    refuse_gradients(q=q, k=k, v=v)
     result = _muattn.channel_attention(
         q, k, v, out,
         choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),

@@ -1,6 +1,18 @@
-"""Results as the kind of array that the caller works with, without importing its library."""
+"""Arrays of other libraries, without importing these: what must not come in, and results of the caller's kind."""
 
 import sys
+
+
+def refuse_gradients(**arrays):
+    """Raises ValueError where PyTorch would expect a gradient: the result would be cut off from the graph in silence."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.is_grad_enabled():
+        return
+    for name, array in arrays.items():
+        if getattr(array, "requires_grad", False):
+            raise ValueError(
+                f"{name} requires a gradient, and muattn has no backward pass: call it under torch.no_grad(), or pass {name}.detach()"
+            )
 
 
 def like(array, result):

@@ -1,0 +1,123 @@
+"""Times muattn and its peers on bench/shapes.json: in one process, the same arrays, one call of each in turn. What counts
+is the ratio of best times; absolute times of a shared machine mean little. Every output is compared with muattn's first.
+
+./dev bench --peers runs this in .venv-peers."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+import muattn
+from contestants import contestants
+from problems import all_shapes, load
+from report import write_report
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+# Worker threads of some peers spin for some time after a call, on the processor that the next contestant needs.
+SPIN_SECONDS = 0.02
+
+
+def best_times(calls: dict, seconds: float, threads: int = 1) -> dict[str, float]:
+    """Best time of each, in seconds: at least 20 calls, or the given time, each; at least 3 calls."""
+    best = dict.fromkeys(calls, float("inf"))
+    spent = dict.fromkeys(calls, 0.0)
+    count = 0
+    while True:
+        count += 1
+        waiting = [name for name in calls if count <= 3 or (count <= 20 or spent[name] < seconds) and spent[name] < 4 * seconds]
+        if not waiting or count > 20 and all(spent[name] >= seconds for name in waiting):
+            return best
+        for name in waiting:
+            if threads > 1:
+                time.sleep(SPIN_SECONDS)
+            start = time.perf_counter()
+            calls[name]()
+            elapsed = time.perf_counter() - start
+            best[name] = min(best[name], elapsed)
+            spent[name] += elapsed
+
+
+def check(name: str, output, expected: np.ndarray) -> None:
+    error = np.abs(np.asarray(output) - expected).max()
+    if not error <= 2e-4 * max(1.0, np.abs(expected).max()):
+        raise SystemExit(f"{name} differs from muattn by {error}")
+
+
+def sgemm(seconds: float) -> float:
+    """GFLOP/s of PyTorch's (MKL's) sgemm at 1024 x 1024 x 1024: the limit of two matrix products."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return 2 * 1024**3 / best_times({"sgemm": lambda: a @ b}, seconds)["sgemm"] * 1e-9
+
+
+def measure(shapes: list, thread_counts: list[int], seconds: float) -> list[dict]:
+    rng = np.random.default_rng(1)
+    rows = []
+    with Progress() as progress:
+        task = progress.add_task("", total=len(shapes) * len(thread_counts))
+        for operation, shape in shapes:
+            for threads in thread_counts:
+                progress.update(task, description=f"{operation}/{shape['name']}, {threads} threads")
+                problem = load(operation, shape, rng)
+                calls = contestants(problem, threads)
+                expected = np.array(calls["muattn"]())
+                for name, call in calls.items():
+                    check(f"{problem.name}: {name}", call(), expected)
+                times = best_times(calls, seconds, threads)
+                rows.append({
+                    "operation": operation, "name": problem.name, "threads": threads,
+                    "gflop": problem.flops() * 1e-9, "sgemm_gflops": sgemm(seconds / 4),
+                    "milliseconds": {name: 1e3 * t for name, t in times.items()},
+                })  # fmt: skip
+                progress.advance(task)
+    return rows
+
+
+def device() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--filter", default="", help="only shapes whose operation/name contains this")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each contestant and shape (default: 1)")
+    parser.add_argument("--threads", type=int, nargs="+", help="thread counts (default: 1 and all)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default: bench/results)")
+    arguments = parser.parse_args()
+
+    processors = len(os.sched_getaffinity(0))
+    shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
+    rows = measure(shapes, arguments.threads or sorted({1, processors}), arguments.seconds)
+    backend = muattn.current_backend().replace("cpu:", "")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    results = {
+        "date": datetime.date.today().isoformat(), "device": device(), "processors": processors, "backend": backend,
+        "commit": commit, "command": "./dev bench --peers " + " ".join(sys.argv[1:]),
+        "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime", "openvino")},
+        "rows": rows,
+    }  # fmt: skip
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    name = f"{results['date']}-{results['device'].replace(' ', '-')}-{backend}"
+    path = arguments.out / f"{name}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    write_report(results, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The ways to compute a problem: muattn, PyTorch's three, ONNX Runtime and OpenVINO. A contestant is a function without
+arguments that returns the output; None where a peer cannot compute the problem, or not in the memory of a small machine."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import torch
+import torch.nn.functional as F
+from onnx import TensorProto, helper
+
+import muattn
+from problems import Problem
+
+Call = Callable[[], object]
+MOST_SCORE_BYTES = 1 << 30  # a composition writes scores several times
+
+
+def contestants(problem: Problem, threads: int) -> dict[str, Call]:
+    torch.set_num_threads(threads)
+    muattn.set_num_threads(threads)
+    found = {"muattn": _muattn(problem)}
+    found.update(_torch(problem))
+    for name, make in (("onnxruntime", _onnxruntime), ("openvino", _openvino)):
+        if problem.score_bytes() <= MOST_SCORE_BYTES:
+            found[name] = make(problem, threads)
+    return found
+
+
+def _muattn(p: Problem) -> Call:
+    if p.operation == "channel":
+        out = np.empty_like(p.q)
+        layout = "channels_first" if p.channels_first else "channels_last"
+        return lambda: muattn.channel_attention(
+            p.q, p.k, p.v, scale=p.scale, normalize=p.normalize, layout=layout, out=out
+        )
+    out = np.empty((*p.q.shape[:3], p.v.shape[3]), np.float32)
+    causal = "top_left" if p.causal else None
+    window = None if p.window is None else (p.window, None)
+    return lambda: muattn.spatial_attention(
+        p.q, p.k, p.v, scale=p.scale, causal=causal, window=window, mask=p.mask, out=out
+    )
+
+
+def _torch(p: Problem) -> dict[str, Call]:
+    q, k, v = (torch.from_numpy(x) for x in (p.q, p.k, p.v))
+    if p.operation == "channel":
+        if not p.channels_first:
+            q, k, v = (x.transpose(2, 3) for x in (q, k, v))
+
+        def composed(q, k, v):
+            if p.normalize:
+                q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+            return torch.softmax(q @ k.transpose(-2, -1) * p.scale, dim=-1) @ v
+
+        def fused(q, k, v):
+            if p.normalize:
+                q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+            return F.scaled_dot_product_attention(q, k, v, scale=p.scale)
+
+        def finish(x):
+            return x if p.channels_first else x.transpose(2, 3)
+
+        found = {"torch SDPA": lambda: finish(fused(q, k, v))}
+    else:
+        groups = p.q.shape[1] // p.k.shape[1]
+        mask = None if p.mask is None else torch.from_numpy(p.mask)
+        if p.window is not None:
+            mask = torch.from_numpy(p.visible())
+        hidden = None
+        if p.window is not None:
+            hidden = ~mask
+        elif p.causal:
+            hidden = torch.ones(p.q.shape[2], p.k.shape[2], dtype=torch.bool).triu(1)
+        elif mask is not None and mask.dtype == torch.bool:
+            hidden = ~mask
+
+        def composed(q, k, v):
+            if groups > 1:
+                k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+            logits = q @ k.transpose(-2, -1) * p.scale
+            if hidden is not None:
+                logits = logits.masked_fill(hidden, float("-inf"))
+            elif mask is not None:
+                logits = logits + mask
+            return torch.softmax(logits, dim=-1) @ v
+
+        def finish(x):
+            return x
+
+        is_causal = p.causal and p.window is None
+        found = {
+            "torch SDPA": lambda: F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=is_causal, scale=p.scale, enable_gqa=groups > 1
+            )
+        }
+    if p.score_bytes() <= MOST_SCORE_BYTES:
+        torch.compiler.reset()
+        compiled = torch.compile(composed)
+        found["torch composed"] = lambda: finish(composed(q, k, v))
+        found["torch.compile"] = lambda: finish(compiled(q, k, v))
+    return found
+
+
+def _model(p: Problem) -> tuple[bytes, dict[str, np.ndarray]]:
+    """The problem as an ONNX graph, and its inputs."""
+    inputs = {"q": p.q, "k": p.k, "v": p.v}
+    if p.operation == "channel":
+        nodes, constants = _channel_nodes(p)
+    else:
+        mask = p.visible() if p.window is not None else p.mask
+        if mask is not None:
+            if mask.ndim == 4:  # ORT wants the full number of queries
+                mask = np.broadcast_to(mask, (*mask.shape[:2], p.q.shape[2], mask.shape[3])).copy()
+            inputs["mask"] = mask
+        causal = int(p.causal and p.window is None)
+        nodes, constants = [helper.make_node("Attention", list(inputs), ["out"], scale=p.scale, is_causal=causal)], []
+    values = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+        for name, x in inputs.items()
+    ]
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [None] * 4)
+    graph = helper.make_graph(nodes, p.name, values, [out], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    return model.SerializeToString(), inputs
+
+
+def _channel_nodes(p: Problem) -> tuple[list, list]:
+    nodes, names = [], {"q": "q", "k": "k"}
+    token_axis = 3 if p.channels_first else 2
+    constants = [
+        onnx.numpy_helper.from_array(np.float32(p.scale).reshape(()), "scale"),
+        onnx.numpy_helper.from_array(np.float32(1e-12).reshape(()), "eps"),
+        onnx.numpy_helper.from_array(np.array([token_axis]), "axis"),
+    ]
+    if p.normalize:
+        for x in ("q", "k"):
+            nodes += [
+                helper.make_node("ReduceL2", [x, "axis"], [f"{x}_length"], keepdims=1),
+                helper.make_node("Max", [f"{x}_length", "eps"], [f"{x}_divisor"]),
+                helper.make_node("Div", [x, f"{x}_divisor"], [f"{x}_unit"]),
+            ]
+            names[x] = f"{x}_unit"
+    swap, v, product = [0, 1, 3, 2], "v", "out"
+    if p.channels_first:
+        nodes.append(helper.make_node("Transpose", [names["k"]], ["k_t"], perm=swap))
+        left, right = names["q"], "k_t"
+    else:
+        nodes.append(helper.make_node("Transpose", [names["q"]], ["q_t"], perm=swap))
+        nodes.append(helper.make_node("Transpose", ["v"], ["v_t"], perm=swap))
+        left, right, v, product = "q_t", names["k"], "v_t", "out_t"
+    nodes += [
+        helper.make_node("MatMul", [left, right], ["products"]),
+        helper.make_node("Mul", ["products", "scale"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["map"], axis=-1),
+        helper.make_node("MatMul", ["map", v], [product]),
+    ]
+    if not p.channels_first:
+        nodes.append(helper.make_node("Transpose", ["out_t"], ["out"], perm=swap))
+    return nodes, constants
+
+
+def _onnxruntime(p: Problem, threads: int) -> Call:
+    model, inputs = _model(p)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends; not during it
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)[0]
+
+
+def _openvino(p: Problem, threads: int) -> Call:
+    model, inputs = _model(p)
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
+    for index, array in enumerate(inputs.values()):
+        request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
+
+    def call():
+        request.infer()
+        return request.get_output_tensor(0).data
+
+    return call

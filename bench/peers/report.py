@@ -1,0 +1,91 @@
+"""A comparison as a Markdown table and a picture: how many times faster muattn is than the best of its peers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.markdown import Markdown
+
+TORCH = ("torch SDPA", "torch composed", "torch.compile")
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
+
+
+def ratios(row: dict) -> tuple[float, float, str]:
+    """Best PyTorch time and best peer time over muattn's, and that peer."""
+    times = row["milliseconds"]
+    peers = {name: t for name, t in times.items() if name != "muattn"}
+    best = min(peers, key=peers.get)
+    return min(t for name, t in peers.items() if name in TORCH) / times["muattn"], peers[best] / times["muattn"], best
+
+
+def table(results: dict) -> str:
+    thread_counts = sorted({row["threads"] for row in results["rows"]})
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines = [
+        f"{results['device']}, {results['backend']}, {results['processors']} processors; {results['date']}, commit "
+        f"{results['commit']}; {versions}; `{results['command'].strip()}`",
+        "",
+        "| shape | " + " | ".join(
+            f"{n} thread{'s' * (n > 1)}: ms | of sgemm | x PyTorch | x best peer" for n in thread_counts) + " |",
+        "|---|" + "---|" * (4 * len(thread_counts)),
+    ]  # fmt: skip
+    by_shape: dict[tuple, dict] = {}
+    for row in results["rows"]:
+        by_shape.setdefault((row["operation"], row["name"]), {})[row["threads"]] = row
+    means: dict[tuple, list] = {}
+    for (operation, name), rows in by_shape.items():
+        cells = []
+        for n in thread_counts:
+            row = rows[n]
+            ms = row["milliseconds"]["muattn"]
+            torch_ratio, best_ratio, best = ratios(row)
+            means.setdefault((operation, n), []).append((torch_ratio, best_ratio))
+            share = row["gflop"] / ms * 1e3 / row["sgemm_gflops"]
+            cells.append(f"{ms:.3g} | {share:.0%} | {torch_ratio:.2f} | {best_ratio:.2f} ({best})")
+        lines.append(f"| {operation}/{name} | " + " | ".join(cells) + " |")
+    for operation in dict.fromkeys(o for o, _ in by_shape):
+        cells = []
+        for n in thread_counts:
+            pairs = means[operation, n]
+            cells.append(f" | | **{geometric_mean([p[0] for p in pairs]):.2f}** | **{geometric_mean([p[1] for p in pairs]):.2f}**")
+        lines.append(f"| **{operation}, geometric mean** | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(results: dict, path: Path) -> None:
+    thread_counts = sorted({row["threads"] for row in results["rows"]})
+    names = list(dict.fromkeys(f"{row['operation']}/{row['name']}" for row in results["rows"]))
+    figure, axes = plt.subplots(figsize=(9, 0.32 * len(names) + 1.6), layout="constrained")
+    height = 0.8 / len(thread_counts)
+    for index, n in enumerate(thread_counts):
+        values = {f"{r['operation']}/{r['name']}": ratios(r)[1] for r in results["rows"] if r["threads"] == n}
+        positions = [y + (index - (len(thread_counts) - 1) / 2) * height for y in range(len(names))]
+        bars = axes.barh(positions, [values[name] for name in names], height, label=f"{n} thread{'s' * (n > 1)}")
+        axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"])
+    axes.set_xlabel("time of the best peer / time of muattn (right of the line: muattn is faster)")
+    axes.set_title(f"muattn against the best of PyTorch, ONNX Runtime, OpenVINO\n{results['device']}, {results['backend']}, float32, {results['date']}", fontsize=10)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def write_report(results: dict, path: Path) -> None:
+    text = table(results)
+    path.with_suffix(".md").write_text(text)
+    picture(results, path.with_suffix(".png"))
+    Console().print(Markdown(text))
+    print(f"{path}, .md, .png")
