@@ -114,8 +114,8 @@ def _model(p: Problem) -> tuple[bytes, dict[str, np.ndarray]]:
     else:
         mask = p.visible() if p.window is not None else p.mask
         if mask is not None:
-            if mask.ndim == 4:  # ORT wants the full number of queries
-                mask = np.broadcast_to(mask, (*mask.shape[:2], p.q.shape[2], mask.shape[3])).copy()
+            if mask.ndim == 4:  # ONNX Runtime wants the full number of queries, OpenVINO the full batch
+                mask = np.broadcast_to(mask, (p.q.shape[0], mask.shape[1], p.q.shape[2], mask.shape[3])).copy()
             inputs["mask"] = mask
         causal = int(p.causal and p.window is None)
         nodes, constants = [helper.make_node("Attention", list(inputs), ["out"], scale=p.scale, is_causal=causal)], []
