@@ -78,6 +78,14 @@ TEST_P(ChannelShapes, BatchesAndHeads) {
 class ChannelShapesSweep : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(ChannelShapesSweep);
 
+TEST_P(ChannelShapesSweep, AMillionTokens) {
+    ChannelCase c = sized(1000000, 3);
+    for (const auto layout : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
+        c.channels = layout;
+        expect_agrees(c);
+    }
+}
+
 TEST_P(ChannelShapesSweep, TilesByChunks) {
     const auto s = channel_schedule(GetParam());
     for (const int64_t d : around({s.column_group, s.block_rows(), s.tile_rows(), 2 * s.tile_rows()})) {
