@@ -99,7 +99,7 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
     const int64_t full[] = {call.B, call.H, call.n_q, call.n_k};
     for (int dim = 0; dim < 4; dim++) {
         if (call.mask.size(dim) != 1) {
-            MUATTN_RETURN_IF_ERROR(check_size(call.mask, dim, kDims[dim], full[dim], "must be 1 or"));
+            MUATTN_RETURN_IF_ERROR(check_size(call.mask, dim, kDims[dim], full[dim], "must be 1, or that of q and k"));
         }
     }
     const Argument *const masks[] = {&call.mask};

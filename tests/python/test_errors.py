@@ -57,7 +57,7 @@ def test_arrays(operator, arrays, error, message):
         ({"out": X[:, :2].copy()}, ValueError, r"out.shape\[1\] \(H\)"),
         ({"out": X}, ValueError, "out must not overlap q"),
         ({"out": _read_only()}, TypeError, "out must be a writable array"),
-        ({"mask": X[:, :, :, :3]}, ValueError, r"mask.shape\[3\] \(n_k\) must be 1 or: 8, not 3"),
+        ({"mask": X[:, :, :, :3]}, ValueError, r"mask.shape\[3\] \(n_k\) must be 1, or that of q and k: 8, not 3"),
         ({"mask": X.astype("float64")}, ValueError, "mask.dtype must be float32 or bool, not float64"),
         ({"softcap": 0.0}, ValueError, "softcap must be above 0, or None"),
         ({"softcap": float("inf")}, ValueError, "softcap must be finite"),
