@@ -53,9 +53,10 @@ static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == in
 Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, bool may_split) {
     const int lse = call.with_lse;
     const bool softcap = options.softcap > 0;
-    // Few rows to a key/value head leave most of a tile's lanes empty, and one task to each head: split the keys instead.
-    constexpr int64_t kFewRows = 32;
-    if (may_split && call.n_q * (call.H / call.Hk) <= kFewRows) {
+    // Few rows to a key/value head leave most of a tile's lanes empty, and one task to each head: split the keys instead,
+    // unless they are few as well.
+    constexpr int64_t kFewRows = 32, kKeysPerQuery = 4;
+    if (may_split && call.n_q * (call.H / call.Hk) <= kFewRows && call.n_k >= kKeysPerQuery * call.n_q) {
         const bool guarded = call.with_mask || softcap || hidden_values_need_guard(call, options.key_lengths);
         return Kind(int(Kind::split) + 2 * guarded + lse);
     }
