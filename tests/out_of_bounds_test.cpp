@@ -1,6 +1,7 @@
 // Nothing is read or written outside a tensor: each one ends, or begins, at a page that may not be accessed.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "support/backends.h"
 #include "support/cases.h"
@@ -44,14 +45,18 @@ TEST_P(OutOfBounds, Spatial) {
     }
 }
 
-// Keys from a batch entry's length on are not there at all.
+// Keys from a batch entry's length on are not there at all. The bits are those of a call without them, where both take
+// tiles, and where both split the keys.
 TEST_P(OutOfBounds, KeysBeyondTheirLength) {
     const auto s = spatial_schedule(GetParam());
-    for (const int64_t length :
-         {int64_t(0), int64_t(1), int64_t(5), int64_t(s.chunk_keys), int64_t(s.chunk_keys + 1)}) {
+    const int64_t chunk = s.chunk_keys, tiles_n_q = std::max<int64_t>(33, s.block_rows() + 1), split_n_q = 1;
+    const std::pair<int64_t, int64_t> cases[] = {{tiles_n_q, 0},     {tiles_n_q, 1},         {tiles_n_q, 5},
+                                                 {tiles_n_q, chunk}, {tiles_n_q, chunk + 1}, {split_n_q, 5},
+                                                 {split_n_q, chunk}, {split_n_q, chunk + 1}};
+    for (const auto &[n_q, length] : cases) {
         for (const muattn_causal causal : {MUATTN_CAUSAL_NONE, MUATTN_CAUSAL_BOTTOM_RIGHT}) {
             SpatialCase c;
-            c.n_q = s.block_rows() + 1, c.n_k = 2 * s.chunk_keys, c.d = 7, c.d_v = 6;
+            c.n_q = n_q, c.n_k = 2 * chunk, c.d = 7, c.d_v = 6;
             c.causal = causal;
             c.key_lengths = {length};
             SpatialTensors t = make_tensors(c);

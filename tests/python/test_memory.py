@@ -90,4 +90,4 @@ def test_channel(heads, d, layout, normalize):
 def test_the_measurement_sees_a_temporary_array():
     temporary = 100 << 20
     bytes_ = growth("", (1, 1, 1, 1), f"np.ones({temporary}, np.uint8)")
-    assert temporary <= bytes_ <= temporary + SLACK
+    assert 0.99 * temporary <= bytes_ <= temporary + SLACK
