@@ -6,6 +6,7 @@
 // gives the same rows of every token's output. So tiles are independent, and none of them holds anything of size n.
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channel_attention.h"
+#include "channel_attention_inputs.h"
 #include "machines.h"
 #include "math.h"
 #include "schedules/channel_attention_cpu.h"
@@ -94,7 +95,7 @@ public:
     }
 
     void schedule() {
-        declare_shapes();
+        declare_channel_shapes(q, k, v, scale, out);
         if (get_target().has_gpu_feature()) {
             schedule_channel_attention_gpu(*this, params);
         } else {
@@ -107,19 +108,6 @@ private:
     Expr inside(const Expr &x, const Expr &d) const {
         const int lanes = params.lanes;
         return select(whole_vectors, min(likely(x / lanes * lanes), d - lanes) + x % lanes, min(likely(x), d - 1));
-    }
-
-    // The runtime checks shapes; here they are told to the compiler.
-    void declare_shapes() {
-        scale.dim(0).set_min(0).set_stride(Expr());  // one number for all is a vector of stride 0
-        OutputImageParam buffer = out.output_buffer();
-        for (int dim = 0; dim < 4; dim++) {
-            q.dim(dim).set_min(0);
-            for (auto *input : {&k, &v}) {
-                input->dim(dim).set_bounds(0, q.dim(dim).extent());
-            }
-            buffer.dim(dim).set_bounds(0, q.dim(dim).extent());
-        }
     }
 
     schedule::ChannelAttentionSchedule params;

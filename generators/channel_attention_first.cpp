@@ -5,6 +5,7 @@
 // rows of V. Tokens are split into spans so that a single head can keep every thread busy; each span gives a partial map,
 // the partial maps are added in order, and the output is computed from the finished map.
 #include "channel_attention_first.h"
+#include "channel_attention_inputs.h"
 #include "machines.h"
 #include "math.h"
 #include "schedules/channel_attention_first_cpu.h"
@@ -99,15 +100,7 @@ public:
     }
 
     void schedule() {
-        scale.dim(0).set_min(0).set_stride(Expr());  // one number for all is a vector of stride 0
-        OutputImageParam buffer = out.output_buffer();
-        for (int dim = 0; dim < 4; dim++) {
-            q.dim(dim).set_min(0);
-            for (auto *input : {&k, &v}) {
-                input->dim(dim).set_bounds(0, q.dim(dim).extent());
-            }
-            buffer.dim(dim).set_bounds(0, q.dim(dim).extent());
-        }
+        declare_channel_shapes(q, k, v, scale, out);
         schedule_channel_attention_first_cpu(*this, params);
     }
 
