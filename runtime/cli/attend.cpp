@@ -62,19 +62,21 @@ muattn_tensor tensor_of(std::vector<float> &data, const std::vector<size_t> &sha
     return tensor(data.data(), sizes);
 }
 
-void set_scale(std::vector<float> &numbers, const Call &call, const float *&scale, int64_t &count) {
+// What both operators take; numbers holds what options.scale points to.
+template<typename Options>
+void set_scaling(Options &options, std::vector<float> &numbers, const Call &call) {
+    options.scaling = scaling_value("--scaling", call.scaling);
+    options.d_base = call.d_base;
     numbers = float_list("--scale", call.scale);
-    scale = numbers.empty() ? nullptr : numbers.data();
-    count = int64_t(numbers.size());
+    options.scale = numbers.empty() ? nullptr : numbers.data();
+    options.scale_count = int64_t(numbers.size());
 }
 
 void attend_spatial(const SpatialCall &call) {
     call.machine.apply();
     SpatialOptions options{};
-    options.scaling = scaling_value("--scaling", call.scaling);
-    options.d_base = call.d_base;
     std::vector<float> scale;
-    set_scale(scale, call, options.scale, options.scale_count);
+    set_scaling(options, scale, call);
     set_causal(options, "--causal", call.causal);
     set_window(options, "--window", call.window);
     options.softcap = call.softcap;
@@ -125,10 +127,8 @@ void attend_spatial(const SpatialCall &call) {
 void attend_channel(const ChannelCall &call) {
     call.machine.apply();
     ChannelOptions options{};
-    options.scaling = scaling_value("--scaling", call.scaling);
-    options.d_base = call.d_base;
     std::vector<float> scale;
-    set_scale(scale, call, options.scale, options.scale_count);
+    set_scaling(options, scale, call);
     options.output_multiplier = call.output_multiplier ? &*call.output_multiplier : nullptr;
     options.normalize = call.normalize;
     options.layout = layout_value("--layout", call.layout);
