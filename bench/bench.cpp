@@ -1,14 +1,19 @@
-// Times both operators on the shapes of shapes.json, with one thread and with all. GFLOP/s count the two matrix
-// products, over the keys that a query sees; softmax is not counted.
+// Times both operators on the shapes of shapes.json, with one thread, two and all. docs/benchmarks.md says what the counters
+// mean.
 #include <benchmark/benchmark.h>
 #include <muattn/muattn.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
+
+#include "machine_limits.h"
 
 namespace {
 
@@ -44,24 +49,88 @@ struct Mask {
         }
     }
     const muattn_tensor *get() const { return tensor.data != nullptr ? &tensor : nullptr; }
+    double bytes() const { return double(bias.size() * sizeof(float) + allowed.size()); }
 };
 
-// Runs call() until the benchmark library has seen enough, and reports the GFLOP/s and the kernel.
+// What a call has to do, however it is done.
+struct Work {
+    double flops;  // of the two matrix products, over the keys that causal and window leave; nothing for softmax
+    double bytes;  // every element of Q, K, V, mask and out once
+};
+
+double float_bytes(std::initializer_list<const Floats *> tensors) {
+    double bytes = 0;
+    for (const Floats *x : tensors) {
+        bytes += double(x->size() * sizeof(float));
+    }
+    return bytes;
+}
+
+// While it lives, calls run their tasks in turn, and it sees how many tasks their largest parallel step has: B * H * tiles,
+// counted rather than derived from the schedule.
+class TaskCounter {
+public:
+    TaskCounter() { muattn_set_parallel_for(run, this); }
+    ~TaskCounter() { muattn_set_parallel_for(nullptr, nullptr); }
+    int most() const { return most_; }
+
+private:
+    static void run(void *self, int count, muattn_task task, void *context) {
+        int &most = static_cast<TaskCounter *>(self)->most_;
+        most = std::max(most, count);
+        for (int index = 0; index < count; index++) {
+            task(context, index);
+        }
+    }
+    int most_ = 1;
+};
+
 template<typename Call>
-void measure(benchmark::State &state, int threads, double flops, const Call &call) {
+int count_tasks(const Call &call) {
+    muattn::set_num_threads(2);  // with one, no parallel-for is asked
+    const TaskCounter counter;
+    call();
+    return counter.most();
+}
+
+// The counters that stand for the time at the roofline: the larger of the times at both limits. What the caches can keep
+// from call to call has no memory limit.
+void count_roofline(benchmark::State &state, const Work &work, int threads) {
+    const MachineLimits limits = machine_limits(threads);
+    const double compute_seconds = work.flops / limits.gflops * 1e-9;
+    const bool in_cache = work.bytes <= double(last_level_cache_bytes(threads));
+    const double memory_seconds = in_cache ? 0 : work.bytes / limits.gbytes * 1e-9;
+    state.counters["roofline"] =
+        benchmark::Counter(std::max(compute_seconds, memory_seconds), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["memory_bound"] = memory_seconds > compute_seconds;
+    state.counters["peak GFLOP/s"] = limits.gflops;
+    state.counters["copy GB/s"] = limits.gbytes;
+}
+
+// Runs call() until the benchmark library has seen enough, and reports the kernel and the counters.
+template<typename Call>
+void measure(benchmark::State &state, const json &shape, int threads, const Work &work, const Call &call) {
+    static std::map<const json *, int> tasks;  // kept: the benchmark library comes here several times
     const int threads_before = muattn_get_num_threads();
-    muattn::set_num_threads(threads);
     try {
+        count_roofline(state, work, threads);
+        if (tasks.count(&shape) == 0) {
+            tasks[&shape] = count_tasks(call);
+        }
+        muattn::set_num_threads(threads);
         call();
         state.SetLabel(muattn_last_kernel());
         for ([[maybe_unused]] auto iteration : state) {
             call();
         }
-    } catch (const muattn::Error &error) {
+    } catch (const std::exception &error) {
         state.SkipWithError(error.what());
     }
     muattn::set_num_threads(threads_before);
-    state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+    const auto rate = benchmark::Counter::kIsIterationInvariantRate;
+    state.counters["GFLOP/s"] = benchmark::Counter(work.flops * 1e-9, rate);
+    state.counters["GB/s"] = benchmark::Counter(work.bytes * 1e-9, rate);
+    state.counters["tasks"] = tasks[&shape];
 }
 
 void bench_spatial(benchmark::State &state, const json &shape, int threads) {
@@ -85,7 +154,8 @@ void bench_spatial(benchmark::State &state, const json &shape, int threads) {
     const Floats q = random_floats(B * H * n_q * d);
     const Floats k = random_floats(B * Hk * n_k * d), v = random_floats(B * Hk * n_k * d_v);
     Floats out(static_cast<size_t>(B * H * n_q * d_v));
-    measure(state, threads, 2.0 * double(B * H * (d + d_v)) * pairs, [&] {
+    const Work work{2.0 * double(B * H * (d + d_v)) * pairs, float_bytes({&q, &k, &v, &out}) + mask.bytes()};
+    measure(state, shape, threads, work, [&] {
         muattn::spatial_attention(muattn::tensor(q.data(), {B, H, n_q, d}), muattn::tensor(k.data(), {B, Hk, n_k, d}),
                                   muattn::tensor(v.data(), {B, Hk, n_k, d_v}),
                                   muattn::tensor(out.data(), {B, H, n_q, d_v}), options);
@@ -106,36 +176,63 @@ void bench_channel(benchmark::State &state, const json &shape, int threads) {
     const float temperature = 8;
     options.scale = options.normalize ? &temperature : nullptr;
     options.scale_count = 1;
-    measure(state, threads, 4.0 * double(B * H * n * d * d),
+    const Work work{4.0 * double(B * H * n * d * d), float_bytes({&q, &k, &v, &out})};
+    measure(state, shape, threads, work,
             [&] { muattn::channel_attention(tensor(q), tensor(k), tensor(v), tensor(out), options); });
 }
 
-using Bench = void (*)(benchmark::State &, const json &, int);
+void bench_shape(benchmark::State &state, const std::string &operation, const json &shape, int threads) {
+    (operation == "spatial" ? bench_spatial : bench_channel)(state, shape, threads);
+}
 
-void register_shapes(const char *operation, Bench bench, const json &shapes) {
-    for (const json &shape : shapes) {
-        const std::string name = std::string(operation) + "/" + shape["name"].get<std::string>();
-        std::vector<int> thread_counts{1};
-        if (muattn_get_num_threads() > 1) {
-            thread_counts.push_back(muattn_get_num_threads());
-        }
-        for (int threads : thread_counts) {
-            const std::string full_name = name + "/" + std::to_string(threads) + "_threads";
-            benchmark::RegisterBenchmark(full_name.c_str(), bench, shape, threads)
-                ->UseRealTime()
-                ->Unit(benchmark::kMillisecond);
-        }
+std::set<int> thread_counts() {
+    const int all = muattn_get_num_threads();
+    return {1, std::min(2, all), all};
+}
+
+// shape stays where it is until all benchmarks have run.
+void register_shape(const std::string &operation, const json &shape, benchmark::TimeUnit unit) {
+    for (int threads : thread_counts()) {
+        const std::string name = operation + "/" + shape["name"].get<std::string>() + "/" + std::to_string(threads);
+        auto run = [operation, &shape, threads](benchmark::State &state) {
+            bench_shape(state, operation, shape, threads);
+        };
+        benchmark::RegisterBenchmark((name + "_threads").c_str(), run)->UseRealTime()->Unit(unit);
+    }
+}
+
+// What every counter "roofline" is a share of, as it is at the start.
+void add_context() {
+    benchmark::AddCustomContext("muattn", muattn_version());
+    benchmark::AddCustomContext("backend", muattn_current_backend());
+    for (int threads : thread_counts()) {
+        const MachineLimits limits = machine_limits(threads);
+        const std::string suffix = ", " + std::to_string(threads) + " threads";
+        benchmark::AddCustomContext("peak GFLOP/s" + suffix, std::to_string(limits.gflops));
+        benchmark::AddCustomContext("copy GB/s" + suffix, std::to_string(limits.gbytes));
     }
 }
 
 }  // namespace
 
 int main(int argc, char **argv) {
-    const json shapes = json::parse(std::ifstream(MUATTN_SHAPES));
-    register_shapes("spatial", bench_spatial, shapes["spatial"]);
-    register_shapes("channel", bench_channel, shapes["channel"]);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
+        return 2;
+    }
+    const json shapes = json::parse(std::ifstream(MUATTN_SHAPES));
+    for (const char *operation : {"spatial", "channel"}) {
+        for (const json &shape : shapes[operation]) {
+            register_shape(operation, shape, benchmark::kMillisecond);
+        }
+    }
+    for (const json &shape : shapes["small"]) {
+        register_shape(shape["operation"], shape, benchmark::kMicrosecond);
+    }
+    try {
+        add_context();
+    } catch (const std::exception &error) {
+        fprintf(stderr, "muattn_bench: %s\n", error.what());
         return 1;
     }
     benchmark::RunSpecifiedBenchmarks();
