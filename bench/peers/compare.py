@@ -6,11 +6,8 @@ is the ratio of best times; absolute times of a shared machine mean little. Ever
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,10 +19,8 @@ from rich.progress import Progress
 import muattn
 from contestants import contestants
 from problems import all_shapes, load
+from provenance import RESULTS, file_stem, provenance
 from report import write_report
-
-RESULTS = Path(__file__).resolve().parent.parent / "results"
-
 
 # Worker threads of some peers spin for some time after a call, on the processor that the next contestant needs.
 SPIN_SECONDS = 0.02
@@ -86,13 +81,6 @@ def measure(shapes: list, thread_counts: list[int], seconds: float) -> list[dict
     return rows
 
 
-def device() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--filter", default="", help="only shapes whose operation/name contains this")
@@ -104,17 +92,14 @@ def main() -> None:
     processors = len(os.sched_getaffinity(0))
     shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
     rows = measure(shapes, arguments.threads or sorted({1, processors}), arguments.seconds)
-    backend = muattn.current_backend().replace("cpu:", "")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     results = {
-        "date": datetime.date.today().isoformat(), "device": device(), "processors": processors, "backend": backend,
-        "commit": commit, "command": "./dev bench --peers " + " ".join(sys.argv[1:]),
+        **provenance(muattn.current_backend(), "./dev bench --peers " + " ".join(sys.argv[1:])),
+        "processors": processors,
         "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime", "openvino")},
         "rows": rows,
     }  # fmt: skip
     arguments.out.mkdir(parents=True, exist_ok=True)
-    name = f"{results['date']}-{results['device'].replace(' ', '-')}-{backend}"
-    path = arguments.out / f"{name}.json"
+    path = arguments.out / f"{file_stem(results)}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     write_report(results, path)
 

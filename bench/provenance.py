@@ -1,0 +1,34 @@
+"""Where a result comes from: what every result in bench/results says of itself."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def device() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+
+
+def provenance(backend: str, command: str) -> dict[str, str]:
+    return {
+        "date": datetime.date.today().isoformat(), "device": device(), "backend": backend.removeprefix("cpu:"),
+        "commit": commit(), "command": command.strip(),
+    }  # fmt: skip
+
+
+def file_stem(results: dict) -> str:
+    """date-device-backend: the name of a result's files, without what they hold."""
+    return f"{results['date']}-{results['device'].replace(' ', '-')}-{results['backend']}"

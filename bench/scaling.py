@@ -1,0 +1,134 @@
+"""Times one head, d = 64, as the number of tokens n doubles from 256: full attention, a causal window of 512 keys, and
+channel attention in both layouts. Writes a table, a picture with the slopes 1 and 2, and JSON.
+
+./dev bench --scaling runs this."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import Progress
+
+import muattn
+from arguments import Parser
+from provenance import RESULTS, file_stem, provenance
+from scaling_report import picture, table
+
+D = 64
+WINDOW = 512
+MIN_N, MAX_N = 256, 65536
+
+Arrays = list[np.ndarray]  # q, k, v, out
+
+# The slope that time should have, and the call, on [1, 1, n, d] and on [1, 1, d, n].
+CASES: dict[str, tuple[int, Callable[[Arrays, Arrays], object]]] = {
+    "full": (2, lambda last, _: muattn.spatial_attention(*last[:3], out=last[3])),
+    f"causal window {WINDOW}": (
+        1, lambda last, _: muattn.spatial_attention(*last[:3], causal="top_left", window=(WINDOW, None), out=last[3])),
+    "channels last": (1, lambda last, _: muattn.channel_attention(*last[:3], out=last[3])),
+    "channels first": (
+        1, lambda _, first: muattn.channel_attention(*first[:3], layout="channels_first", out=first[3])),
+}  # fmt: skip
+
+
+def arrays(n: int) -> tuple[Arrays, Arrays]:
+    rng = np.random.default_rng(1)
+    last = [rng.standard_normal((1, 1, n, D), dtype=np.float32) for _ in range(4)]
+    return last, [np.ascontiguousarray(x.swapaxes(2, 3)) for x in last]
+
+
+def best_time(call: Callable[[], object], seconds: float) -> tuple[float, int]:
+    """Best of as many calls as fit, at least one; and how many."""
+    times: list[float] = []
+    while sum(times) < seconds:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times), len(times)
+
+
+def measure(sizes: list[int], seconds: float) -> list[dict]:
+    rows = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(sizes) * len(CASES))
+        for n in sizes:
+            last, first = arrays(n)
+            for case, (_, call) in CASES.items():
+                progress.update(task, description=f"{case}, n = {n:,}")
+                best, count = best_time(lambda: call(last, first), seconds)
+                rows.append({"case": case, "n": n, "milliseconds": 1e3 * best, "calls": count})
+                progress.advance(task)
+    return rows
+
+
+def fitted_slopes(rows: list[dict]) -> list[dict]:
+    """Of log time over log n, by least squares over the larger half of the sizes: a call has a fixed cost, and below 512
+    tokens the window hides nothing."""
+    fits = []
+    for case, (expected, _) in CASES.items():
+        points = sorted((row["n"], row["milliseconds"]) for row in rows if row["case"] == case)
+        upper = points[len(points) // 2 :]
+        slope = np.polyfit(*np.log(upper).T, 1)[0]
+        fits.append({"case": case, "from": upper[0][0], "to": upper[-1][0], "slope": float(slope), "expected": expected})
+    return fits
+
+
+def power_of_two(text: str) -> int:
+    n = int(text) if text.isdecimal() else 0
+    if not 4 * MIN_N <= n <= MAX_N or n & (n - 1):
+        raise argparse.ArgumentTypeError(f"must be a power of 2 in {4 * MIN_N}..{MAX_N}, not {text}")
+    return n
+
+
+def thread_count(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 256):
+        raise argparse.ArgumentTypeError(f"must lie in 1..256, not {text}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return value
+
+
+def main() -> None:
+    parser = Parser("./dev bench --scaling", description=__doc__)
+    parser.add_argument("--max-n", type=power_of_two, default=MAX_N, help=f"the largest n, a power of 2 (default: {MAX_N})")
+    parser.add_argument("--seconds", type=positive, default=0.5, help="for each point; one call at least (default: 0.5)")
+    parser.add_argument("--threads", type=thread_count, default=1, help="default: 1")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default: bench/results)")
+    arguments = parser.parse_args()
+
+    muattn.set_num_threads(arguments.threads)
+    sizes = [MIN_N << i for i in range((arguments.max_n // MIN_N).bit_length())]
+    rows = measure(sizes, arguments.seconds)
+    results = {
+        **provenance(muattn.current_backend(), "./dev bench --scaling " + " ".join(sys.argv[1:])),
+        "version": muattn.__version__, "threads": arguments.threads, "d": D, "window": WINDOW,
+        "slopes": fitted_slopes(rows), "rows": rows,
+    }  # fmt: skip
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"{file_stem(results)}-scaling.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    text = table(results)
+    path.with_suffix(".md").write_text(text)
+    picture(results, path.with_suffix(".png"))
+    Console().print(Markdown(text))
+    print(f"{path}, .md, .png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Time over n as a Markdown table and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def _times(results: dict, case: str) -> dict[int, float]:
+    """Milliseconds by n."""
+    return {row["n"]: row["milliseconds"] for row in results["rows"] if row["case"] == case}
+
+
+def table(results: dict) -> str:
+    sizes = sorted({row["n"] for row in results["rows"]})
+    fits = results["slopes"]
+    threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
+    lines = [
+        f"Milliseconds for one head, d = {results['d']}, {threads}; best calls. "
+        f"Slope of log time over log n for n = {fits[0]['from']:,} to {fits[0]['to']:,}: 1 is linear, 2 quadratic.",
+        "",
+        "| n | " + " | ".join(fit["case"] for fit in fits) + " |",
+        "|---:|" + "---:|" * len(fits),
+    ]
+    for n in sizes:
+        lines.append(f"| {n:,} | " + " | ".join(f"{_times(results, fit['case'])[n]:.3g}" for fit in fits) + " |")
+    for name, key, form in (("slope", "slope", ".2f"), ("expected", "expected", "d")):
+        lines.append(f"| **{name}** | " + " | ".join(f"**{fit[key]:{form}}**" for fit in fits) + " |")
+    lines += ["", (
+        f"{results['device']}, {results['backend']}; {results['date']}, commit {results['commit']}; muattn "
+        f"{results['version']}; `{results['command']}`"
+    )]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def picture(results: dict, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
+    for fit, marker in zip(results["slopes"], "os^v"):
+        times = _times(results, fit["case"])
+        label = f"{fit['case']}: slope {fit['slope']:.2f}"
+        axes.plot(times.keys(), times.values(), marker=marker, markersize=5, label=label)
+    _reference_slopes(axes, results)
+    sizes = sorted({row["n"] for row in results["rows"]})
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [f"{n:,}" for n in sizes], rotation=30)
+    axes.minorticks_off()
+    axes.set_xlabel("tokens n")
+    axes.set_ylabel("milliseconds")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
+    first = results["slopes"][0]
+    threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
+    axes.set_title(
+        f"One head, d = {results['d']}, float32, {threads}; slopes fitted from n = {first['from']:,}\n"
+        f"{results['device']}, {results['backend']}, {results['date']}", fontsize=10)  # fmt: skip
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _reference_slopes(axes, results: dict) -> None:
+    """Lines of slope 1 and 2 that end above the largest time of the cases that should have that slope."""
+    for slope, style in ((1, "--"), (2, ":")):
+        curves = [_times(results, fit["case"]) for fit in results["slopes"] if fit["expected"] == slope]
+        n = sorted(curves[0])
+        end = 2 * max(curve[n[-1]] for curve in curves)
+        axes.plot(n, [end * (x / n[-1]) ** slope for x in n], style, color="grey", linewidth=1, label=f"slope {slope}")
