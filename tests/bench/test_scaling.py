@@ -1,0 +1,41 @@
+"""bench/scaling.py: time over n, on small n."""
+
+import json
+import math
+
+import pytest
+
+
+def test_times_slopes_and_a_picture(script, tmp_path):
+    done = script("scaling", "--max-n", 1024, "--seconds", 0.001, "--threads", 2, "--out", tmp_path / "new")
+    assert done.returncode == 0, done
+    files = {path.suffix: path for path in (tmp_path / "new").iterdir()}
+    assert set(files) == {".json", ".md", ".png"} and all("-scaling." in path.name for path in files.values())
+
+    results = json.loads(files[".json"].read_text())
+    assert results["threads"] == 2
+    cases = [fit["case"] for fit in results["slopes"]]
+    assert [(row["n"], row["case"]) for row in results["rows"]] == [(n, case) for n in (256, 512, 1024) for case in cases]
+    assert all(row["milliseconds"] > 0 and row["calls"] >= 1 for row in results["rows"])
+    for fit in results["slopes"]:
+        times = {row["n"]: row["milliseconds"] for row in results["rows"] if row["case"] == fit["case"]}
+        assert (fit["from"], fit["to"]) == (512, 1024)
+        assert fit["slope"] == pytest.approx(math.log2(times[1024] / times[512]))  # through two points
+
+    table = files[".md"].read_text()
+    assert all(case in table for case in cases) and "| 1,024 |" in table
+    picture = files[".png"].read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
+@pytest.mark.parametrize("option, value, rule", [
+    ("--max-n", "1000", "power of 2 in 1024..65536"),
+    ("--max-n", "131072", "power of 2 in 1024..65536"),
+    ("--seconds", "0", "above 0"),
+    ("--threads", "many", "1..256"),
+])  # fmt: skip
+def test_a_bad_argument_is_one_line(script, option, value, rule):
+    done = script("scaling", option, value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("bench --scaling: ") and option in done.stderr and rule in done.stderr
+    assert done.stderr.count("\n") == 1
