@@ -63,6 +63,9 @@ void provoke_spatial(const std::string &kind) {
              : contains(kind, "boolean") ? SpatialCase::boolean
                                          : SpatialCase::no_mask;
     const bool guarded = contains(kind, "guarded");
+    if (!split && !guarded && !contains(kind, "short")) {
+        c.key_lengths = {47};
+    }
     if (guarded) {
         c.causal = MUATTN_CAUSAL_TOP_LEFT;
     }

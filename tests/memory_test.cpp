@@ -153,11 +153,15 @@ TEST_P(MemoryOfCalls, SpatialTasksAllocateNothing) {
                     }
                     SpatialCase c;
                     c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
-                    CountingAllocator allocator;
-                    ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
-                    // The split variant keeps partial results in a block of its own.
-                    const bool split = std::string(muattn_last_kernel()).find("/split") != std::string::npos;
-                    EXPECT_EQ(allocator.allocations, split ? 2 : 1) << testing::PrintToString(c);
+                    const SpatialTensors t = make_tensors(c);
+                    for (const bool many_keys : {false, true}) {
+                        c.key_lengths.assign(many_keys, n_k);
+                        CountingAllocator allocator;
+                        ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+                        // The split variant keeps partial results in a block of its own.
+                        const bool split = std::string(muattn_last_kernel()).find("/split") != std::string::npos;
+                        EXPECT_EQ(allocator.allocations, split ? 2 : 1) << testing::PrintToString(c);
+                    }
                 }
             }
         }

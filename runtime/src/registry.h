@@ -9,7 +9,7 @@ namespace muattn {
 enum class Operation { spatial_attention, channel_attention, merge };
 enum class Direction { forward };
 // The names of cmake/kernels.cmake. _lse also writes the log-sum-exp. kind_of() in spatial_attention.cpp counts on the order
-// of the first eighteen; new kinds go last.
+// of the spatial ones.
 enum class Kind {
     plain,
     lse,
@@ -29,6 +29,12 @@ enum class Kind {
     split_lse,
     split_guarded,  // as guarded
     split_guarded_lse,
+    short_plain,  // few keys, all of which every query may see
+    short_lse,
+    short_additive,
+    short_additive_lse,
+    short_boolean,
+    short_boolean_lse,
     last,  // channels-last
     last_normalized,
     triple,  // channels-last, blocks of three vectors of rows

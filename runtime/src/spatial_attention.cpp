@@ -5,6 +5,7 @@
 #include "call.h"
 #include "error.h"
 #include "schedules/spatial_attention_schedule.h"
+#include "schedules/spatial_attention_short_schedule.h"
 #include "schedules/spatial_attention_split_schedule.h"
 #include "spatial_call.h"
 
@@ -47,7 +48,11 @@ bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_length
 static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == int(Kind::plain) + 2 &&
               int(Kind::additive_softcap_lse) == int(Kind::additive) + 3 &&
               int(Kind::boolean_softcap_lse) == int(Kind::boolean) + 3 &&
-              int(Kind::guarded_lse) == int(Kind::guarded) + 1 && int(Kind::split_guarded_lse) == int(Kind::split) + 3);
+              int(Kind::guarded_lse) == int(Kind::guarded) + 1 &&
+              int(Kind::split_guarded_lse) == int(Kind::split) + 3 &&
+              int(Kind::short_additive) == int(Kind::short_plain) + 2 &&
+              int(Kind::short_boolean) == int(Kind::short_plain) + 4 &&
+              int(Kind::short_boolean_lse) == int(Kind::short_boolean) + 1);
 
 // A kind by what the call asks for: the order of the enumerators in registry.h.
 Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, bool may_split) {
@@ -63,10 +68,14 @@ Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, boo
     if (hidden_values_need_guard(call, options.key_lengths)) {
         return Kind(int(Kind::guarded) + lse);
     }
-    const Kind mask = !call.with_mask                         ? Kind::plain
-                      : call.mask.tensor.dtype == MUATTN_BOOL ? Kind::boolean
-                                                              : Kind::additive;
-    return Kind(int(mask) + 2 * softcap + lse);
+    const int mask = !call.with_mask ? 0 : call.mask.tensor.dtype == MUATTN_BOOL ? 2 : 1;
+    // All logits of a row at once are faster while a block of them stays in cache; but they are computed for every key.
+    constexpr int64_t kFewKeys = 512;
+    const bool sees_all = call.window_first <= 1 - call.n_q && call.window_last >= call.n_k;
+    if (call.n_k <= kFewKeys && sees_all && options.key_lengths == nullptr && !softcap) {
+        return Kind(int(Kind::short_plain) + 2 * mask + lse);
+    }
+    return Kind(int(Kind::plain) + 4 * mask + 2 * softcap + lse);
 }
 
 // Key lengths as the kernel reads them: [B], or one number for all.
@@ -107,6 +116,10 @@ bool is_split(const Kernel &kernel) {
     return int(kernel.kind) >= int(Kind::split) && int(kernel.kind) <= int(Kind::split_guarded_lse);
 }
 
+bool is_short(const Kernel &kernel) {
+    return int(kernel.kind) >= int(Kind::short_plain) && int(kernel.kind) <= int(Kind::short_boolean_lse);
+}
+
 template<typename Schedule>
 Schedule schedule_of(const Kernel &kernel) {
     auto schedule = Schedule::defaults(kernel.machine);
@@ -115,6 +128,11 @@ Schedule schedule_of(const Kernel &kernel) {
 }
 
 Work work_of(const SpatialCall &call, const Kernel &kernel) {
+    if (is_short(kernel)) {
+        const auto schedule = schedule_of<schedule::SpatialAttentionShortSchedule>(kernel);
+        return {call.B * call.H * schedule.row_tiles(call.n_q),
+                schedule.scratch_bytes(call.n_k, call.d, call.d_v, Slab::block_bytes)};
+    }
     if (!is_split(kernel)) {
         const auto schedule = schedule_of<schedule::SpatialAttentionSchedule>(kernel);
         return {call.B * call.H * schedule.tiles(call.n_q),

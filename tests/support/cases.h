@@ -68,7 +68,8 @@ muattn_status run(const SpatialCase &c, const SpatialTensors &t);
 muattn_status run(const ChannelCase &c, const ChannelTensors &t);
 
 // Runs the case on the current backend and expects: success, every element within the error model of the reference,
-// nothing written but the output's elements, and a kernel of this backend as the one that ran.
+// nothing written but the output's elements, and a kernel of this backend as the one that ran. A call of few keys runs by the
+// kernel for many as well.
 void expect_agrees(const SpatialCase &c, const SpatialTensors &t);
 void expect_agrees(const ChannelCase &c, const ChannelTensors &t);
 inline void expect_agrees(const SpatialCase &c) { expect_agrees(c, make_tensors(c)); }

@@ -38,6 +38,7 @@ Schedule schedule_of(const std::string &operation, const std::string &kind, cons
 using schedule::ChannelAttentionFirstSchedule;
 using schedule::ChannelAttentionSchedule;
 using schedule::SpatialAttentionSchedule;
+using schedule::SpatialAttentionShortSchedule;
 using schedule::SpatialAttentionSplitSchedule;
 
 SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
@@ -46,6 +47,10 @@ SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
 
 SpatialAttentionSplitSchedule split_schedule(const std::string &backend) {
     return schedule_of("spatial_attention", "split", backend, &SpatialAttentionSplitSchedule::defaults);
+}
+
+SpatialAttentionShortSchedule short_schedule(const std::string &backend) {
+    return schedule_of("spatial_attention", "short_plain", backend, &SpatialAttentionShortSchedule::defaults);
 }
 
 ChannelAttentionSchedule channel_schedule(const std::string &backend) {

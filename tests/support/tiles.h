@@ -9,12 +9,14 @@
 #include "schedules/channel_attention_first_schedule.h"
 #include "schedules/channel_attention_schedule.h"
 #include "schedules/spatial_attention_schedule.h"
+#include "schedules/spatial_attention_short_schedule.h"
 #include "schedules/spatial_attention_split_schedule.h"
 
 namespace muattn::test {
 
 schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
 schedule::SpatialAttentionSplitSchedule split_schedule(const std::string &backend);
+schedule::SpatialAttentionShortSchedule short_schedule(const std::string &backend);
 schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
 schedule::ChannelAttentionSchedule channel_triple_schedule(const std::string &backend);
 schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);

@@ -1,0 +1,74 @@
+// The numbers of the schedule of spatial attention's short variant. No Halide here: the runtime sizes scratch memory with them.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "machine.h"
+
+namespace muattn::schedule {
+
+struct SpatialAttentionShortSchedule {
+    int lanes;        // float32 lanes of a vector
+    int registers;    // vector registers
+    int block_rows;   // rows whose logits are held at once
+    int tile_blocks;  // blocks of a tile: what one task computes
+
+    static constexpr SpatialAttentionShortSchedule defaults(Machine m) { return {m.lanes, m.registers, 24, 12}; }
+
+    // {block_rows, tile_blocks}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the same order.
+    constexpr void override_with(const int *p) {
+        int *const fields[] = {&block_rows, &tile_blocks};
+        for (int *field : fields) {
+            *field = *p != 0 ? *p : *field;
+            p++;
+        }
+    }
+
+    // The register tiles of both products: vectors of keys or columns, by rows. A call takes the first that pads least.
+    struct Tile {
+        int vectors, rows;
+    };
+    static constexpr int kTiles = 3;
+    constexpr std::array<Tile, kTiles> tiles() const {
+        if (registers >= 32) {
+            return {{{4, 6}, {3, 8}, {2, 10}}};
+        }
+        return {{{4, 3}, {5, 2}, {3, 4}}};
+    }
+
+    // Rows that the row maximum and the row sum treat at once.
+    static constexpr int kReducedRows = 4;
+    // Side of the square blocks in which K is transposed: their 4 vectors of 4 stay in registers everywhere.
+    constexpr int transpose_side() const { return std::min(lanes, 4); }
+
+    constexpr int64_t row_tiles(int64_t n_q) const {
+        const int64_t tile_rows = int64_t(block_rows) * tile_blocks;
+        return (n_q + tile_rows - 1) / tile_rows;
+    }
+
+    // At most what one task allocates: the stages that schedule_spatial_attention_short_cpu() keeps in memory.
+    // block_bytes: what an allocation of that many bytes takes.
+    template<typename BlockBytes>
+    constexpr int64_t scratch_bytes(int64_t n_k, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
+        int most_vectors = 0, most_rows = kReducedRows;
+        for (const Tile &tile : tiles()) {
+            most_vectors = std::max(most_vectors, tile.vectors);
+            most_rows = std::max(most_rows, tile.rows);
+        }
+        const int64_t rows = block_rows + most_rows;
+        const int64_t keys = round_up(n_k, lanes) + most_vectors * lanes, columns = round_up(d_v, lanes) + most_vectors * lanes;
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        return floats(keys * round_up(d, transpose_side()))    // K
+               + floats(n_k * columns)                         // V
+               + 3 * floats(rows * keys)                       // bias, S, P
+               + 2 * floats(rows * lanes)                      // lane_max, lane_sum
+               + 3 * floats(rows)                              // M, L, LSE
+               + floats(rows * columns)                        // O
+               + floats(transpose_side() * transpose_side());  // K_rows
+    }
+
+    static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+};
+
+}  // namespace muattn::schedule
