@@ -1,5 +1,6 @@
-# Turns cmake/targets.cmake and cmake/kernels.cmake into compiled kernels and into the two tables that
-# runtime/src/registry.cpp includes. Afterwards MUATTN_KERNEL_LIBRARIES names the static libraries.
+# Turns cmake/targets.cmake and cmake/kernels.cmake into compiled kernels, into the two tables that
+# runtime/src/registry.cpp includes, and into generated/kernels.json, the same for tools that look at the compiled code.
+# Afterwards MUATTN_KERNEL_LIBRARIES names the static libraries.
 include(${CMAKE_CURRENT_LIST_DIR}/targets.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
 
@@ -62,6 +63,10 @@ function(muattn_kernel operation direction dtype kind generator)
     list(JOIN values ", " values)
     set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_KERNEL_TABLE
       "MUATTN_KERNEL(${operation}, ${direction}, ${dtype}, ${kind}, ${backend}, ${symbol}, ${values})\n")
+    string(CONCAT description "{\"symbol\": \"${symbol}\", \"operation\": \"${operation}\", \"direction\": \"${direction}\", "
+      "\"dtype\": \"${dtype}\", \"kind\": \"${kind}\", \"backend\": \"${backend}\", \"generator\": \"${generator}\", "
+      "\"target\": \"${target}\", \"library\": \"$<TARGET_FILE:${symbol}>\"}")
+    set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_DESCRIPTIONS "${description}")
   endforeach()
 endfunction()
 
@@ -82,6 +87,9 @@ muattn_kernels()
 
 get_property(MUATTN_KERNEL_LIBRARIES GLOBAL PROPERTY MUATTN_KERNEL_LIBRARIES)
 get_property(kernel_table GLOBAL PROPERTY MUATTN_KERNEL_TABLE)
+get_property(descriptions GLOBAL PROPERTY MUATTN_KERNEL_DESCRIPTIONS)
+list(JOIN descriptions ",\n" descriptions)
 get_property(backend_table GLOBAL PROPERTY MUATTN_BACKEND_TABLE)
 file(CONFIGURE OUTPUT "${MUATTN_GENERATED_DIR}/kernel_table.inc" CONTENT "${kernel_table}" @ONLY)
 file(CONFIGURE OUTPUT "${MUATTN_GENERATED_DIR}/backend_table.inc" CONTENT "${backend_table}" @ONLY)
+file(GENERATE OUTPUT "${MUATTN_GENERATED_DIR}/kernels.json" CONTENT "[\n${descriptions}\n]\n")
