@@ -1,0 +1,126 @@
+"""The static report: what the compiled kernels tell without a stopwatch. Code size, spills and gathers, the share of FMA
+in the innermost product loops, and the share of each core's FMA peak that llvm-mca predicts for them. See docs/report.md.
+
+./dev report runs this on build/release."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from baseline import BASELINE, compare, loop_entry, write_baseline
+from facts import Facts, cores_of, gather
+from kernels import Kernel, UnknownTarget, family_of, load_kernels
+from rich.console import Console
+from rich.progress import Progress
+from table import CAPTION, every_loop, markdown, overview, show
+from tools import ToolError, mca_version
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"report: {message}\n")
+
+
+def arguments_of(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="./dev report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
+    parser.add_argument("--all", action="store_true", help="a line for every loop with multiply-adds, not only for every kernel")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="compare with the baseline; a regression: exit code 1")
+    what.add_argument("--update", action="store_true", help="make this build the baseline")
+    parser.add_argument("--kernels", type=Path, default=Path("build/release/generated/kernels.json"), metavar="FILE",
+                        help="the build's list of kernels (default: build/release's)")  # fmt: skip
+    parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE", help="default: bench/report/baseline.json")
+    arguments = parser.parse_args(argv)
+    if arguments.update and arguments.filter:
+        parser.error("--update takes all kernels: no --filter with it")
+    if not arguments.kernels.is_file():
+        parser.error(f"--kernels: no file {arguments.kernels}; ./dev setup builds it")
+    if not any(arguments.filter in kernel.symbol for kernel in load_kernels(arguments.kernels)):
+        parser.error(f"--filter: no kernel's symbol contains '{arguments.filter}'")
+    if arguments.check and not arguments.baseline.is_file():
+        parser.error(f"--baseline: no file {arguments.baseline}; --update writes it")
+    return arguments
+
+
+def read(kernels: list[Kernel]) -> list[Facts]:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("disassembly, llvm-mca", total=len(kernels) + len(cores_of(kernels)))
+        return gather(kernels, lambda: progress.advance(task))
+
+
+def check(facts: list[Facts], path: Path, complete: bool) -> int:
+    """Regressions last, and of the last line enough to know what to look for."""
+    baseline = json.loads(path.read_text())
+    if baseline["llvm"] != mca_version():
+        print(f"cycles are not compared: here is LLVM {mca_version()}, the baseline's is {baseline['llvm']}")
+    changes = compare(facts, baseline, complete)
+    worse = [change for change in changes if change.worse]
+    for change in changes:
+        if not change.worse:
+            print(f"better: {change}")
+    for change in worse:
+        print(f"worse: {change}")
+    if worse:
+        more = f", and {len(worse) - 1} more" if len(worse) > 1 else ""
+        print(f"report: {worse[0]}{more}; if that is meant: ./dev report --update")
+        return 1
+    keep = "; to keep what is better: ./dev report --update" if changes else ""
+    print(f"report: {len(facts)} kernels, none worse than {path.name}{keep}")
+    return 0
+
+
+def as_json(facts: list[Facts]) -> dict:
+    kernels = {}
+    for f in facts:
+        cores = family_of(f.kernel).cores
+        kernels[f.kernel.symbol] = {
+            "target": f.kernel.target,
+            "code_bytes": f.code_bytes,
+            "stack_accesses": f.stack_accesses,
+            "other_gathers": f.other_gathers,
+            "loops": [
+                {"function": loop.function, "address": loop.address, "product_loop": loop in f.product_loops}
+                | loop_entry(loop, cores)
+                | {"of_peak": {core: round(loop.of_peak(core), 4) for core in cores}}
+                for loop in f.loops
+            ],
+        }
+    return {"llvm": mca_version(), "kernels": kernels}
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = arguments_of(argv)
+    try:
+        facts = read([kernel for kernel in load_kernels(arguments.kernels) if arguments.filter in kernel.symbol])
+        if arguments.json:
+            arguments.json.write_text(json.dumps(as_json(facts), indent=1) + "\n")
+        tables = overview(facts) + (every_loop(facts) if arguments.all else [])
+        if arguments.markdown:
+            arguments.markdown.write_text(markdown(tables))
+        if arguments.check:
+            return check(facts, arguments.baseline, complete=not arguments.filter)
+        if arguments.update:
+            write_baseline(facts, arguments.baseline)
+            print(f"report: {arguments.baseline}: {len(facts)} kernels")
+            return 0
+        console = Console(width=None if sys.stdout.isatty() else 170)
+        show(tables, console)
+        console.print(CAPTION)
+    except (ToolError, UnknownTarget) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"report: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

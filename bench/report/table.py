@@ -1,0 +1,104 @@
+"""The report as tables: rows of text, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facts import Facts
+from kernels import family_of
+from loops import Loop
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+CAPTION = (
+    "loops: the innermost loops of matrix products; FMA to gathers: what one iteration holds, worst to best. stack: vector\n"
+    "accesses to the stack in the whole kernel; others: gathers in its other innermost loops. Per core: the percentage of its\n"
+    "FMA peak that llvm-mca predicts for the loops. More: docs/report.md"
+)
+INDENT = "  "
+LOOP_HEADERS = ["FMA", "share %", "spills", "reloads", "gathers"]
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+    alarms: set[tuple[int, int]]  # cells that should catch the eye
+
+
+def span(values: list[float], form: str, worst=min) -> str:
+    """`worst` of them, and the best if it is another."""
+    if not values:
+        return "-"
+    best = max if worst is min else min
+    ends = [format(worst(values), form), format(best(values), form)]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} - {ends[1]}"
+
+
+def percent(loop: Loop, core: str) -> float:
+    return 100 * loop.of_peak(core)
+
+
+def overview(facts: list[Facts]) -> list[Table]:
+    """A table per backend, a line per kernel."""
+    tables = []
+    for backend in dict.fromkeys(f.kernel.backend for f in facts):
+        chosen = [f for f in facts if f.kernel.backend == backend]
+        cores = family_of(chosen[0].kernel).cores
+        table = Table(backend, ["kernel", "code kB", "loops", *LOOP_HEADERS, "stack", "others", *cores], [], set())
+        group = ""
+        for f in chosen:
+            if f.kernel.group != group:
+                group = f.kernel.group
+                table.rows.append([group] + [""] * (len(table.headers) - 1))
+            loops = f.product_loops
+            counts = [[getattr(loop, name) for loop in loops] for name in ("spills", "reloads", "gathers")]
+            table.alarms.update((len(table.rows), 5 + n) for n, values in enumerate(counts) if any(values))
+            table.rows.append([
+                INDENT + f.kernel.kind, f"{f.code_bytes / 1000:.1f}", str(len(loops)),
+                span([loop.multiply_adds for loop in loops], "d"), span([100 * loop.share for loop in loops], ".0f"),
+                *(span(values, "d", worst=max) for values in counts), str(f.stack_accesses), str(f.other_gathers),
+                *(span([percent(loop, core) for loop in loops], ".0f") for core in cores),
+            ])  # fmt: skip
+        tables.append(table)
+    return tables
+
+
+def every_loop(facts: list[Facts]) -> list[Table]:
+    """A table per kernel and backend, a line per loop."""
+    tables = []
+    for f in facts:
+        cores = family_of(f.kernel).cores
+        table = Table(f.kernel.symbol, ["function", "address", "instructions", *LOOP_HEADERS, *cores], [], set())
+        for loop in f.loops:
+            counts = [loop.spills, loop.reloads, loop.gathers]
+            table.alarms.update((len(table.rows), 5 + n) for n, value in enumerate(counts) if value)
+            table.rows.append([
+                loop.function.removeprefix(f.kernel.symbol).removeprefix("_par_for_") or "(entry)", f"{loop.address:#x}",
+                str(len(loop.body)), str(loop.multiply_adds), f"{100 * loop.share:.0f}", *map(str, counts),
+                *(f"{loop.cycles[core]:.1f} = {percent(loop, core):.0f} %" for core in cores),
+            ])  # fmt: skip
+        tables.append(table)
+    return tables
+
+
+def show(tables: list[Table], console: Console) -> None:
+    for table in tables:
+        shown = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+        for n, header in enumerate(table.headers):
+            shown.add_column(header, justify="right" if n else "left", no_wrap=n == 0, overflow="fold")
+        for r, row in enumerate(table.rows):
+            if row[0] and not any(row[1:]):
+                shown.add_section()
+            shown.add_row(*(f"[bold red]{cell}[/]" if (r, c) in table.alarms else cell for c, cell in enumerate(row)))
+        console.print(shown)
+
+
+def markdown(tables: list[Table]) -> str:
+    lines = []
+    for table in tables:
+        lines += [f"### {table.title}", "", "| " + " | ".join(table.headers) + " |", "|---" * len(table.headers) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in table.rows] + [""]
+    return "\n".join(lines)
