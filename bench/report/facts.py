@@ -19,8 +19,8 @@ class Facts:
     kernel: Kernel
     code_bytes: int
     loops: list[Loop]  # those with multiply-adds into accumulators, in the order of the code
-    stack_accesses: int  # with a vector register, in the whole kernel
-    other_gathers: int  # in the innermost loops that are not in `loops`
+    all_spills: int  # in the whole kernel
+    all_gathers: int
 
     @property
     def product_loops(self) -> list[Loop]:
@@ -33,18 +33,19 @@ def read_kernel(kernel: Kernel) -> Facts:
     """All but the cycles."""
     architecture = family_of(kernel).instructions()
     code_bytes, functions = disassemble(kernel.library, architecture)
-    loops = []
-    stack = 0
+    loops: list[Loop] = []
+    spills = gathers = 0
     for function in functions:
         frame = architecture.frame_registers(function.instructions)
-        stack += stack_accesses(function.instructions, architecture, frame)[0]
+        spills += stack_accesses(function.instructions, architecture, frame)[0]
+        gathers += sum(map(architecture.is_gather, function.instructions))
         loops += [describe(function, body, architecture, frame) for body in innermost_loops(function, architecture)]
     return Facts(
         kernel=kernel,
         code_bytes=code_bytes,
         loops=[loop for loop in loops if loop.multiply_adds],
-        stack_accesses=stack,
-        other_gathers=sum(loop.gathers for loop in loops if not loop.multiply_adds),
+        all_spills=spills,
+        all_gathers=gathers,
     )
 
 

@@ -182,5 +182,6 @@ class Arm64:
 
     def peak(self, fused: bool, width: str) -> tuple[str, ...]:
         if not fused:
-            return tuple(line for n in range(12) for line in (f"fmul v{n}.4s, v{n}.4s, v31.4s", f"fadd v{n + 12}.4s, v{n + 12}.4s, v31.4s"))
+            pairs = ((f"fmul v{n}.4s, v{n}.4s, v31.4s", f"fadd v{n + 12}.4s, v{n + 12}.4s, v31.4s") for n in range(12))
+            return tuple(line for pair in pairs for line in pair)
         return tuple(f"fmla v{n}.4s, v30.4s, v31.4s" for n in range(24))

@@ -22,10 +22,6 @@ class Kernel:
     library: str
 
     @property
-    def group(self) -> str:
-        return f"{self.operation}, {self.direction}, {self.dtype}"
-
-    @property
     def features(self) -> set[str]:
         return set(self.target.split("-"))
 

@@ -20,6 +20,9 @@ from table import CAPTION, every_loop, markdown, overview, show
 from tools import ToolError, mca_version
 
 
+WIDTH = 140
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"report: {message}\n")
@@ -83,8 +86,8 @@ def as_json(facts: list[Facts]) -> dict:
         kernels[f.kernel.symbol] = {
             "target": f.kernel.target,
             "code_bytes": f.code_bytes,
-            "stack_accesses": f.stack_accesses,
-            "other_gathers": f.other_gathers,
+            "all_spills": f.all_spills,
+            "all_gathers": f.all_gathers,
             "loops": [
                 {"function": loop.function, "address": loop.address, "product_loop": loop in f.product_loops}
                 | loop_entry(loop, cores)
@@ -110,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
             write_baseline(facts, arguments.baseline)
             print(f"report: {arguments.baseline}: {len(facts)} kernels")
             return 0
-        console = Console(width=None if sys.stdout.isatty() else 170)
+        console = Console()
+        console.width = max(console.width, WIDTH)  # a line too long for the terminal is easier to read than cells cut in two
         show(tables, console)
         console.print(CAPTION)
     except (ToolError, UnknownTarget) as error:

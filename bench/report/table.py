@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from facts import Facts
-from kernels import family_of
+from kernels import Kernel, family_of
 from loops import Loop
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
 CAPTION = (
-    "loops: the innermost loops of matrix products; FMA to gathers: what one iteration holds, worst to best. stack: vector\n"
-    "accesses to the stack in the whole kernel; others: gathers in its other innermost loops. Per core: the percentage of its\n"
-    "FMA peak that llvm-mca predicts for the loops. More: docs/report.md"
+    "loops: the innermost loops of matrix products; FMA to gathers: what one iteration holds, worst to best. all: in the whole\n"
+    "kernel. Per core: the percentage of its FMA peak that llvm-mca predicts for the loops. More: docs/report.md"
 )
 INDENT = "  "
 LOOP_HEADERS = ["FMA", "share %", "spills", "reloads", "gathers"]
@@ -34,7 +33,13 @@ def span(values: list[float], form: str, worst=min) -> str:
         return "-"
     best = max if worst is min else min
     ends = [format(worst(values), form), format(best(values), form)]
-    return ends[0] if ends[0] == ends[1] else f"{ends[0]} - {ends[1]}"
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
+
+
+def group_of(kernel: Kernel, facts: list[Facts]) -> str:
+    """What a kernel does; direction and type only if there are several."""
+    several = [part for part in ("direction", "dtype") if len({getattr(f.kernel, part) for f in facts}) > 1]
+    return ", ".join(getattr(kernel, part) for part in ["operation", *several])
 
 
 def percent(loop: Loop, core: str) -> float:
@@ -47,11 +52,11 @@ def overview(facts: list[Facts]) -> list[Table]:
     for backend in dict.fromkeys(f.kernel.backend for f in facts):
         chosen = [f for f in facts if f.kernel.backend == backend]
         cores = family_of(chosen[0].kernel).cores
-        table = Table(backend, ["kernel", "code kB", "loops", *LOOP_HEADERS, "stack", "others", *cores], [], set())
+        table = Table(backend, ["kernel", "code kB", "loops", *LOOP_HEADERS, "all spills", "all gathers", *cores], [], set())
         group = ""
         for f in chosen:
-            if f.kernel.group != group:
-                group = f.kernel.group
+            if group != group_of(f.kernel, facts):
+                group = group_of(f.kernel, facts)
                 table.rows.append([group] + [""] * (len(table.headers) - 1))
             loops = f.product_loops
             counts = [[getattr(loop, name) for loop in loops] for name in ("spills", "reloads", "gathers")]
@@ -59,7 +64,7 @@ def overview(facts: list[Facts]) -> list[Table]:
             table.rows.append([
                 INDENT + f.kernel.kind, f"{f.code_bytes / 1000:.1f}", str(len(loops)),
                 span([loop.multiply_adds for loop in loops], "d"), span([100 * loop.share for loop in loops], ".0f"),
-                *(span(values, "d", worst=max) for values in counts), str(f.stack_accesses), str(f.other_gathers),
+                *(span(values, "d", worst=max) for values in counts), str(f.all_spills), str(f.all_gathers),
                 *(span([percent(loop, core) for loop in loops], ".0f") for core in cores),
             ])  # fmt: skip
         tables.append(table)
@@ -71,14 +76,14 @@ def every_loop(facts: list[Facts]) -> list[Table]:
     tables = []
     for f in facts:
         cores = family_of(f.kernel).cores
-        table = Table(f.kernel.symbol, ["function", "address", "instructions", *LOOP_HEADERS, *cores], [], set())
+        table = Table(f.kernel.symbol, ["function", "address", "length", *LOOP_HEADERS, *cores], [], set())
         for loop in f.loops:
             counts = [loop.spills, loop.reloads, loop.gathers]
             table.alarms.update((len(table.rows), 5 + n) for n, value in enumerate(counts) if value)
             table.rows.append([
                 loop.function.removeprefix(f.kernel.symbol).removeprefix("_par_for_") or "(entry)", f"{loop.address:#x}",
                 str(len(loop.body)), str(loop.multiply_adds), f"{100 * loop.share:.0f}", *map(str, counts),
-                *(f"{loop.cycles[core]:.1f} = {percent(loop, core):.0f} %" for core in cores),
+                *(f"{loop.cycles[core]:.1f}, {percent(loop, core):.0f} %" for core in cores),
             ])  # fmt: skip
         tables.append(table)
     return tables
@@ -86,9 +91,10 @@ def every_loop(facts: list[Facts]) -> list[Table]:
 
 def show(tables: list[Table], console: Console) -> None:
     for table in tables:
-        shown = RichTable(title=table.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+        shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for n, header in enumerate(table.headers):
-            shown.add_column(header, justify="right" if n else "left", no_wrap=n == 0, overflow="fold")
+            lines = header.replace(" ", "\n").replace("-", "-\n")
+            shown.add_column(lines, justify="right" if n else "left", no_wrap=True)
         for r, row in enumerate(table.rows):
             if row[0] and not any(row[1:]):
                 shown.add_section()

@@ -27,7 +27,8 @@ def assemble(tmp_path):
         source, library = tmp_path / "kernel.s", tmp_path / "kernel.o"
         source.write_text("kernel:\n" + text + "\nret\n")
         features = {"x86_64": "+avx512f,+avx512bw,+avx512dq,+avx512vl,+fma", "aarch64": "+neon"}[triple]
-        subprocess.run([f"llvm-mc-{VERSION}", f"--triple={triple}-linux-gnu", f"--mattr={features}", "--filetype=obj", source, "-o", library], check=True)
+        options = [f"--triple={triple}-linux-gnu", f"--mattr={features}", "--filetype=obj"]
+        subprocess.run([f"llvm-mc-{VERSION}", *options, source, "-o", library], check=True)
         return library
 
     return run

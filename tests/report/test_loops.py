@@ -65,8 +65,8 @@ def test_addend_of_every_form(loops_in, form):
 
 def test_polynomial_is_no_product(loops_in):
     """p = (c x + c) x + c: all FMA, but of nothing that the iteration before left."""
-    found = only(loops_in(loop("vmovaps (%rdi), %ymm0\nvmovaps %ymm1, %ymm2\nvfmadd213ps %ymm3, %ymm0, %ymm2\nvfmadd213ps %ymm4, %ymm0, %ymm2\nvmovaps %ymm2, (%rdi)")))
-    assert found.multiply_adds == 0
+    fma = "vfmadd213ps %ymm3, %ymm0, %ymm2\nvfmadd213ps %ymm4, %ymm0, %ymm2\n"
+    assert only(loops_in(loop(f"vmovaps (%rdi), %ymm0\nvmovaps %ymm1, %ymm2\n{fma}vmovaps %ymm2, (%rdi)"))).multiply_adds == 0
 
 
 def test_sum_without_product_does_not_count(loops_in):
@@ -117,7 +117,8 @@ def test_a_jump_back_alone_is_no_loop(loops_in):
 
 
 def test_a_way_out_is_not_part_of_the_loop(loops_in):
-    found = only(loops_in("1:\nvfmadd231ps (%rdi), %ymm1, %ymm0\ntestq %rax, %rax\njne 2f\ndivq %rcx\nret\n2:\naddq $4, %rdi\njne 1b"))
+    way_out = "testq %rax, %rax\njne 2f\ndivq %rcx\nret\n2:"
+    found = only(loops_in(f"1:\nvfmadd231ps (%rdi), %ymm1, %ymm0\n{way_out}\naddq $4, %rdi\njne 1b"))
     assert [i.mnemonic for i in found.body] == ["vfmadd231ps", "testq", "jne", "addq", "jne"]
 
 
@@ -141,12 +142,13 @@ b.ne 1b"""
 
 
 def test_arm64_spilled_accumulators(loops_in):
-    found = only(loops_in("1:\nldp q0, q1, [sp, #32]\nfmla v0.4s, v4.4s, v5.4s\nfmla v1.4s, v4.4s, v5.4s\nstp q0, q1, [sp, #32]\ncbnz x0, 1b", "aarch64"))
+    fma = "fmla v0.4s, v4.4s, v5.4s\nfmla v1.4s, v4.4s, v5.4s\n"
+    found = only(loops_in(f"1:\nldp q0, q1, [sp, #32]\n{fma}stp q0, q1, [sp, #32]\ncbnz x0, 1b", "aarch64"))
     assert (found.multiply_adds, found.spills) == (2, 2)
 
 
 def test_cycles():
-    """A chain waits for the latency of four cycles; independent FMA take half a cycle each, with 512 bits on znver4 a whole one."""
+    """A chain waits four cycles for each FMA; independent ones take half a cycle, with 512 bits on znver4 a whole one."""
     chain = ("vfmadd231ps %ymm1, %ymm2, %ymm0",)
     wide = tuple(f"vfmadd231ps %zmm14, %zmm15, %zmm{n}" for n in range(12))
     narrow = tuple(line.replace("zmm", "ymm") for line in wide)
