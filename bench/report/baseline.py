@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from built_kernels import family_of
 from facts import Facts
-from kernels import family_of
 from loops import Loop
 from tools import mca_version
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from built_kernels import Kernel, family_of
 from disassembly import disassemble, innermost_loops
-from kernels import Kernel, family_of
 from loops import Loop, describe, stack_accesses
 from mca import assembly, cycles_per_iteration
 

@@ -9,27 +9,21 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
 
+from arguments import Parser
 from baseline import BASELINE, compare, loop_entry, write_baseline
+from built_kernels import Kernel, UnknownTarget, family_of, load_kernels
 from facts import Facts, cores_of, gather
-from kernels import Kernel, UnknownTarget, family_of, load_kernels
 from rich.console import Console
 from rich.progress import Progress
 from table import CAPTION, every_loop, markdown, overview, show
 from tools import ToolError, mca_version
 
-
 WIDTH = 140
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"report: {message}\n")
-
-
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="./dev report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("./dev report", description=__doc__)
     parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
     parser.add_argument("--all", action="store_true", help="a line for every loop with multiply-adds, not only for every kernel")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from built_kernels import Kernel, family_of
 from facts import Facts
-from kernels import Kernel, family_of
 from loops import Loop
 from rich import box
 from rich.console import Console

@@ -57,4 +57,4 @@ def family_of(kernel: Kernel) -> Family:
     for family in FAMILIES:
         if family.features <= kernel.features:
             return family
-    raise UnknownTarget(f"no cores for target {kernel.target}; add them to FAMILIES in bench/report/kernels.py")
+    raise UnknownTarget(f"no cores for target {kernel.target}; add them to FAMILIES in bench/report/built_kernels.py")
