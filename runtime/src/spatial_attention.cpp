@@ -27,18 +27,24 @@ bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_length
     // Keys in [first, last) are seen by every query; each side of them is hidden from some. A mask may hide any.
     const int64_t first = call.with_mask ? 0 : std::max<int64_t>(0, call.n_q - 1 + call.window_first);
     const int64_t last = call.with_mask ? 0 : std::min<int64_t>(call.n_k, call.window_last);
+    const int64_t *s = call.v.tensor.strides;
+    const auto any_in = [&](const float *head, int64_t begin, int64_t end) {
+        if (s[2] == call.d_v && begin < end) {
+            return any_not_finite(head + begin * call.d_v, (end - begin) * call.d_v);
+        }
+        for (int64_t j = begin; j < end; j++) {
+            if (any_not_finite(head + j * s[2], call.d_v)) {
+                return true;
+            }
+        }
+        return false;
+    };
     for (int64_t b = 0; b < call.B; b++) {
         const int64_t length = key_lengths != nullptr ? key_lengths[b] : call.n_k;
         for (int64_t h = 0; h < call.Hk; h++) {
-            for (int64_t j = 0; j < length; j++) {
-                if (j >= first && j < last) {
-                    j = last - 1;
-                    continue;
-                }
-                const int64_t *s = call.v.tensor.strides;
-                if (any_not_finite(call.v.data() + b * s[0] + h * s[1] + j * s[2], call.d_v)) {
-                    return true;
-                }
+            const float *head = call.v.data() + b * s[0] + h * s[1];
+            if (any_in(head, 0, std::min(first, length)) || any_in(head, std::max(first, last), length)) {
+                return true;
             }
         }
     }
@@ -177,13 +183,15 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
         lse.bind(call.lse);
         lse.dims[0] = halide_dimension_t(0, int32_t(call.d_v), 0);  // generators/spatial_attention.h says why
     }
-    // A kernel takes both kinds of mask; where the call has none, one that lets everything pass.
+    // A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
     static const float no_bias = 0;
     static const uint8_t all_allowed = 1;
-    Argument no_additive{
-        "mask", MUATTN_INVALID_MASK, {const_cast<float *>(&no_bias), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {}}};
-    Argument no_boolean{
-        "mask", MUATTN_INVALID_MASK, {const_cast<uint8_t *>(&all_allowed), MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {}}};
+    Argument no_additive{"mask",
+                         MUATTN_INVALID_MASK,
+                         {const_cast<float *>(&no_bias), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}}};
+    Argument no_boolean{"mask",
+                        MUATTN_INVALID_MASK,
+                        {const_cast<uint8_t *>(&all_allowed), MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}}};
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
     additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive);
     boolean.bind(is_boolean ? call.mask : no_boolean);
