@@ -7,6 +7,7 @@
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channel_attention.h"
 #include "channel_attention_inputs.h"
+#include "estimates.h"
 #include "machines.h"
 #include "math.h"
 #include "schedules/channel_attention_cpu.h"
@@ -96,7 +97,9 @@ public:
 
     void schedule() {
         declare_channel_shapes(q, k, v, scale, out);
-        if (get_target().has_gpu_feature()) {
+        if (using_autoscheduler()) {
+            estimate_channel_attention(*this, out);
+        } else if (get_target().has_gpu_feature()) {
             schedule_channel_attention_gpu(*this, params);
         } else {
             schedule_channel_attention_cpu(*this, params);

@@ -9,6 +9,7 @@
 //   j < key_lengths[b]  and  window_first <= j - i < window_last.
 // A tile of queries starts at the first key that its first row sees, so hidden blocks are not visited at all.
 #include "spatial_attention.h"
+#include "estimates.h"
 #include "schedules/spatial_attention_cpu.h"
 #include "schedules/spatial_attention_gpu.h"
 #include "spatial_attention_inputs.h"
@@ -93,7 +94,9 @@ public:
 
     void schedule() {
         declare_shapes(out);
-        if (get_target().has_gpu_feature()) {
+        if (using_autoscheduler()) {
+            estimate_spatial_attention(*this, out);
+        } else if (get_target().has_gpu_feature()) {
             schedule_spatial_attention_gpu(*this, params);
         } else {
             schedule_spatial_attention_cpu(*this, params);
