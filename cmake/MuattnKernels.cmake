@@ -5,6 +5,8 @@ include(${CMAKE_CURRENT_LIST_DIR}/targets.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
 
 set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
+set(MUATTN_TUNED_DIR "${PROJECT_SOURCE_DIR}/schedules/tuned" CACHE PATH "Folder of the tuned files")
+file(GLOB tuned_files CONFIGURE_DEPENDS "${MUATTN_TUNED_DIR}/*.json")  # a new one asks for a configure as well
 
 function(muattn_backend name target condition)
   # A sanitizer goes into the target: given as FEATURES of a kernel, Halide would not give it to the runtime.
@@ -19,10 +21,10 @@ function(muattn_generator generator)
   set_property(GLOBAL PROPERTY MUATTN_PARAMETERS_${generator} ${ARGN})
 endfunction()
 
-# The numbers of schedules/tuned/<generator>.<backend>.json: name=value pairs for the generator and plain values for the
+# The numbers of ${MUATTN_TUNED_DIR}/<generator>.<backend>.json: name=value pairs for the generator and plain values for the
 # registry, 0 where the file, or its entry, is missing.
 function(muattn_tuned_parameters generator backend out_pairs out_values)
-  set(file "${PROJECT_SOURCE_DIR}/schedules/tuned/${generator}.${backend}.json")
+  set(file "${MUATTN_TUNED_DIR}/${generator}.${backend}.json")
   set(json "{}")
   if(EXISTS "${file}")
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
@@ -48,6 +50,8 @@ function(muattn_tuned_parameters generator backend out_pairs out_values)
 endfunction()
 
 function(muattn_kernel operation direction dtype kind generator)
+  list(JOIN ARGV " " line)
+  set_property(GLOBAL APPEND PROPERTY MUATTN_KERNELS "${line}")
   get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
   foreach(backend IN LISTS backends)
     get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})

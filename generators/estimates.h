@@ -5,18 +5,18 @@
 
 namespace muattn {
 
-// spatial/bert_512: B 2, H 12, n_q = n_k = 512, d = d_v = 64.
+// spatial/gpt2_1024: B 1, H 12, n_q = n_k = 1024, d = d_v = 64, causal.
 template<typename Inputs>
 void estimate_spatial_attention(Inputs &f, Halide::Func &out) {
-    const Halide::Region tensor{{0, 64}, {0, 512}, {0, 12}, {0, 2}}, one{{0, 1}, {0, 1}, {0, 1}, {0, 1}};
+    const Halide::Region tensor{{0, 64}, {0, 1024}, {0, 12}, {0, 1}}, one{{0, 1}, {0, 1}, {0, 1}, {0, 1}};
     for (auto *input : {&f.q, &f.k, &f.v}) {
         input->set_estimates(tensor);
     }
     f.scale.set_estimates({{0, 12}});
-    f.key_lengths.set_estimates({{0, 2}});
+    f.key_lengths.set_estimates({{0, 1}});
     f.heads_per_kv.set_estimate(1);
-    f.window_first.set_estimate(-512);
-    f.window_last.set_estimate(512);
+    f.window_first.set_estimate(-1024);
+    f.window_last.set_estimate(1);
     f.softcap.set_estimate(0.0f);
     f.additive_mask.set_estimates(one);
     f.boolean_mask.set_estimates(one);

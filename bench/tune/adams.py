@@ -1,0 +1,85 @@
+"""Halide's Adams2019 autoscheduler on the same algorithm, once per operator: how far is its schedule from ours?"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from build import Build, Clock, Failed, OutOfTime, run
+from cases import SHAPES
+from search import MEASURE, Options
+from space import Numbers
+from state import State
+
+# A shape of bench/shapes.json and the kind of kernel that runs it; generators/estimates.h has the same sizes.
+ESTIMATED = {"spatial_attention": ("spatial", "gpt2_1024", "plain"), "channel_attention": ("channel", "mup_d128", "last")}
+
+
+class Adams:
+    def __init__(self, build: Build, operation: str, state: State, options: Options, show):
+        self.build, self.state, self.options, self.show = build, state, options, show
+        self.table, self.shape, kind = ESTIMATED[operation]
+        self.name = f"{self.table}/{self.shape}"
+        self.kernel = next(k for k in build.kernels if k.generator == operation and k.kind == kind)
+
+    def run(self, ours: Numbers, clock: Clock) -> str:
+        """A sentence. What is known from an earlier run is not done again, unless there is more time for it now."""
+        allowed = clock.left()
+        known = self.state.records[-1] if self.state.records else None
+        if known is None or known["result"] == "timeout" and allowed > 1.5 * known["seconds"]:
+            self.show.doing("Adams2019: schedule")
+            try:
+                known = self._try(ours, clock)
+            except OutOfTime:
+                known = self.state.add({}, "timeout", text="no result in the time that it had", seconds=allowed)
+        minutes = f"{known['seconds'] / 60:.1f} minutes"
+        return f"Adams2019 on {self.name}, {minutes}: {known['text']}"
+
+    def _try(self, ours: Numbers, clock: Clock) -> dict:
+        start = time.monotonic()
+
+        def done(result: str, what: str) -> dict:
+            return self.state.add({}, result, text=what, seconds=time.monotonic() - start)
+
+        folder, backend, kernels = self.state.path.parent, self.options.backend, [self.kernel]
+        extra = ("-p", self.build.facts["autoscheduler"], "autoscheduler=Adams2019",
+                 f"autoscheduler.parallelism={self.build.processors}")  # fmt: skip
+        made = self.build.generate(self.kernel, backend, {}, _empty(folder / "adams2019"), clock, extra)
+        if made.code != 0:
+            return done("failed", f"failed: {made.reason()}")
+        try:
+            libraries = {
+                "candidate": self.build.link(backend, kernels, {}, folder / "adams2019", clock),
+                "best": self.build.candidate(backend, kernels, ours, _empty(folder / "ours"), clock),
+            }
+        except Failed as failure:
+            return done("failed", f"failed: {failure}")
+        self.show.doing("Adams2019: time")
+        shape = next(s for s in json.loads(SHAPES.read_text())[self.table] if s["name"] == self.shape)
+        job = {
+            "step": "measure", "backend": backend, "libraries": {k: str(v) for k, v in libraries.items()},
+            "shapes": [[self.table, shape]], "problems": [], "times": ["full"], "threads": self.options.threads,
+            "seconds": self.options.seconds, "gain": 0, "quick_loss": 0,
+        }  # fmt: skip
+        measured = run([sys.executable, MEASURE], clock, stdin=json.dumps(job))
+        lines = [json.loads(line) for line in measured.output.splitlines()]
+        for line in lines:
+            if "rejected" in line:
+                return done("failed", f"rejected: {line['rejected']}")
+            if "rows" in line:
+                return done("measured", "; ".join(_compare(row) for row in line["rows"]))
+        return done("failed", f"failed: {measured.reason()}")
+
+
+def _compare(row: dict) -> str:
+    ours, theirs = row["milliseconds"]["best"], row["milliseconds"]["candidate"]
+    return f"{theirs:.3g} ms against our {ours:.3g} ms with {row['threads']} threads, {theirs / ours:.2f} times as long"
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        file.unlink()
+    return folder

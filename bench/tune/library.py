@@ -1,0 +1,116 @@
+"""A muattn library that is loaded from a file, through its C interface: several can be loaded at once, each with kernels,
+runtime and threads of its own."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+LAYOUTS = {"channels_last": 0, "channels_first": 1}
+CAUSAL = {None: 0, "top_left": 1, "bottom_right": 2}
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", c_void_p), ("dtype", c_int), ("device", c_int), ("shape", c_int64 * 4), ("strides", c_int64 * 4),
+    ]  # fmt: skip
+
+    @staticmethod
+    def of(array: np.ndarray) -> Tensor:
+        strides = (stride // array.itemsize for stride in array.strides)
+        return Tensor(array.ctypes.data, int(array.dtype == bool), 0, array.shape, tuple(strides))
+
+
+class Window(ctypes.Structure):
+    _fields_ = [("enabled", c_int), ("left", c_int64), ("right", c_int64)]
+
+
+class SpatialOptions(ctypes.Structure):
+    _fields_ = [
+        ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
+        ("causal", c_int), ("causal_offset", c_int64), ("window", Window), ("key_lengths", POINTER(c_int64)),
+        ("mask", POINTER(Tensor)), ("softcap", c_float),
+    ]  # fmt: skip
+
+
+class ChannelOptions(ctypes.Structure):
+    _fields_ = [
+        ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
+        ("output_multiplier", POINTER(c_float)), ("normalize", c_int), ("layout", c_int),
+    ]  # fmt: skip
+
+
+class Library:
+    def __init__(self, path: str | Path, backend: str):
+        self._c = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+        for name in ("muattn_last_error", "muattn_last_kernel", "muattn_backend_name", "muattn_current_backend"):
+            getattr(self._c, name).restype = c_char_p
+        self._c.muattn_scratch_bytes.restype = c_size_t
+        if backend:
+            self._check(self._c.muattn_force_backend(f"cpu:{backend}".encode()))
+
+    def _check(self, status: int) -> None:
+        if status != 0:
+            raise RuntimeError(self._c.muattn_last_error().decode())
+
+    def backends(self) -> dict[str, bool]:
+        """Name of every backend, best first, and whether this machine runs it."""
+        count = self._c.muattn_backend_count()
+        names = [self._c.muattn_backend_name(i).decode().removeprefix("cpu:") for i in range(count)]
+        return {name: bool(self._c.muattn_backend_available(i)) for i, name in enumerate(names)}
+
+    def last_kernel(self) -> str:
+        """operation/direction/dtype/kind/backend"""
+        return self._c.muattn_last_kernel().decode()
+
+    def set_threads(self, count: int) -> None:
+        self._check(self._c.muattn_set_num_threads(count))
+
+    def poison(self, enabled: bool) -> None:
+        """NaN in the scratch memory before every use."""
+        self._c.muattn_set_scratch_poison(int(enabled))
+
+    def scratch_bytes(self) -> int:
+        return self._c.muattn_scratch_bytes()
+
+    def release_memory(self) -> None:
+        self._c.muattn_release_memory()
+
+    def call(self, operation: str, arrays: dict[str, np.ndarray], options: dict) -> Callable[[], None]:
+        """The operation on arrays q, k, v, out and, for spatial attention, lse, as a function without arguments; the
+        names of the options are those of the Python module."""
+        tensors = {name: Tensor.of(array) for name, array in arrays.items()}
+        settings = self._channel(options) if operation == "channel" else self._spatial(options)
+        function = getattr(self._c, f"muattn_{operation}_attention_forward")
+        arguments = [ctypes.byref(x) for x in (tensors["q"], tensors["k"], tensors["v"], settings, tensors["out"])]
+        if operation == "spatial":
+            arguments.append(ctypes.byref(tensors["lse"]) if "lse" in tensors else None)
+
+        def run(_keep_alive=(arrays, options, settings)) -> None:
+            self._check(function(*arguments))
+
+        return run
+
+    @staticmethod
+    def _spatial(options: dict) -> SpatialOptions:
+        scale = (c_float * 1)(options["scale"])
+        settings = SpatialOptions(scale=scale, scale_count=1, causal=CAUSAL[options.get("causal")])
+        if options.get("window") is not None:
+            left, right = (-1 if side is None else side for side in options["window"])
+            settings.window = Window(1, left, right)
+        if options.get("key_lengths") is not None:
+            settings.key_lengths = (c_int64 * len(options["key_lengths"]))(*options["key_lengths"])
+        if options.get("mask") is not None:
+            settings.mask = ctypes.pointer(Tensor.of(options["mask"]))
+        settings.softcap = options.get("softcap") or 0
+        return settings
+
+    @staticmethod
+    def _channel(options: dict) -> ChannelOptions:
+        scale = (c_float * 1)(options["scale"])
+        layout = LAYOUTS[options.get("layout", "channels_last")]
+        return ChannelOptions(scale=scale, scale_count=1, normalize=int(options.get("normalize", False)), layout=layout)

@@ -1,0 +1,171 @@
+"""The search for one generator's numbers: from the best so far to its neighbours, as long as time is left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from build import Build, Clock, Failed, Kernel, OutOfTime, folder_name, run
+from space import Numbers, Search, TuneError, text
+from state import State
+
+MEASURE = Path(__file__).with_name("measure.py")
+QUICK_LOSS = 0.10  # a candidate that is that much slower at first glance is not looked at again
+
+
+@dataclass
+class Options:
+    backend: str
+    threads: list[int]
+    seconds: float  # for each contestant and shape
+    gain: float  # what a candidate has to gain
+
+
+@dataclass
+class Problems:
+    """What a generator's kernels run: shapes of the table, and small problems [operation, name] by kernel."""
+
+    shapes: list = field(default_factory=list)  # [operation, shape]
+    kernels: set[Kernel] = field(default_factory=set)  # of the shapes
+    small: dict[Kernel, list] = field(default_factory=dict)
+
+
+@dataclass
+class Measured:
+    rejected: str | None
+    accepted: bool
+    ratio: float | None
+    rows: list
+
+
+class GeneratorSearch:
+    def __init__(
+        self, build: Build, generator: str, space: Search, problems: Problems, state: State, options: Options, show
+    ):
+        self.build, self.generator, self.space, self.problems = build, generator, space, problems
+        self.state, self.options, self.show = state, options, show
+        self.folder = state.path.parent
+        self.all_kernels = [kernel for kernel in build.kernels if kernel.generator == generator]
+        used = self.problems.kernels
+        self.kernels = [k for k in self.all_kernels if space.all_kernels or k in used]
+
+    def run(self, clock: Clock) -> dict | None:
+        """The final record of the best, or None: there is none that is better than the default, or time ran out first."""
+        self._verify_default(clock)
+        while True:
+            best = self.state.best()
+            searching = clock.sooner(clock.left() - self._time_to_finish(best))
+            try:
+                candidate = self._next(best)
+                if candidate is None:
+                    self.show.line(f"every neighbour of the best has been tried ({len(self.state.candidates())} candidates)")
+                    break
+                self._try(best, candidate, searching)
+            except OutOfTime:
+                break
+        while best := self.state.best():
+            final = self._finish(best, clock)
+            if final["result"] == "final":
+                return final
+        return None
+
+    def _next(self, best: Numbers) -> Numbers | None:
+        return next((c for c in self.space.neighbours(best) if not self.state.tried(c)), None)
+
+    def _library(self, numbers: Numbers, clock: Clock, kernels: list[Kernel] | None = None) -> Path:
+        folder = self.folder / folder_name(numbers)
+        return self.build.candidate(self.options.backend, kernels or self.kernels, numbers, folder, clock)
+
+    def _verify_default(self, clock: Clock) -> None:
+        if self.state.find({}, "verified"):
+            return
+        self.show.doing("building the default")
+        start = time.monotonic()
+        try:
+            library = self._library({}, clock)
+        except Failed as failure:
+            raise TuneError(f"{self.generator}: the default schedule cannot be built: {failure}") from None
+        built = time.monotonic()
+        self.show.doing("checking the default")
+        measured = self._measure({"candidate": library}, self.kernels, [], clock)
+        if measured.rejected:
+            raise TuneError(f"{self.generator}: the default schedule itself is rejected: {measured.rejected}")
+        self.state.add({}, "verified", build=built - start, check=time.monotonic() - built)
+
+    def _try(self, best: Numbers, candidate: Numbers, clock: Clock) -> None:
+        self.show.doing(f"building {text(candidate)}")
+        start = time.monotonic()
+        libraries = {"best": self._library(best, clock)}
+        try:
+            libraries["candidate"] = self._library(candidate, clock)
+        except Failed as failure:
+            measured = Measured(str(failure), False, None, [])
+        else:
+            self.show.doing(f"measuring {text(candidate)}")
+            measured = self._measure(libraries, self.kernels, ["quick", "full", "confirm"], clock)
+        result = "rejected" if measured.rejected else "accepted" if measured.accepted else "slower"
+        record = self.state.add(
+            candidate, result, than=best, ratio=measured.ratio, reason=measured.rejected, rows=measured.rows,
+            seconds=time.monotonic() - start,
+        )  # fmt: skip
+        self.show.candidate(record, self.state)
+        self._clean(best if result != "accepted" else candidate)
+
+    def _measure(self, libraries: dict, kernels: list[Kernel], times: list[str], clock: Clock) -> Measured:
+        """A measurement in a process of its own. Not more than a few times as long as the default's check."""
+        problems = [problem for kernel in kernels for problem in self.problems.small.get(kernel, [])]
+        job = {
+            "step": "measure", "backend": self.options.backend, "libraries": {k: str(v) for k, v in libraries.items()},
+            "shapes": self.problems.shapes, "problems": problems, "times": times, "threads": self.options.threads,
+            "seconds": self.options.seconds, "gain": self.options.gain, "quick_loss": QUICK_LOSS,
+        }  # fmt: skip
+        verified = self.state.find({}, "verified")
+        limit = 120 + 30 * verified["check"] if verified else float("inf")
+        done = run([sys.executable, MEASURE], clock, limit, json.dumps(job))
+        lines = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
+        rejected = next((line["rejected"] for line in lines if "rejected" in line), None)
+        if rejected is None and done.code != 0:
+            if done.code > 0:
+                raise TuneError(f"a measurement failed: {done.reason()}")
+            rejected = done.reason()
+        steps = [line for line in lines if "ratio" in line]
+        last = steps[-1] if steps else {"ratio": None, "rows": []}
+        # The gain of the two long measurements, the smaller one; where there is one measurement only, that.
+        ratio = min((line["ratio"] for line in steps if line["step"] != "quick"), default=last["ratio"])
+        accepted = rejected is None and any(line.get("step") == "done" for line in lines)
+        return Measured(rejected, accepted, ratio, last["rows"])
+
+    def _time_to_finish(self, best: Numbers) -> float:
+        """What _finish() will take: the rest of the kernels, and a measurement against the default."""
+        if not best or self.state.find(best, "final"):
+            return 0
+        each = self.state.find({}, "verified")["build"] / len(self.kernels)
+        rest = len(self.all_kernels) - len(self.kernels)
+        return 1.3 * (rest * each + self.state.find(best, "accepted")["seconds"])
+
+    def _finish(self, best: Numbers, clock: Clock) -> dict:
+        """Builds all kernels of the generator with the best numbers, checks them, and times them against the default."""
+        if known := self.state.find(best, "final"):
+            return known
+        self.show.doing(f"building every kernel with {text(best)}")
+        try:
+            libraries = {"best": self._library({}, clock), "candidate": self._library(best, clock, self.all_kernels)}
+        except Failed as failure:
+            return self.state.add(best, "rejected", than={}, ratio=None, reason=str(failure), rows=[])
+        self.show.doing("the best against the default")
+        measured = self._measure(libraries, self.all_kernels, ["full"], clock)
+        if measured.rejected:
+            return self.state.add(best, "rejected", than={}, ratio=None, reason=measured.rejected, rows=[])
+        self.show.line(f"every kernel of the generator built and checked with {text(best)}")
+        return self.state.add(best, "final", ratio=measured.ratio, rows=measured.rows)
+
+    def _clean(self, best: Numbers) -> None:
+        """Keeps the libraries of the default and of the best."""
+        keep = {folder_name({}), folder_name(best)}
+        for folder in self.folder.iterdir():
+            if folder.is_dir() and folder.name not in keep:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,74 @@
+"""What a person sees of a search: a line per candidate, and below them what is being done, the best so far, the time left."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from build import Clock
+from space import text
+from state import State
+
+
+class _TimeLeft(ProgressColumn):
+    def __init__(self, clock: Clock):
+        super().__init__()
+        self.clock = clock
+
+    def render(self, task) -> Text:
+        left = max(0, round(self.clock.left()))
+        return Text(f"{left // 60}:{left % 60:02} left")
+
+
+class Show:
+    """A context: the lines at the bottom of the terminal are there as long as it is open."""
+
+    def __init__(self, clock: Clock):
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("[bold]{task.fields[generator]}"), TextColumn("{task.fields[done]}"), _TimeLeft(clock),
+            TextColumn("{task.description}"), console=self.console, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", generator="", done="", total=None)
+
+    def __enter__(self) -> Show:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._progress.stop()
+
+    def generator(self, name: str, state: State | None = None) -> None:
+        self._progress.update(self._task, generator=name, done="" if state is None else self._done(state))
+
+    def doing(self, what: str) -> None:
+        self._progress.update(self._task, description=what)
+
+    def line(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
+    def candidate(self, record: dict, state: State) -> None:
+        if record["result"] == "rejected":
+            verdict = f"rejected: {record['reason']}"
+        else:
+            verdict = f"{record['ratio']:.3f} x, {record['result']}"
+        self.line(f"{len(state.candidates()):4}  {text(record['numbers'])}: {verdict}")
+        self._progress.update(self._task, done=self._done(state))
+
+    @staticmethod
+    def _done(state: State) -> str:
+        return f"{len(state.candidates())} done, best {state.ratio():.3f} x: {text(state.best())};"
+
+    def table(self, title: str, rows: list[dict]) -> None:
+        """Default and best of every shape."""
+        table = Table(title=title, title_justify="left")
+        table.add_column("shape")
+        for column in ("threads", "default, ms", "best, ms", "ratio"):
+            table.add_column(column, justify="right")
+        for row in rows:
+            default, best = row["milliseconds"]["best"], row["milliseconds"]["candidate"]
+            numbers = [str(row["threads"]), f"{default:.3g}", f"{best:.3g}", f"{default / best:.3f}"]
+            table.add_row(row["shape"], *numbers)
+        self.console.print(table)

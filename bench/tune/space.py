@@ -1,0 +1,172 @@
+"""What the tuner may try: values of every number of a schedule, and rules that a set of numbers has to obey.
+
+The names are those of cmake/kernels.cmake, the defaults those of schedules/<generator>_schedule.h. A number that is not
+named here gets multiples of its default, so a new generator can be tuned before it has a place here. A rule only saves
+the time of building what the generator, or the check of its results, would reject, or what cannot be fast."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Callable, Iterator
+
+Numbers = dict[str, int]  # of a schedule, all of them
+Machine = dict[str, int]  # "lanes", "registers"
+
+
+class TuneError(Exception):
+    """What the user has to know and can change; printed as one line."""
+
+
+def times(*factors: str) -> Callable[[int], set[int]]:
+    """Multiples of the default that are whole numbers."""
+    fractions = [Fraction(x) for x in factors]
+    return lambda default: {int(default * f) for f in fractions if (default * f).denominator == 1 and default * f >= 1}
+
+
+def values(*numbers: int) -> Callable[[int], set[int]]:
+    return lambda default: set(numbers)
+
+
+UNKNOWN = times("1/2", "3/4", "3/2", "2")
+
+
+@dataclass(frozen=True)
+class Rule:
+    text: str
+    holds: Callable[[Numbers, Machine], bool]
+
+
+def multiple(name: str, of: str) -> Rule:
+    return Rule(f"{name} is a multiple of {of}", lambda p, m: p[name] % p[of] == 0)
+
+
+def in_registers(a: str, b: str) -> Rule:
+    return Rule(f"{a} x {b} accumulators fit into the registers", lambda p, m: p[a] * p[b] < m["registers"])
+
+
+@dataclass(frozen=True)
+class Space:
+    axes: dict[str, Callable[[int], set[int]]]
+    rules: list[Rule] = field(default_factory=list)
+    all_kernels: bool = False  # the numbers decide which of the generator's kernels a call runs, so each is built
+
+
+SPACES = {
+    "spatial_attention": Space(
+        axes={
+            "row_vectors": values(1, 2, 3, 4, 6),
+            "key_unroll": values(2, 3, 4, 6, 8, 12),
+            "value_group": values(4, 6, 8, 12),
+            "tile_blocks": times("1/4", "1/2", "3/4", "3/2", "2"),
+            "chunk_keys": times("1/4", "3/8", "1/2", "3/4", "3/2", "2", "3"),
+        },
+        rules=[
+            multiple("chunk_keys", "key_unroll"),
+            in_registers("row_vectors", "key_unroll"),
+            in_registers("row_vectors", "value_group"),
+        ],
+    ),
+    "spatial_attention_split": Space(
+        axes={
+            "block_rows": values(1, 2, 4, 6, 8),
+            "key_unroll": values(1, 2, 4, 8),
+            "value_vectors": values(1, 2, 4, 8),
+            "group_keys": times("1/2", "2", "4", "8"),
+            "span_keys": times("1/4", "1/2", "2", "4"),
+        },
+        rules=[
+            multiple("group_keys", "key_unroll"),
+            multiple("span_keys", "group_keys"),
+            Rule("span_keys is a multiple of the lanes", lambda p, m: p["span_keys"] % m["lanes"] == 0),
+            in_registers("block_rows", "key_unroll"),
+            in_registers("block_rows", "value_vectors"),
+        ],
+    ),
+    "spatial_attention_short": Space(
+        axes={"block_rows": times("1/2", "2/3", "3/4", "4/3", "3/2", "2"), "tile_blocks": times("1/4", "1/2", "2", "4")},
+    ),
+    "channel_attention": Space(
+        axes={
+            "row_vectors": values(1, 2, 3, 4, 6),
+            "column_group": values(2, 3, 4, 6, 8, 12),
+            "token_unroll": values(2, 3, 4, 6, 8, 12),
+            "tile_blocks": times("1/3", "2/3", "4/3", "2"),
+            "chunk_tokens": times("1/2", "3/4", "3/2", "2", "4"),
+            "value_columns": times("1/2", "3/2", "2", "4"),
+        },
+        rules=[in_registers("row_vectors", "column_group"), in_registers("row_vectors", "token_unroll")],
+        all_kernels=True,
+    ),
+    "channel_attention_first": Space(
+        axes={
+            "map_rows": values(1, 2, 3, 4, 6),
+            "map_columns": values(2, 3, 4, 6, 8),
+            "tile_blocks": times("1/4", "1/2", "2"),
+            "chunk_tokens": times("1/2", "3/4", "3/2", "2", "4"),
+            "token_vectors": values(1, 2, 3, 4),
+            "channel_group": values(2, 3, 4, 6, 8),
+            "tile_tokens": times("1/2", "2/3", "4/3", "2", "4"),
+        },
+        rules=[
+            Rule("chunk_tokens is a multiple of the lanes", lambda p, m: p["chunk_tokens"] % m["lanes"] == 0),
+            Rule(
+                "tile_tokens is a multiple of token_vectors x lanes",
+                lambda p, m: p["tile_tokens"] % (p["token_vectors"] * m["lanes"]) == 0,
+            ),
+            in_registers("map_rows", "map_columns"),
+            in_registers("token_vectors", "channel_group"),
+        ],
+    ),
+}
+
+
+class Search:
+    """The space of one generator on one machine. A candidate is {name: value} of the numbers that are not the default."""
+
+    def __init__(self, generator: str, defaults: Numbers, machine: Machine, only: dict[str, list[int]] | None = None):
+        space = SPACES.get(generator, Space({}))
+        for name in [*space.axes, *(only or {})]:
+            if name not in defaults:
+                source = "bench/tune/space.py" if name in space.axes else "--values"
+                raise TuneError(f"{source}: {generator} has no number '{name}'; cmake/kernels.cmake has {', '.join(defaults)}")
+        self.defaults, self.machine, self.rules, self.all_kernels = defaults, machine, space.rules, space.all_kernels
+        self.axes = {
+            name: sorted({default} | (set(only.get(name, [])) if only else space.axes.get(name, UNKNOWN)(default)))
+            for name, default in defaults.items()
+        }
+        if broken := self.broken_rule({}):
+            raise TuneError(f"bench/tune/space.py: the defaults of {generator} break a rule: {broken}")
+
+    def broken_rule(self, candidate: Numbers) -> str | None:
+        numbers = self.defaults | candidate
+        return next((rule.text for rule in self.rules if not rule.holds(numbers, self.machine)), None)
+
+    def differing(self, numbers: Numbers) -> Numbers:
+        return {name: numbers[name] for name in self.defaults if numbers[name] != self.defaults[name]}
+
+    def neighbours(self, best: Numbers) -> Iterator[Numbers]:
+        """Candidates in the order in which they are worth trying: one number a step up or down, then two numbers at once,
+        then one number further away."""
+        numbers = self.defaults | best
+        steps = {name: self._steps(name, numbers[name]) for name in self.axes}
+        singles = [{name: value} for name in steps for value in steps[name][0]]
+        pairs = [a | b for a, b in itertools.combinations(singles, 2) if a.keys() != b.keys()]
+        far = [{name: value} for name in steps for value in steps[name][1]]
+        for change in singles + pairs + far:
+            candidate = self.differing(numbers | change)
+            if self.broken_rule(candidate) is None:
+                yield candidate
+
+    def _steps(self, name: str, value: int) -> tuple[list[int], list[int]]:
+        """The next values of an axis, up first, and the others, nearest first."""
+        axis = self.axes[name]
+        at = sum(x < value for x in axis)  # a tuned file may hold a value that is not on the axis
+        below, above = axis[:at], [x for x in axis if x > value]
+        near = above[:1] + below[-1:]
+        return near, sorted(set(axis) - {value, *near}, key=lambda x: abs(axis.index(x) - at))
+
+
+def text(candidate: Numbers) -> str:
+    return " ".join(f"{name}={value}" for name, value in candidate.items()) or "default"
