@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from problems import SHAPES
+
 from build import Build, Clock, Failed, OutOfTime, run
-from cases import SHAPES
 from search import MEASURE, Options
 from space import Numbers
 from state import State
@@ -46,7 +47,10 @@ class Adams:
         folder, backend, kernels = self.state.path.parent, self.options.backend, [self.kernel]
         extra = ("-p", self.build.facts["autoscheduler"], "autoscheduler=Adams2019",
                  f"autoscheduler.parallelism={self.build.processors}")  # fmt: skip
-        made = self.build.generate(self.kernel, backend, {}, _empty(folder / "adams2019"), clock, extra)
+        memory = _available_memory() // 2
+        made = self.build.generate(self.kernel, backend, {}, _empty(folder / "adams2019"), clock, extra, memory)
+        if "bad_alloc" in made.errors:
+            return done("failed", f"failed: not enough memory, {memory / 2**30:.0f} GiB")
         if made.code != 0:
             return done("failed", f"failed: {made.reason()}")
         try:
@@ -76,6 +80,13 @@ class Adams:
 def _compare(row: dict) -> str:
     ours, theirs = row["milliseconds"]["best"], row["milliseconds"]["candidate"]
     return f"{theirs:.3g} ms against our {ours:.3g} ms with {row['threads']} threads, {theirs / ours:.2f} times as long"
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable"):
+            return 1024 * int(line.split()[1])
+    return 8 << 30
 
 
 def _empty(folder: Path) -> Path:

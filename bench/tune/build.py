@@ -7,6 +7,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -64,13 +65,16 @@ def stop_all() -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(command: list, clock: Clock, limit: float = float("inf"), stdin: str = "", cwd: Path | None = None) -> Finished:
-    """In a process group of its own, which ends with this call, however it ends. OutOfTime where the clock runs out."""
+def run(command: list, clock: Clock, limit: float = float("inf"), stdin: str = "", memory: int = 0) -> Finished:
+    """In a process group of its own, which ends with this call, however it ends. OutOfTime where the clock runs out.
+    limit: seconds; memory: bytes of address space that it may have, 0 for any."""
     process = subprocess.Popen(
         [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True, cwd=cwd,
+        text=True, start_new_session=True,
     )  # fmt: skip
     _running.add(process)
+    if memory:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
     try:
         output, errors = process.communicate(stdin, timeout=max(0, min(clock.left(), limit)))
         return Finished(process.returncode, output, errors, late=False)
@@ -149,7 +153,7 @@ class Build:
         return path
 
     def generate(
-        self, kernel: Kernel, backend: str, numbers: Numbers, folder: Path, clock: Clock, extra: tuple[str, ...] = ()
+        self, kernel: Kernel, backend: str, numbers: Numbers, folder: Path, clock: Clock, extra: tuple = (), memory: int = 0
     ) -> Finished:
         """As CMake does it, so that the object is the one that a build from the tuned file has."""
         symbol = kernel.symbol(backend)
@@ -160,7 +164,7 @@ class Build:
                 "-e", "object", "-o", folder, *extra, f"target={self.targets[backend]}", f"machine={backend}",
                 *(f"{name}={numbers.get(name, 0)}" for name in names), *kernel.arguments,
             ],
-            clock,
+            clock, memory=memory,
         )  # fmt: skip
 
     def candidate(self, backend: str, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
@@ -223,4 +227,4 @@ class Build:
 
 
 def folder_name(candidate: Numbers) -> str:
-    return text(candidate).replace(" ", ",").replace("=", "-")
+    return text(candidate).replace(" ", ".").replace("=", "-")

@@ -3,17 +3,15 @@ themselves. References are those of the tests, in double precision."""
 
 from __future__ import annotations
 
+import functools
 import itertools
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "bench/peers"), str(ROOT / "tests/python")]
 import reference
-from problems import SHAPES as SHAPES, load
+from problems import load
 
 SAMPLED_ROWS = 16  # of a timed shape
 TOLERANCE = 1e-5  # of the largest entry of the output, or of 1
@@ -25,14 +23,14 @@ class Case:
     operation: str  # "spatial" or "channel"
     arrays: dict[str, np.ndarray]  # q, k, v, out and, if asked for, lse
     options: dict  # of the call
-    expected: dict[str, np.ndarray] = field(default_factory=dict)  # of out and lse, or of a part of out
+    expected: Callable[[], dict[str, np.ndarray]]  # of out and lse, or of a part of out
     part: tuple = ()  # index of that part
     wide: bool = False  # the largest d: what a thread keeps is looked at
 
     def errors(self) -> dict[str, float]:
         """Largest error of each output, relative to its largest entry or to 1. NaN for a NaN that should not be there."""
         found = {}
-        for name, expected in self.expected.items():
+        for name, expected in self.expected().items():
             result = self.arrays[name][self.part] if name == "out" else self.arrays[name][..., 0]
             with np.errstate(invalid="ignore"):
                 error = np.where(result == expected, 0, np.abs(result - expected)).max(initial=0)
@@ -41,10 +39,10 @@ class Case:
 
 
 def timed(operation: str, shape: dict, rng: np.random.Generator) -> Case:
-    """A shape of the table, as a case without its expected part."""
+    """A shape of the table. Expected are some rows of the last key/value head, or the last head of channel attention."""
     problem = load(operation, shape, rng)
     arrays = {"q": problem.q, "k": problem.k, "v": problem.v}
-    arrays["out"] = np.full((*problem.q.shape[:3], problem.v.shape[3]), np.nan, np.float32)
+    arrays["out"] = np.empty((*problem.q.shape[:3], problem.v.shape[3]), np.float32)
     if operation == "channel":
         layout = "channels_first" if problem.channels_first else "channels_last"
         options = {"scale": problem.scale, "normalize": problem.normalize, "layout": layout}
@@ -52,28 +50,31 @@ def timed(operation: str, shape: dict, rng: np.random.Generator) -> Case:
         window = None if problem.window is None else (problem.window, None)
         options = {"scale": problem.scale, "causal": "top_left" if problem.causal else None, "window": window}
         options["mask"] = problem.mask
-    return Case(f"{operation}/{shape['name']}", operation, arrays, options)
-
-
-def with_sample(case: Case) -> Case:
-    """With the expected values of some rows of the last key/value head, or of the last head of channel attention."""
-    q, k, v = (case.arrays[name][-1:] for name in "qkv")
-    if case.operation == "channel":
-        case.part = np.s_[-1:, -1:]
-        case.expected["out"] = _channel(q[:, -1:], k[:, -1:], v[:, -1:], case.options)
-        return case
-    heads, n_q, n_k = q.shape[1] // k.shape[1], q.shape[2], k.shape[2]
+    name = f"{operation}/{shape['name']}"
+    q, k, v = (arrays[name][-1:] for name in "qkv")
+    if operation == "channel":
+        last = [x[:, -1:] for x in (q, k, v)]
+        return Case(name, operation, arrays, options, lambda: {"out": _channel(*last, options)}, np.s_[-1:, -1:])
+    heads, n_q = q.shape[1] // k.shape[1], q.shape[2]
     rows = np.unique(np.linspace(0, n_q - 1, SAMPLED_ROWS).astype(int))
-    left = n_k if case.options["window"] is None else case.options["window"][0]
+    part = np.s_[-1:, -heads:, rows]
+
+    def expected() -> dict[str, np.ndarray]:
+        mask = _mask_of_rows(rows, k.shape[2], heads, options)
+        return {"out": reference.spatial(q[:, -heads:, rows], k[:, -1:], v[:, -1:], options["scale"], mask=mask)[0]}
+
+    return Case(name, operation, arrays, options, expected, part)
+
+
+def _mask_of_rows(rows: np.ndarray, n_k: int, heads: int, options: dict) -> np.ndarray | None:
+    """What some queries of the last heads see, as a mask."""
+    if options["mask"] is not None:
+        mask = options["mask"][-1:, -heads:]
+        return mask[:, :, rows] if mask.shape[2] > 1 else mask
+    if options["causal"] is None:
+        return None
     offset = np.arange(n_k) - rows[:, None]
-    mask = (offset >= -left) & (offset <= 0) if case.options["causal"] else None
-    if case.options["mask"] is not None:
-        whole = case.options["mask"][-1:, -heads:]
-        mask = whole[:, :, rows] if whole.shape[2] > 1 else whole
-    case.part = np.s_[-1:, -heads:, rows]
-    expected, _ = reference.spatial(q[:, -heads:, rows], k[:, -1:], v[:, -1:], case.options["scale"], mask=mask)
-    case.expected["out"] = expected
-    return case
+    return (offset <= 0) & (offset >= -(n_k if options["window"] is None else options["window"][0]))
 
 
 def _channel(q: np.ndarray, k: np.ndarray, v: np.ndarray, options: dict) -> np.ndarray:
@@ -121,15 +122,18 @@ def _spatial(rng, shape, lse, mask=None, wide=False, **options) -> Case:
         options["mask"] = random(1, H, n_q, n_k)
     elif mask is not None:
         options["mask"] = np.broadcast_to(~hidden, (B, 1, 1, n_k)).copy()
-    out, logsum = reference.spatial(q, k, v, **options)
-    arrays = {"q": q, "k": k, "v": v, "out": np.full(out.shape, np.nan, np.float32)}
-    expected = {"out": out}
+    arrays = {"q": q, "k": k, "v": v, "out": np.empty((B, H, n_q, d_v), np.float32)}
     if lse:
-        arrays["lse"], expected["lse"] = np.full((*logsum.shape, 1), np.nan, np.float32), logsum
+        arrays["lse"] = np.empty((B, H, n_q, 1), np.float32)
     if mask == "hidden":
-        v[:, :, hidden] = np.nan
+        arrays["v"] = np.where(hidden[:, None], np.float32(np.nan), v)
     called = [f"{name}={value}" for name, value in options.items() if name not in ("scale", "mask")]
     name = " ".join([f"{B}x{H}/{Hk}x{n_q}x{n_k} d={d} d_v={d_v}", *called, *([f"mask={mask}"] if mask else [])])
+
+    def expected() -> dict[str, np.ndarray]:
+        out, logsum = reference.spatial(q, k, v, **options)
+        return {"out": out, "lse": logsum} if lse else {"out": out}
+
     return Case(name + " lse" * lse, "spatial", arrays, options, expected, np.s_[:], wide)
 
 
@@ -141,6 +145,7 @@ def _small_channel(rng: np.random.Generator):
         size = (2, 2, d, n) if layout == "channels_first" else (2, 2, n, d)
         q, k, v = (rng.standard_normal(size, dtype=np.float32) for _ in range(3))
         options = {"scale": 4.0 if normalize else n**-0.5, "normalize": normalize, "layout": layout}
-        arrays = {"q": q, "k": k, "v": v, "out": np.full(size, np.nan, np.float32)}
+        arrays = {"q": q, "k": k, "v": v, "out": np.empty(size, np.float32)}
         name = f"2x2x{n}x{d} {layout}" + " normalize" * normalize
-        yield Case(name, "channel", arrays, options, {"out": _channel(q, k, v, options)}, np.s_[:], d == 1024)
+        expected = functools.partial(_channel, q, k, v, options)
+        yield Case(name, "channel", arrays, options, lambda expected=expected: {"out": expected()}, np.s_[:], d == 1024)

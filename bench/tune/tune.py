@@ -8,16 +8,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 from pathlib import Path
 
+from arguments import Parser
+from problems import SHAPES
+from provenance import device
+
 from adams import ESTIMATED, Adams
 from build import ROOT, Build, Clock, OutOfTime, run, stop_all
-from cases import SHAPES
 from library import Library
-from machine import device
 from search import MEASURE, GeneratorSearch, Options, Problems
 from show import Show
 from space import Search, TuneError, text
@@ -28,7 +31,7 @@ ADAMS_SHARE = 0.5  # of a generator's time, the first time
 
 
 def arguments_of(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./dev tune", description=__doc__)
+    parser = Parser("./dev tune", description=__doc__)
     parser.add_argument("op", nargs="?", help="an operator or one of its generators (default: all)")
     parser.add_argument("--target", help="backend of cmake/targets.cmake (default: the best that this machine runs)")
     parser.add_argument("--budget", type=float, default=30, metavar="MIN", help="minutes for all of it (default: 30)")
@@ -179,14 +182,14 @@ class Tuning:
             final = search.run(clock)
         except OutOfTime:
             pass
-        return self._result(name, state, final, key)
+        return self._result(name, state, final)
 
     def _adams(self, name: str, state: State, clock: Clock) -> None:
         folder = self.arguments.state.resolve() / f"{name}.{self.backend}.adams2019"
         adams = Adams(self.build, name, State(folder / "state.jsonl", self._key()), self.options, self.show)
         self.show.line(adams.run(state.best(), clock))
 
-    def _result(self, name: str, state: State, final: dict | None, key: dict) -> str:
+    def _result(self, name: str, state: State, final: dict | None) -> str:
         count = len(state.candidates())
         path = self.arguments.out / f"{name}.{self.backend}.json"
         if final is None and state.best():
@@ -197,7 +200,7 @@ class Tuning:
         self.show.table(f"{name}, {self.backend}: {text(final['numbers'])}", final["rows"])
         if final["ratio"] <= 1 + self.options.gain:
             return f"{name}: {text(final['numbers'])} is {final['ratio']:.3f} x the default; no file is written"
-        write(path, final, self.spaces[name].defaults, key, self.command, count)
+        write(path, final, self.spaces[name].defaults, self.build.facts["halide"], self.command, count)
         return f"{name}: {final['ratio']:.3f} x the default after {count} candidates, {path} written"
 
 
@@ -207,7 +210,7 @@ def main(argv: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        Tuning(arguments_of(argv), " ".join(["./dev tune", *argv])).run()
+        Tuning(arguments_of(argv), "./dev tune " + shlex.join(argv)).run()
     except TuneError as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import subprocess
 from pathlib import Path
 
-from build import ROOT
+from provenance import provenance
 
 
-def commit() -> str:
-    """Of the working tree, with a mark if something in it is not committed; "" outside of git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
-def write(path: Path, final: dict, defaults: dict, key: dict, command: str, candidates: int) -> None:
-    """final: the record of the best. Numbers that are the machine's default are left out, and stay the default."""
+def write(path: Path, final: dict, defaults: dict, halide: str, command: str, candidates: int) -> None:
+    """PATH is .../<generator>.<backend>.json, final the record of the best. Numbers that are the machine's default are left out, and stay the default."""
     times: dict[str, dict] = {}
     for row in final["rows"]:
         both = row["milliseconds"]
@@ -25,9 +17,9 @@ def write(path: Path, final: dict, defaults: dict, key: dict, command: str, cand
             "default": float(f"{both['best']:.4g}"), "tuned": float(f"{both['candidate']:.4g}"),
         }  # fmt: skip
     content = {
-        "parameters": final["numbers"], "defaults": defaults, "ratio": round(final["ratio"], 4), "device": key["device"],
-        "halide": key["halide"], "commit": commit(), "date": datetime.date.today().isoformat(), "candidates": candidates,
-        "shapes": list(times), "time_ms": times, "command": command,
+        "parameters": final["numbers"], "defaults": defaults, "ratio": round(final["ratio"], 4),
+        **provenance(path.stem.rpartition(".")[2], command), "halide": halide, "candidates": candidates,
+        "shapes": list(times), "time_ms": times,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,89 @@
+"""A search that is killed, goes on, and writes a file; a build from that file."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import BUILD, ROOT
+
+GENERATOR = "spatial_attention_split"
+# Whatever the times are, the second candidate wins: no gain is asked for.
+SEARCH = [GENERATOR, "--values", "span_keys=128,512", "--gain=-1000"]
+
+
+@pytest.fixture(scope="module")
+def tuned(tuner):
+    """The search, killed after its first candidate; what the second run printed."""
+    process = tuner.start(*SEARCH)
+    deadline = time.monotonic() + 120
+    while not tuner.records(GENERATOR) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and len(tuner.records(GENERATOR)) == 1
+    code, output, errors = tuner.run(*SEARCH)
+    assert (code, errors) == (0, ""), output
+    return output
+
+
+def test_a_killed_search_goes_on(tuned, tuner):
+    assert f"{GENERATOR}.sse41: goes on; 1 candidates are known" in tuned
+    records = tuner.records(GENERATOR)
+    assert [(record["numbers"], record["result"]) for record in records] == [
+        ({"span_keys": 512}, "accepted"),
+        ({"span_keys": 128}, "accepted"),
+        ({"span_keys": 128}, "final"),
+    ]
+    assert records[1]["than"] == {"span_keys": 512}
+
+
+def test_the_file_says_where_it_comes_from(tuned, tuner):
+    [path] = tuner.out.iterdir()
+    assert path.name == f"{GENERATOR}.sse41.json" and f"{path} written" in tuned
+    content = json.loads(path.read_text())
+    assert content["parameters"] == {"span_keys": 128} and content["defaults"]["span_keys"] == 256
+    assert content["shapes"] == ["spatial/few"] and content["halide"].count(".") == 2
+    assert content["command"] == f"./dev tune {shlex.join(map(str, [*SEARCH, *tuner.options]))}"
+    for key in ("device", "backend", "date", "commit", "ratio"):
+        assert content[key]
+    times = content["time_ms"]["spatial/few"]["1 threads"]
+    assert content["ratio"] == pytest.approx(times["default"] / times["tuned"], rel=2e-3)
+
+
+def test_a_build_has_the_numbers_of_the_file(tuned, tuner, tmp_path):
+    """CMake with this folder of tuned files: the table of the registry, and a kernel, the same as the tuner measured."""
+    cmake = os.environ["CMAKE"]
+    options = [
+        "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={os.environ['CMAKE_MAKE_PROGRAM']}", f"-DMUATTN_TUNED_DIR={tuner.out}",
+        f"-Dmuattn-halide_generators_ROOT={BUILD}", "-DMUATTN_TESTS=OFF", "-DMUATTN_BENCH=OFF",
+    ]  # fmt: skip
+    subprocess.run([cmake, "-S", ROOT, "-B", tmp_path, *options], check=True, stdout=subprocess.DEVNULL)
+    symbol = "kernel_spatial_attention_forward_float32_split_sse41"
+    subprocess.run([cmake, "--build", tmp_path, "--target", symbol], check=True, stdout=subprocess.DEVNULL)
+
+    table = (tmp_path / "generated/kernel_table.inc").read_text().splitlines()
+    tuned_lines = [line for line in table if not set(line.partition(", kernel_")[2].split(", ")[1:]) <= {"0", "0)"}]
+    names = ("split", "split_lse", "split_guarded", "split_guarded_lse")
+    assert [line.split(", ")[3:5] for line in tuned_lines] == [[name, "sse41"] for name in names]
+    assert all(line.endswith(", 0, 0, 0, 0, 128)") for line in tuned_lines)
+    measured = tuner.state / f"{GENERATOR}.sse41/span_keys-128/{symbol}.o"
+    assert (tmp_path / f"{symbol}.o").read_bytes() == measured.read_bytes()
+
+
+def test_other_sources_start_anew(tuned, tuner):
+    path = tuner.state / f"{GENERATOR}.sse41/state.jsonl"
+    known = path.read_text()
+    try:
+        key, rest = known.split("\n", 1)
+        path.write_text(json.dumps(json.loads(key) | {"sources": "other"}) + "\n" + rest)
+        code, output, _ = tuner.run(GENERATOR, "--values", "span_keys=256")
+        assert code == 0 and f"{GENERATOR}.sse41: other sources than before; starts anew" in output
+        assert f"{GENERATOR}: none of 0 candidates is better than the default" in output
+        assert tuner.records(GENERATOR) == []
+        assert path.with_suffix(".old.jsonl").read_text().endswith(rest)
+    finally:
+        path.write_text(known)
