@@ -83,9 +83,11 @@ muattn_generators()
 get_property(generators GLOBAL PROPERTY MUATTN_GENERATORS)
 list(TRANSFORM generators REPLACE "(.+)" "generators/\\1.cpp" OUTPUT_VARIABLE generator_sources)
 add_halide_generator(muattn_generators SOURCES ${generator_sources})
-target_include_directories(muattn_generators PRIVATE "${PROJECT_SOURCE_DIR}")
-# Not muattn_warnings: templates of Halide.h would trip -Wextra.
-target_compile_options(muattn_generators PRIVATE -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)
+if(TARGET muattn_generators)  # not where they come from another build: -Dmuattn-halide_generators_ROOT=FOLDER
+  target_include_directories(muattn_generators PRIVATE "${PROJECT_SOURCE_DIR}")
+  # Not muattn_warnings: templates of Halide.h would trip -Wextra.
+  target_compile_options(muattn_generators PRIVATE -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)
+endif()
 add_halide_runtime(muattn_halide_runtime TARGETS ${baseline_target})
 muattn_kernels()
 

@@ -127,10 +127,10 @@ class Search:
 
     def __init__(self, generator: str, defaults: Numbers, machine: Machine, only: dict[str, list[int]] | None = None):
         space = SPACES.get(generator, Space({}))
-        for name in [*space.axes, *(only or {})]:
+        for name in space.axes:
             if name not in defaults:
-                source = "bench/tune/space.py" if name in space.axes else "--values"
-                raise TuneError(f"{source}: {generator} has no number '{name}'; cmake/kernels.cmake has {', '.join(defaults)}")
+                known = ", ".join(defaults)
+                raise TuneError(f"bench/tune/space.py: {generator} has no number '{name}'; cmake/kernels.cmake has {known}")
         self.defaults, self.machine, self.rules, self.all_kernels = defaults, machine, space.rules, space.all_kernels
         self.axes = {
             name: sorted({default} | (set(only.get(name, [])) if only else space.axes.get(name, UNKNOWN)(default)))

@@ -38,7 +38,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
     parser.add_argument("--seconds", type=float, default=0.3, help="for each contestant and shape (default: 0.3)")
     parser.add_argument("--gain", type=float, default=1, metavar="PERCENT", help="what a candidate has to gain (default: 1)")
-    parser.add_argument("--values", action="append", default=[], metavar="NAME=N,N", help="only these values of this number")
+    parser.add_argument("--values", action="append", default=[], metavar="NAME=N,N", help="search only these values of this number")
     parser.add_argument("--no-adams", action="store_true", help="without Halide's Adams2019 autoscheduler")
     parser.add_argument("--shapes", type=Path, default=SHAPES, help="table of shapes (default: bench/shapes.json)")
     parser.add_argument("--out", type=Path, default=ROOT / "schedules/tuned", help="folder of the tuned files")
@@ -47,13 +47,20 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen_generators(build: Build, op: str | None) -> list[str]:
+def chosen_generators(build: Build, op: str | None, values: set[str]) -> list[str]:
+    """All of the operator, or the one, as far as they have the numbers that --values names."""
     names = list(build.generators)
     found = [n for n in names if op in (None, n) or any(k.generator == n and k.operation == op for k in build.kernels)]
     if not found:
         operations = sorted({k.operation for k in build.kernels if k.generator in names})
         raise TuneError(f"op: '{op}' is no operator ({', '.join(operations)}) and no generator ({', '.join(names)})")
-    return found if op is None or op not in names or op in {k.operation for k in build.kernels} else [op]
+    if op in names and op not in {kernel.operation for kernel in build.kernels}:
+        found = [op]
+    chosen = [name for name in found if values <= set(build.generators[name])]
+    if not chosen:
+        have = "; ".join(f"{name} has {', '.join(build.generators[name])}" for name in found)
+        raise TuneError(f"--values: no generator has {', '.join(sorted(values))}: {have}")
+    return chosen
 
 
 def chosen_target(build: Build, present: Library, target: str | None) -> str:
@@ -138,11 +145,11 @@ class Tuning:
         self.clock = Clock(60 * arguments.budget)
         self.shapes = checked(arguments)
         self.build = Build(arguments.build.resolve())
-        self.generators = chosen_generators(self.build, arguments.op)
+        only = only_values(arguments.values)
+        self.generators = chosen_generators(self.build, arguments.op, set(only))
         self.present = self.build.present_library(arguments.state.resolve(), self.clock)
         self.backend = chosen_target(self.build, Library(self.present, ""), arguments.target)
         self.options = Options(self.backend, arguments.threads, arguments.seconds, arguments.gain / 100)
-        only = only_values(arguments.values)
         self.spaces = {
             name: Search(name, self.build.numbers(name, self.backend), self.build.machines[self.backend], only)
             for name in self.generators

@@ -64,7 +64,7 @@ def test_a_step_leads_back_to_the_default():
 @pytest.mark.parametrize("arguments, message", [
     (["softmax"], "op: 'softmax' is no operator"),
     (["--target", "neon"], "--target: 'neon': unknown; this machine runs"),
-    (["spatial_attention", "--values", "colour=1"], "has no number 'colour'"),
+    (["spatial_attention", "--values", "colour=1"], "--values: no generator has colour: spatial_attention has row_vectors"),
     (["--values", "span_keys=many"], "--values: 'span_keys=many' is not NAME=N,N"),
     (["--budget", "0"], "--budget and --seconds must be above 0"),
     (["--threads", "0"], "--threads: from 1 to"),
