@@ -79,7 +79,8 @@ class Adams:
 
 def _compare(row: dict) -> str:
     ours, theirs = row["milliseconds"]["best"], row["milliseconds"]["candidate"]
-    return f"{theirs:.3g} ms against our {ours:.3g} ms with {row['threads']} threads, {theirs / ours:.2f} times as long"
+    threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+    return f"{theirs:.3g} ms against our {ours:.3g} ms with {threads}, {theirs / ours:.2f} times as long"
 
 
 def _available_memory() -> int:

@@ -199,6 +199,8 @@ class Tuning:
     def _result(self, name: str, state: State, final: dict | None) -> str:
         count = len(state.candidates())
         path = self.arguments.out / f"{name}.{self.backend}.json"
+        if state.find({}, "verified") is None:
+            return f"{name}: time was up before the default was checked"
         if final is None and state.best():
             return f"{name}: {text(state.best())} not confirmed before time was up; the next run goes on"
         if final is None:
