@@ -50,8 +50,6 @@ function(muattn_tuned_parameters generator backend out_pairs out_values)
 endfunction()
 
 function(muattn_kernel operation direction dtype kind generator)
-  list(JOIN ARGV " " line)
-  set_property(GLOBAL APPEND PROPERTY MUATTN_KERNELS "${line}")
   get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
   foreach(backend IN LISTS backends)
     get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})
@@ -65,11 +63,12 @@ function(muattn_kernel operation direction dtype kind generator)
       PARAMS machine=${backend} ${pairs} ${ARGN})
     set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_LIBRARIES ${symbol})
     list(JOIN values ", " values)
+    list(JOIN ARGN " " arguments)
     set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_KERNEL_TABLE
       "MUATTN_KERNEL(${operation}, ${direction}, ${dtype}, ${kind}, ${backend}, ${symbol}, ${values})\n")
     string(CONCAT description "{\"symbol\": \"${symbol}\", \"operation\": \"${operation}\", \"direction\": \"${direction}\", "
       "\"dtype\": \"${dtype}\", \"kind\": \"${kind}\", \"backend\": \"${backend}\", \"generator\": \"${generator}\", "
-      "\"target\": \"${target}\", \"library\": \"$<TARGET_FILE:${symbol}>\"}")
+      "\"arguments\": \"${arguments}\", \"target\": \"${target}\", \"library\": \"$<TARGET_FILE:${symbol}>\"}")
     set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_DESCRIPTIONS "${description}")
   endforeach()
 endfunction()

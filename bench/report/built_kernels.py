@@ -18,6 +18,7 @@ class Kernel:
     kind: str
     backend: str
     generator: str
+    arguments: str  # of the generator, the schedule's numbers apart
     target: str
     library: str
 

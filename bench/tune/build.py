@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from space import Numbers, TuneError, text
@@ -104,7 +104,7 @@ class Kernel:
     dtype: str
     kind: str
     generator: str
-    arguments: tuple[str, ...]
+    arguments: str  # of the generator, the schedule's numbers apart
 
     def name(self, backend: str) -> str:
         return f"{self.operation}/{self.direction}/{self.dtype}/{self.kind}/cpu:{backend}"
@@ -124,10 +124,8 @@ class Build:
         self.defaults, self.machines = known["defaults"], known["machines"]
         self.generators: dict[str, list[str]] = self.facts["generators"]
         self.targets: dict[str, str] = self.facts["targets"]
-        self.kernels = []
-        for line in self.facts["kernels"]:
-            operation, direction, dtype, kind, generator, *arguments = line.split()
-            self.kernels.append(Kernel(operation, direction, dtype, kind, generator, tuple(arguments)))
+        lines = json.loads(Path(self.facts["kernels"]).read_text())  # a kernel for each backend
+        self.kernels = list(dict.fromkeys(Kernel(*(line[x.name] for x in fields(Kernel))) for line in lines))
         self.processors = len(os.sched_getaffinity(0))
 
     def numbers(self, generator: str, backend: str) -> Numbers:
@@ -162,7 +160,7 @@ class Build:
             [
                 self.facts["generator_program"], "-n", symbol, "-d", "0", "-g", kernel.generator, "-f", symbol,
                 "-e", "object", "-o", folder, *extra, f"target={self.targets[backend]}", f"machine={backend}",
-                *(f"{name}={numbers.get(name, 0)}" for name in names), *kernel.arguments,
+                *(f"{name}={numbers.get(name, 0)}" for name in names), *kernel.arguments.split(),
             ],
             clock, memory=memory,
         )  # fmt: skip
