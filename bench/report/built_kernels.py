@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from instructions import X86, Arm64
@@ -18,7 +18,6 @@ class Kernel:
     kind: str
     backend: str
     generator: str
-    arguments: str  # of the generator, the schedule's numbers apart
     target: str
     library: str
 
@@ -28,7 +27,8 @@ class Kernel:
 
 
 def load_kernels(path: Path) -> list[Kernel]:
-    return [Kernel(**entry) for entry in json.loads(path.read_text())]
+    names = [field.name for field in fields(Kernel)]  # the list has more than is of interest here
+    return [Kernel(**{name: entry[name] for name in names}) for entry in json.loads(path.read_text())]
 
 
 @dataclass(frozen=True)
