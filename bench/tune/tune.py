@@ -42,7 +42,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--no-adams", action="store_true", help="without Halide's Adams2019 autoscheduler")
     parser.add_argument("--shapes", type=Path, default=SHAPES, help="table of shapes (default: bench/shapes.json)")
     parser.add_argument("--out", type=Path, default=ROOT / "schedules/tuned", help="folder of the tuned files")
-    parser.add_argument("--state", type=Path, default=ROOT / "build/tune", help="folder of what is known (default: build/tune)")
+    parser.add_argument("--state", type=Path, default=ROOT / "build/tune", help="folder of what is known (build/tune)")
     parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="the build (default: build/release)")
     return parser.parse_args(argv)
 

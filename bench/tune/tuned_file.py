@@ -9,7 +9,8 @@ from provenance import provenance
 
 
 def write(path: Path, final: dict, defaults: dict, halide: str, command: str, candidates: int) -> None:
-    """PATH is .../<generator>.<backend>.json, final the record of the best. Numbers that are the machine's default are left out, and stay the default."""
+    """path is .../<generator>.<backend>.json, final the record of the best. Numbers that are the default are left out, and
+    stay the default."""
     times: dict[str, dict] = {}
     for row in final["rows"]:
         both = row["milliseconds"]
