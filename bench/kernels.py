@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import shlex
 import sys
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def main() -> int:
     results = json.loads(options.out.read_text())
     for private in ("host_name", "executable"):
         del results["context"][private]
-    command = "./dev bench " + " ".join(sys.argv[1:])
+    command = "./dev bench " + shlex.join(sys.argv[1:])
     results = {**provenance(results["context"]["backend"], command), **results}
     options.out.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -18,7 +18,7 @@ def device() -> str:
 
 
 def commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
 
 

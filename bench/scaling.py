@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def main() -> None:
     sizes = [MIN_N << i for i in range((arguments.max_n // MIN_N).bit_length())]
     rows = measure(sizes, arguments.seconds)
     results = {
-        **provenance(muattn.current_backend(), "./dev bench --scaling " + " ".join(sys.argv[1:])),
+        **provenance(muattn.current_backend(), "./dev bench --scaling " + shlex.join(sys.argv[1:])),
         "version": muattn.__version__, "threads": arguments.threads, "d": D, "window": WINDOW,
         "slopes": fitted_slopes(rows), "rows": rows,
     }  # fmt: skip

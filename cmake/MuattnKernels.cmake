@@ -4,6 +4,7 @@
 include(${CMAKE_CURRENT_LIST_DIR}/targets.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
 
+set(MUATTN_HALIDE_FEATURES user_context)
 set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
 set(MUATTN_TUNED_DIR "${PROJECT_SOURCE_DIR}/schedules/tuned" CACHE PATH "Folder of the tuned files")
 file(GLOB tuned_files CONFIGURE_DEPENDS "${MUATTN_TUNED_DIR}/*.json")  # a new one asks for a configure as well
@@ -58,7 +59,7 @@ function(muattn_kernel operation direction dtype kind generator)
     add_halide_library(${symbol} FROM muattn_generators
       GENERATOR ${generator}
       TARGETS ${target}
-      FEATURES user_context
+      FEATURES ${MUATTN_HALIDE_FEATURES}
       USE_RUNTIME muattn_halide_runtime
       PARAMS machine=${backend} ${pairs} ${ARGN})
     set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_LIBRARIES ${symbol})

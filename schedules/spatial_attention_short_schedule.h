@@ -51,17 +51,22 @@ struct SpatialAttentionShortSchedule {
     // block_bytes: what an allocation of that many bytes takes.
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t n_k, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
-        int most_vectors = 0, most_rows = kReducedRows;
+        // Each stage rounds up the rows that the next one asks for.
+        int most_vectors = 0;
+        int64_t rows = round_up(block_rows, lanes), logit_rows = 0;
         for (const Tile &tile : tiles()) {
             most_vectors = std::max(most_vectors, tile.vectors);
-            most_rows = std::max(most_rows, tile.rows);
+            rows = std::max(rows, round_up(block_rows, tile.rows));
         }
-        const int64_t rows = block_rows + most_rows;
+        rows = round_up(rows, kReducedRows);
+        for (const Tile &tile : tiles()) {
+            logit_rows = std::max(logit_rows, round_up(rows, tile.rows));
+        }
         const int64_t keys = round_up(n_k, lanes) + most_vectors * lanes, columns = round_up(d_v, lanes) + most_vectors * lanes;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         return floats(keys * round_up(d, transpose_side()))    // K
                + floats(n_k * columns)                         // V
-               + 3 * floats(rows * keys)                       // bias, S, P
+               + 3 * floats(logit_rows * keys)                 // bias, S, P
                + 2 * floats(rows * lanes)                      // lane_max, lane_sum
                + 3 * floats(rows)                              // M, L, LSE
                + floats(rows * columns)                        // O

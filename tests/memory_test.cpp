@@ -168,6 +168,24 @@ TEST_P(MemoryOfCalls, SpatialTasksAllocateNothing) {
     }
 }
 
+TEST_P(MemoryOfCalls, TasksOfFewKeysAllocateNothing) {
+    ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
+    for (const int64_t n_k : {1, 49, 512}) {
+        for (const int64_t d_v : {1, 40}) {
+            for (const bool lse : {false, true}) {
+                for (const auto mask : {SpatialCase::no_mask, SpatialCase::additive, SpatialCase::boolean}) {
+                    SpatialCase c;
+                    c.n_q = 133, c.n_k = n_k, c.d = 1, c.d_v = d_v, c.lse = lse, c.mask = mask;
+                    const SpatialTensors t = make_tensors(c);
+                    CountingAllocator allocator;
+                    ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+                    EXPECT_EQ(allocator.allocations, 1) << testing::PrintToString(c);
+                }
+            }
+        }
+    }
+}
+
 TEST_P(MemoryOfCalls, ChannelTasksAllocateNothing) {
     ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
     const auto s = channel_schedule(GetParam());

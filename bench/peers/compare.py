@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -93,7 +94,7 @@ def main() -> None:
     shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
     rows = measure(shapes, arguments.threads or sorted({1, processors}), arguments.seconds)
     results = {
-        **provenance(muattn.current_backend(), "./dev bench --peers " + " ".join(sys.argv[1:])),
+        **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
         "processors": processors,
         "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime", "openvino")},
         "rows": rows,

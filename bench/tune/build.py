@@ -214,8 +214,10 @@ class Build:
         """Every symbol but muattn_* is local: a library's Halide runtime is its own."""
         exports = path.with_suffix(".map")
         exports.write_text("{ global: muattn_*; local: *; };\n")
-        link = [*self.facts["link"], f"-Wl,--version-script={exports}", "-o", path, *files, "-lm", "-lpthread", "-ldl"]
+        part = path.with_suffix(".part")  # renamed when whole: the linker may be stopped
+        link = [*self.facts["link"], f"-Wl,--version-script={exports}", "-o", part, *files, "-lm", "-lpthread", "-ldl"]
         self._tool(link, clock)
+        part.rename(path)
 
     @staticmethod
     def _tool(command: list, clock: Clock) -> None:

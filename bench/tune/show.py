@@ -40,8 +40,8 @@ class Show:
     def __exit__(self, *_) -> None:
         self._progress.stop()
 
-    def generator(self, name: str, state: State | None = None) -> None:
-        self._progress.update(self._task, generator=name, done="" if state is None else self._done(state))
+    def generator(self, name: str, state: State) -> None:
+        self._progress.update(self._task, generator=name, done=self._done(state))
 
     def doing(self, what: str) -> None:
         self._progress.update(self._task, description=what)

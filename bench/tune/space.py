@@ -162,7 +162,7 @@ class Search:
     def _steps(self, name: str, value: int) -> tuple[list[int], list[int]]:
         """The next values of an axis, up first, and the others, nearest first."""
         axis = self.axes[name]
-        at = sum(x < value for x in axis)  # a tuned file may hold a value that is not on the axis
+        at = sum(x < value for x in axis)  # an earlier run may have had other --values
         below, above = axis[:at], [x for x in axis if x > value]
         near = above[:1] + below[-1:]
         return near, sorted(set(axis) - {value, *near}, key=lambda x: abs(axis.index(x) - at))

@@ -54,8 +54,6 @@ def chosen_generators(build: Build, op: str | None, values: set[str]) -> list[st
     if not found:
         operations = sorted({k.operation for k in build.kernels if k.generator in names})
         raise TuneError(f"op: '{op}' is no operator ({', '.join(operations)}) and no generator ({', '.join(names)})")
-    if op in names and op not in {kernel.operation for kernel in build.kernels}:
-        found = [op]
     chosen = [name for name in found if values <= set(build.generators[name])]
     if not chosen:
         have = "; ".join(f"{name} has {', '.join(build.generators[name])}" for name in found)
