@@ -11,8 +11,8 @@ Other arguments go to Google Benchmark, for example
 from __future__ import annotations
 
 import json
-import subprocess
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 

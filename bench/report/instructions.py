@@ -45,7 +45,22 @@ def split_operands(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in re.split(r",(?![^(]*\))(?![^\[]*\])(?![^{]*\})", text) if part.strip())
 
 
-class X86:
+class Architecture:
+    """What instruction sets share: a set says how it writes a branch, a vector register and a slot on the stack."""
+
+    def target(self, i: Instruction) -> int | None:
+        if self.branch.match(i.mnemonic) and i.operands and i.operands[-1].startswith("0x"):
+            return int(i.operands[-1], 16)
+        return None
+
+    def touches_stack(self, i: Instruction, frame: tuple[str, ...]) -> bool:
+        return any(self.slot(o, frame) for o in i.operands)
+
+    def is_vector(self, i: Instruction) -> bool:
+        return any(self.vector(o) for o in i.operands)
+
+
+class X86(Architecture):
     """In AT&T syntax: what an instruction writes comes last."""
 
     stack_registers = ("rsp",)
@@ -64,11 +79,6 @@ class X86:
         copies = {i.operands[1][1:] for i in instructions if i.mnemonic == "movq" and i.operands[0] == "%rsp"}
         return self.stack_registers + tuple(sorted(copies & {"rbp", "rbx"}))
 
-    def target(self, i: Instruction) -> int | None:
-        if self.branch.match(i.mnemonic) and i.operands and i.operands[0].startswith("0x"):
-            return int(i.operands[0], 16)
-        return None
-
     def vector(self, operand: str) -> str | None:
         found = re.match(r"%[xyz]mm(\d+)", operand)
         return f"v{found[1]}" if found else None
@@ -82,10 +92,7 @@ class X86:
         return (found[2], int(found[1] or "0", 16)) if found and found[2] in frame else None
 
     def touches_stack(self, i: Instruction, frame: tuple[str, ...]) -> bool:
-        return not i.mnemonic.startswith("lea") and any(self.slot(o, frame) for o in i.operands)
-
-    def is_vector(self, i: Instruction) -> bool:
-        return any(self.vector(o) for o in i.operands)
+        return not i.mnemonic.startswith("lea") and super().touches_stack(i, frame)
 
     def is_gather(self, i: Instruction) -> bool:
         if re.match(r"vp?gather", i.mnemonic):
@@ -115,7 +122,7 @@ class X86:
         return tuple(line for n in range(8) for line in (f"mulps %xmm{n}, %xmm{n}", f"addps %xmm{n + 8}, %xmm{n + 8}"))
 
 
-class Arm64:
+class Arm64(Architecture):
     """What an instruction writes comes first, but for stores."""
 
     stack_registers = ("sp",)
@@ -131,11 +138,6 @@ class Arm64:
         copies = {i.operands[0] for i in instructions if i.mnemonic in ("mov", "add") and i.operands[1] == "sp"}
         return self.stack_registers + tuple(sorted(copies & {"x29", "x19"}))
 
-    def target(self, i: Instruction) -> int | None:
-        if self.branch.match(i.mnemonic) and i.operands[-1].startswith("0x"):
-            return int(i.operands[-1], 16)
-        return None
-
     def vector(self, operand: str) -> str | None:
         found = re.match(r"\{?\s*[vqz](\d+)\b", operand)
         return f"v{found[1]}" if found else None
@@ -146,12 +148,6 @@ class Arm64:
     def slot(self, operand: str, frame: tuple[str, ...]) -> Place | None:
         found = re.match(r"\[(\w+)(?:, #(-?0x[0-9a-f]+))?\]$", operand)
         return (found[1], int(found[2] or "0", 16)) if found and found[1] in frame else None
-
-    def touches_stack(self, i: Instruction, frame: tuple[str, ...]) -> bool:
-        return any(self.slot(o, frame) for o in i.operands)
-
-    def is_vector(self, i: Instruction) -> bool:
-        return any(self.vector(o) for o in i.operands)
 
     def is_gather(self, i: Instruction) -> bool:
         lane = i.mnemonic == "ld1" and re.search(r"\}\[\d+\]", i.operands[0])
