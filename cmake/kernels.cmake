@@ -1,4 +1,5 @@
-# The kernels of this library. This table drives the build, the registry and the tests: a kernel is one line, compiled for every backend of cmake/targets.cmake.
+# The kernels of this library. These tables drive the build, the registry and the tests: a kernel is one line, compiled for
+# every backend of its kind in cmake/targets.cmake.
 
 # A generator, generators/<generator>.cpp, and its schedule's numbers, in the order of override_with() in the schedule's
 # header.
@@ -8,6 +9,8 @@ function(muattn_generators)
   muattn_generator(spatial_attention_short block_rows tile_blocks)
   muattn_generator(channel_attention       row_vectors column_group token_unroll tile_blocks chunk_tokens value_columns)
   muattn_generator(channel_attention_first map_rows map_columns tile_blocks chunk_tokens token_vectors channel_group tile_tokens)
+  muattn_generator(spatial_attention_block block_rows block_keys thread_rows thread_columns part_blocks)
+  muattn_generator(channel_attention_tiles map_tile token_tile step thread_tile)
   muattn_generator(merge)
 endfunction()
 
@@ -44,4 +47,24 @@ function(muattn_kernels)
   muattn_kernel(channel_attention forward   float32 first                channel_attention_first)
   muattn_kernel(channel_attention forward   float32 first_normalized     channel_attention_first normalize=true)
   muattn_kernel(merge             forward   float32 plain                merge)
+endfunction()
+
+# Head dimensions that the GPU kernels of spatial attention are compiled for: what a thread block shares has a fixed size. A
+# call takes the first that holds d and d_v.
+set(muattn_gpu_head_dims 16 32 40 48 64 80 96 128 192 256)
+
+function(muattn_gpu_kernels)
+  foreach(d IN LISTS muattn_gpu_head_dims)
+    #                 operation         direction dtype   kind              d    generator               its parameters
+    muattn_gpu_kernel(spatial_attention forward   float32 plain             ${d} spatial_attention_block)
+    muattn_gpu_kernel(spatial_attention forward   float32 lse               ${d} spatial_attention_block with_lse=true)
+    muattn_gpu_kernel(spatial_attention forward   float32 guarded_lse       ${d} spatial_attention_block mask=any softcap_kind=optional with_lse=true)
+    muattn_gpu_kernel(spatial_attention forward   float32 split_lse         ${d} spatial_attention_block split=true with_lse=true)
+    muattn_gpu_kernel(spatial_attention forward   float32 split_guarded_lse ${d} spatial_attention_block split=true mask=any softcap_kind=optional with_lse=true)
+  endforeach()
+  muattn_gpu_kernel(channel_attention forward float32 last             0 channel_attention_tiles)
+  muattn_gpu_kernel(channel_attention forward float32 last_normalized  0 channel_attention_tiles normalize=true)
+  muattn_gpu_kernel(channel_attention forward float32 first            0 channel_attention_tiles channels_first=true)
+  muattn_gpu_kernel(channel_attention forward float32 first_normalized 0 channel_attention_tiles channels_first=true normalize=true)
+  muattn_gpu_kernel(merge             forward float32 plain            0 merge)
 endfunction()

@@ -1,4 +1,4 @@
-# The backends of this build, best first: name of a machine in schedules/machine.h, its Halide target, and the C++
+# The CPU backends of this build, best first: name of a machine in schedules/machine.h, its Halide target, and the C++
 # condition under which a processor (and its operating system) runs it, evaluated in runtime/src/registry.cpp. One line adds a rung to the ladder.
 function(muattn_targets)
   if(Halide_CMAKE_TARGET MATCHES "^x86-64-linux")
@@ -10,4 +10,13 @@ function(muattn_targets)
   else()
     message(FATAL_ERROR "muattn: no backend for ${Halide_CMAKE_TARGET}; add one to cmake/targets.cmake")
   endif()
+endfunction()
+
+# The GPU backends: name of a machine in schedules/machine.h, also that of runtime/src/gpu's device API, and the feature of a
+# Halide target, to be added to the host's. Code for CUDA capability 70 is the same as for 75, 80 and 86 but for its header
+# (tests/gpu holds that), and drivers compile it for the device they find.
+function(muattn_gpu_targets)
+  muattn_gpu_backend(cuda cuda-cuda_capability_70)
+  muattn_gpu_backend(vulkan vulkan)
+  muattn_gpu_backend(opencl opencl)
 endfunction()

@@ -11,7 +11,6 @@
 #include "machines.h"
 #include "math.h"
 #include "schedules/channel_attention_cpu.h"
-#include "schedules/channel_attention_gpu.h"
 
 namespace {
 
@@ -99,8 +98,6 @@ public:
         declare_channel_shapes(q, k, v, scale, out);
         if (using_autoscheduler()) {
             estimate_channel_attention(*this, out);
-        } else if (get_target().has_gpu_feature()) {
-            schedule_channel_attention_gpu(*this, params);
         } else {
             schedule_channel_attention_cpu(*this, params);
         }

@@ -49,8 +49,15 @@ public:
                 lse->dim(dim).set_bounds(0, a.dim(dim + 1).extent());
             }
         }
-        const int lanes = schedule::machine(machine).lanes;
         Var task("task");
+        if (get_target().has_gpu_feature()) {
+            Var block_x("block_x"), block_y("block_y"), x("x"), y("y");
+            out.fuse(h, batch, task)
+                .gpu_tile(e, row, block_x, block_y, x, y, 32, 4, TailStrategy::GuardWithIf)
+                .gpu_blocks(task);
+            return;
+        }
+        const int lanes = schedule::machine(machine).lanes;
         out.fuse(h, batch, task).parallel(task).vectorize(e, lanes, TailStrategy::GuardWithIf);
         W.compute_at(out, row);
         LSE.compute_at(out, row);

@@ -11,7 +11,6 @@
 #include "spatial_attention.h"
 #include "estimates.h"
 #include "schedules/spatial_attention_cpu.h"
-#include "schedules/spatial_attention_gpu.h"
 #include "spatial_attention_inputs.h"
 
 namespace {
@@ -96,8 +95,6 @@ public:
         declare_shapes(out);
         if (using_autoscheduler()) {
             estimate_spatial_attention(*this, out);
-        } else if (get_target().has_gpu_feature()) {
-            schedule_spatial_attention_gpu(*this, params);
         } else {
             schedule_spatial_attention_cpu(*this, params);
         }

@@ -38,7 +38,6 @@ public:
                                {"boolean", MaskKind::boolean},
                                {"any", MaskKind::any}}};
     Param<bool> guard_values{"guard_values", false};  // keep NaN and infinity of hidden values out
-    Param<int> head_dim{"head_dim", 0};               // d = d_v of a GPU kernel; 0: any d and d_v
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
     Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -60,8 +59,8 @@ public:
 protected:
     Expr n_q() const { return q.dim(1).extent(); }
     Expr n_k() const { return k.dim(1).extent(); }
-    Expr d() const { return head_dim ? Expr(int(head_dim)) : q.dim(0).extent(); }
-    Expr d_v() const { return head_dim ? Expr(int(head_dim)) : v.dim(0).extent(); }
+    Expr d() const { return q.dim(0).extent(); }
+    Expr d_v() const { return v.dim(0).extent(); }
 
     // A query sees a key of batch entry b, as far as causal, window and key lengths say.
     Expr in_window(const Expr &query, const Expr &key, const Expr &b) const {

@@ -3,6 +3,7 @@
 
 #include "call.h"
 #include "error.h"
+#include "gpu/operations.h"
 #include "schedules/channel_attention_first_schedule.h"
 #include "schedules/channel_attention_schedule.h"
 #include "tensor.h"
@@ -69,12 +70,19 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
     float output_multiplier = float(multiplier);
 
+    int backend = 0;
+    MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
     const bool first = options.layout == MUATTN_CHANNELS_FIRST, normalize = options.normalize != 0;
     const auto kernel_of = [&](Kind kind) {
-        return find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype,
+        return find_kernel(backend, Operation::channel_attention, Direction::forward, call.q.tensor.dtype,
                            Kind(int(kind) + normalize));
     };
     const Kernel *kernel = kernel_of(first ? Kind::first : Kind::last);
+    if (kernel != nullptr && device_of(backend) != MUATTN_CPU) {
+        const float *scale = options.scale != nullptr ? options.scale : &one_scale;
+        const Argument *const tensors[] = {&call.q, &call.k, &call.v, &call.out};
+        return gpu::run_channel_attention(*kernel, tensors, call.H, scale, per_head, output_multiplier);
+    }
     if (kernel != nullptr && !first) {
         // Blocks of rows that leave fewer rows empty.
         const Kernel *triple = kernel_of(Kind::triple);

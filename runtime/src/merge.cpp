@@ -1,6 +1,7 @@
 // muattn_merge: check, bind, run.
 #include "call.h"
 #include "error.h"
+#include "gpu/operations.h"
 #include "tensor.h"
 
 extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,
@@ -29,9 +30,15 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     const Argument *const others[] = {&a, &b, &l_a, &l_b, &o};
     MUATTN_RETURN_IF_ERROR(check_output(o, others, 4));
     MUATTN_RETURN_IF_ERROR(check_output(l, others, 5));
-    const Kernel *kernel = find_kernel(Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain);
+    int backend = 0;
+    MUATTN_RETURN_IF_ERROR(choose_backend(a.tensor.device, &backend));
+    const Kernel *kernel = find_kernel(backend, Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain);
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
+    }
+    if (device_of(backend) != MUATTN_CPU) {
+        const Argument *const tensors[] = {&a, &b, &l_a, &l_b, &o, &l};
+        return gpu::run_merge(*kernel, tensors);
     }
     BoundBuffer buffer_a, buffer_b, buffer_l_a, buffer_l_b, buffer_o, buffer_l;
     buffer_a.bind(a);

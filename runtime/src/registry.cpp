@@ -9,19 +9,27 @@
 #include <cstring>
 
 #include "error.h"
+#include "gpu/device.h"
 
 #define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) extern "C" int symbol##_argv(void **);
 #include "kernel_table.inc"
 #undef MUATTN_KERNEL
+#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) \
+    extern "C" int symbol##_argv(void **);
+#include "gpu_kernel_table.inc"
+#undef MUATTN_GPU_KERNEL
 
 namespace muattn {
 namespace {
 
-// The dispatch names of the ladder, best first, and what each needs of the processor and the operating system.
+// The dispatch names of the ladder, best first, and what each needs of the processor and the operating system; then the
+// GPUs.
 struct Backend {
     const char *name;
+    muattn_device device;
     bool (*runs_here)();
 };
+constexpr muattn_device device_cuda = MUATTN_CUDA, device_vulkan = MUATTN_VULKAN, device_opencl = MUATTN_OPENCL;
 
 #if defined(__x86_64__)
 // Half-precision conversion; not every compiler's __builtin_cpu_supports knows it.
@@ -32,16 +40,27 @@ bool has_f16c() {
 #endif
 
 const Backend backends[] = {
-#define MUATTN_BACKEND(name, condition) {"cpu:" #name, [] { return bool(condition); }},
+#define MUATTN_BACKEND(name, condition) {"cpu:" #name, MUATTN_CPU, [] { return bool(condition); }},
 #include "backend_table.inc"
 #undef MUATTN_BACKEND
+#define MUATTN_GPU_BACKEND(name) {#name, device_##name, [] { return gpu::available(device_##name); }},
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
 };
 constexpr int kBackends = sizeof backends / sizeof backends[0];
+constexpr int kCpuBackends = 0
+#define MUATTN_BACKEND(name, condition) +1
+#include "backend_table.inc"
+#undef MUATTN_BACKEND
+    ;
 
 enum BackendIndex {
 #define MUATTN_BACKEND(name, condition) backend_##name,
 #include "backend_table.inc"
 #undef MUATTN_BACKEND
+#define MUATTN_GPU_BACKEND(name) backend_##name,
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
 };
 
 constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
@@ -54,11 +73,25 @@ const Kernel kernels[] = {
      dtype_##dtype,                                                            \
      Kind::kind,                                                               \
      backend_##backend,                                                        \
+     0,                                                                        \
      schedule::machine(schedule::MachineName::backend),                        \
      {__VA_ARGS__},                                                            \
      symbol##_argv},
 #include "kernel_table.inc"
 #undef MUATTN_KERNEL
+#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) \
+    {#operation "/" #direction "/" #dtype "/" #name "/" #backend,                             \
+     Operation::operation,                                                                    \
+     Direction::direction,                                                                    \
+     dtype_##dtype,                                                                           \
+     Kind::kind,                                                                              \
+     backend_##backend,                                                                       \
+     head_dim,                                                                                \
+     schedule::machine(schedule::MachineName::backend),                                       \
+     {},                                                                                      \
+     symbol##_argv},
+#include "gpu_kernel_table.inc"
+#undef MUATTN_GPU_KERNEL
 };
 constexpr int kKernels = sizeof kernels / sizeof kernels[0];
 
@@ -69,8 +102,9 @@ thread_local const Kernel *last_kernel = nullptr;
 int best_backend() {
     static std::atomic<int> best{kAutomatic};
     if (best == kAutomatic) {
+        // The last of the processor's own runs everywhere; a GPU is used where it is asked for.
         int i = 0;
-        while (i < kBackends - 1 && !backends[i].runs_here()) {
+        while (i < kCpuBackends - 1 && !backends[i].runs_here()) {
             i++;
         }
         best = i;
@@ -85,15 +119,47 @@ int current_backend() {
 
 }  // namespace
 
-const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind) {
-    const int backend = current_backend();
+muattn_device device_of(int backend) { return backends[backend].device; }
+
+muattn_status choose_backend(muattn_device device, int *backend) {
+    const int current = current_backend();
+    if (device == MUATTN_CPU || device == backends[current].device) {
+        *backend = current;
+        return MUATTN_OK;
+    }
+    for (int i = 0; i < kBackends; i++) {
+        if (backends[i].device != device) {
+            continue;
+        }
+        if (forced != kAutomatic) {
+            return fail(MUATTN_INVALID_BACKEND, "backend: '%s' is forced and cannot reach tensors in the memory of %s",
+                        backends[current].name, backends[i].name);
+        }
+        if (!backends[i].runs_here()) {
+            return fail(MUATTN_INVALID_BACKEND,
+                        "backend: the tensors are in the memory of %s, of which this machine has no device",
+                        backends[i].name);
+        }
+        *backend = i;
+        return MUATTN_OK;
+    }
+    return fail(MUATTN_INVALID_BACKEND, "backend: this build has none for the memory that the tensors are in");
+}
+
+const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
+                          int64_t head_dim) {
     for (const Kernel &kernel : kernels) {
         if (kernel.operation == operation && kernel.direction == direction && kernel.dtype == dtype &&
-            kernel.kind == kind && kernel.backend == backend) {
+            kernel.kind == kind && kernel.backend == backend && (kernel.head_dim == 0 || kernel.head_dim >= head_dim)) {
             return &kernel;
         }
     }
-    fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call on backend %s", backends[backend].name);
+    if (device_of(backend) != MUATTN_CPU && head_dim > 0) {
+        fail(MUATTN_UNSUPPORTED, "this build has no kernel for d or d_v of %lld on backend %s",
+             static_cast<long long>(head_dim), backends[backend].name);
+    } else {
+        fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call on backend %s", backends[backend].name);
+    }
     return nullptr;
 }
 

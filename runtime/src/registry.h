@@ -51,14 +51,23 @@ struct Kernel {
     Direction direction;
     muattn_dtype dtype;
     Kind kind;
-    int backend;  // index for muattn_backend_name
+    int backend;   // index for muattn_backend_name
+    int head_dim;  // d and d_v that it has room for; 0: any
     schedule::Machine machine;
     int parameters[kMaxParameters];  // of the schedule, in the order of its override_with(); 0: the machine's default
     int (*run)(void **arguments);    // Halide's uniform entry point; 0 or a Halide error code
 };
 
-// The current backend's kernel, or null with the reason in muattn_last_error().
-const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind);
+// The backend of a call whose tensors are in this device's memory: the forced one, else the best. MUATTN_INVALID_BACKEND where
+// the forced one cannot reach that memory, or none can.
+muattn_status choose_backend(muattn_device device, int *backend);
+// The device that a backend computes on.
+muattn_device device_of(int backend);
+
+// The kernel of a backend; of those with room for d and d_v only, the first with room for head_dim. Null with the reason in
+// muattn_last_error().
+const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
+                          int64_t head_dim = 0);
 
 void remember_kernel(const Kernel &kernel);
 

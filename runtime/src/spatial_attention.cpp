@@ -4,6 +4,8 @@
 
 #include "call.h"
 #include "error.h"
+#include "gpu/operations.h"
+#include "key_lengths.h"
 #include "schedules/spatial_attention_schedule.h"
 #include "schedules/spatial_attention_short_schedule.h"
 #include "schedules/spatial_attention_split_schedule.h"
@@ -84,40 +86,6 @@ Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, boo
     return Kind(int(Kind::plain) + 4 * mask + 2 * softcap + lse);
 }
 
-// Key lengths as the kernel reads them: [B], or one number for all.
-class KeyLengths {
-public:
-    muattn_status set(const SpatialCall &call, const int64_t *key_lengths) {
-        count_ = key_lengths != nullptr ? call.B : 1;
-        if (count_ > kInline) {
-            data_ = static_cast<int32_t *>(allocate(size_t(count_) * sizeof(int32_t)));
-            if (data_ == nullptr) {
-                return fail(MUATTN_OUT_OF_MEMORY, "out of memory: key lengths of %lld batch entries",
-                            static_cast<long long>(count_));
-            }
-        }
-        for (int64_t b = 0; b < count_; b++) {
-            data_[b] = int32_t(key_lengths != nullptr ? key_lengths[b] : call.n_k);
-        }
-        return MUATTN_OK;
-    }
-    KeyLengths() = default;
-    KeyLengths(const KeyLengths &) = delete;
-    KeyLengths &operator=(const KeyLengths &) = delete;
-    ~KeyLengths() {
-        if (data_ != inline_) {
-            deallocate(data_);
-        }
-    }
-    const int32_t *data() const { return data_; }
-
-private:
-    static constexpr int64_t kInline = 64;
-    int32_t inline_[kInline];
-    int32_t *data_ = inline_;
-    int64_t count_ = 0;
-};
-
 bool is_split(const Kernel &kernel) {
     return int(kernel.kind) >= int(Kind::split) && int(kernel.kind) <= int(Kind::split_guarded_lse);
 }
@@ -154,9 +122,14 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     double rule = 0;
     MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
     const float rule_scale = float(rule);
+    int backend = 0;
+    MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
+    if (device_of(backend) != MUATTN_CPU) {
+        return gpu::run_spatial_attention(call, options, rule_scale, backend);
+    }
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
     const auto kernel_for = [&](bool may_split) {
-        return find_kernel(Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
+        return find_kernel(backend, Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
                            kind_of(call, options, may_split));
     };
     const Kernel *kernel = kernel_for(true);
@@ -183,18 +156,9 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
         lse.bind(call.lse);
         lse.dims[0] = halide_dimension_t(0, int32_t(call.d_v), 0);  // generators/spatial_attention.h says why
     }
-    // A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
-    static const float no_bias = 0;
-    static const uint8_t all_allowed = 1;
-    Argument no_additive{"mask",
-                         MUATTN_INVALID_MASK,
-                         {const_cast<float *>(&no_bias), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}}};
-    Argument no_boolean{"mask",
-                        MUATTN_INVALID_MASK,
-                        {const_cast<uint8_t *>(&all_allowed), MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}}};
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
-    additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive);
-    boolean.bind(is_boolean ? call.mask : no_boolean);
+    additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive_mask());
+    boolean.bind(is_boolean ? call.mask : no_boolean_mask());
     int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
     float softcap = options.softcap;
     void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,

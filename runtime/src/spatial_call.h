@@ -21,4 +21,8 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse);
 
+// A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
+const Argument &no_additive_mask();
+const Argument &no_boolean_mask();
+
 }  // namespace muattn

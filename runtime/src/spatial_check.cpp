@@ -128,4 +128,18 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
     return check_softcap(options.softcap);
 }
 
+const Argument &no_additive_mask() {
+    static float no_bias = 0;
+    static const Argument mask{
+        "mask", MUATTN_INVALID_MASK, {&no_bias, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
+    return mask;
+}
+
+const Argument &no_boolean_mask() {
+    static uint8_t all_allowed = 1;
+    static const Argument mask{
+        "mask", MUATTN_INVALID_MASK, {&all_allowed, MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
+    return mask;
+}
+
 }  // namespace muattn

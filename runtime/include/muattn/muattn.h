@@ -72,7 +72,8 @@ typedef enum muattn_dtype {
     MUATTN_BOOL /* one byte, 0 or not; boolean masks only */
 } muattn_dtype;
 
-typedef enum muattn_device { MUATTN_CPU = 0 } muattn_device;
+/* Whose memory a tensor is in, and with it what its data is: a pointer, a CUdeviceptr, a VkBuffer, a cl_mem. */
+typedef enum muattn_device { MUATTN_CPU = 0, MUATTN_CUDA, MUATTN_VULKAN, MUATTN_OPENCL } muattn_device;
 
 /* A view of memory that the caller owns. shape and strides run from the outermost dimension to the innermost; strides
  * count elements. All-zero strides mean a dense row-major array (so one element repeated
@@ -80,11 +81,13 @@ typedef enum muattn_device { MUATTN_CPU = 0 } muattn_device;
  * dimension has extent 1); the others are free, so [B,n,H,d] arrays and slices of a packed QKV array are views, not
  * copies. Inputs may repeat elements (stride 0 or negative), outputs must not repeat any and must not overlap an input. */
 typedef struct muattn_tensor {
-    void *data; /* element [0,0,0,0]; aligned to its type */
+    void *data; /* element [0,0,0,0], but for offset; aligned to its type */
     muattn_dtype dtype;
     muattn_device device;
     int64_t shape[4];
     int64_t strides[4];
+    int64_t
+        offset; /* elements from data to element [0,0,0,0]: for a VkBuffer or cl_mem, into which no pointer points */
 } muattn_tensor;
 
 /* ---- Scaling rules ------------------------------------------------------------------------------------------------ */

@@ -1,0 +1,193 @@
+// Spatial attention, forward, as spatial_attention.cpp has it, in the variant of blocks: a block of rows meets one block of
+// keys after the other, and every group of value columns has a maximum and a sum of its own, so that groups need nothing
+// of each other and a thread can own one. With split the keys are shared out among parts, each with a state of its own, which are
+// merged at the end (Dao, Haziza, Massa and Sizov 2023): right where there are few rows.
+//
+// d and d_v may be anything up to head_dim: columns from there on are zeros, in the copies that the schedule stages.
+#include "spatial_attention_block.h"
+
+#include "schedules/spatial_attention_block_gpu.h"
+#include "spatial_attention_inputs.h"
+
+namespace {
+
+using namespace Halide;
+using namespace muattn;
+
+class SpatialAttentionBlock : public SpatialAttentionGenerator<SpatialAttentionBlock>, SpatialAttentionBlockStages {
+public:
+    GeneratorParam<int> head_dim{"head_dim", 64};
+    GeneratorParam<bool> split{"split", false};
+    // The numbers of the schedule; 0 leaves the machine's default.
+    GeneratorParam<int> block_rows{"block_rows", 0}, block_keys{"block_keys", 0}, thread_rows{"thread_rows", 0};
+    GeneratorParam<int> thread_columns{"thread_columns", 0}, part_blocks{"part_blocks", 0};
+
+    void generate() {
+        params = schedule::SpatialAttentionBlockSchedule::defaults(schedule::machine(machine), head_dim);
+        const int numbers[] = {block_rows, block_keys, thread_rows, thread_columns, part_blocks};
+        params.override_with(numbers);
+        const int rows = params.block_rows, keys = params.block_keys;
+
+        // A row is a query; with split, a query of one of the heads that share keys, and h counts key/value heads.
+        const Expr sharing = split ? Expr(heads_per_kv) : Expr(1);
+        const Expr row = min(y, n_q() * sharing - 1), query = split ? row % n_q() : row;
+        const Expr head = split ? h * sharing + row / n_q() : Expr(h), h_kv = split ? Expr(h) : h / heads_per_kv;
+
+        // K and V are staged for a block x of rows; all else is counted in rows.
+        const Keys staged = keys_of(x), seen = keys_of(y / rows);
+        const Expr staged_key = staged.first + c * keys + j, read_staged = clamp(staged_key, 0, n_k() - 1);
+        const Expr key = seen.first + c * keys + j, read_key = clamp(key, 0, n_k() - 1);
+
+        Q(e, y, h, b) = select(e < d(), scaled_query(e, query, head, b), 0.0f);
+        K(e, j, c, p, x, h, b) = select(e < d(), k(min(e, d() - 1), read_staged, h_kv, b), 0.0f);
+        // What no row sees is not read: it may be NaN.
+        V(e, j, c, p, x, h, b) =
+            select(e < d_v() && staged_key < staged.last, v(min(e, d_v() - 1), read_staged, h_kv, b), 0.0f);
+        r_e = RDom(0, head_dim, "r_e");
+        QK(j, y, c, p, h, b) += Q(r_e, y, h, b) * K(r_e, j, c, p, y / rows, h, b);
+
+        Expr visible = in_window(query, key, b) && key < seen.last, logit = capped(QK(j, y, c, p, h, b));
+        if (mask_kind != MaskKind::none) {
+            const Expr bias = mask_bias(query, read_key, head, b);
+            visible = visible && !(bias < kInitialMax);
+            logit = logit + bias;
+        }
+        if (mask_kind == MaskKind::any) {
+            visible = visible && allowed(query, read_key, head, b);
+        }
+        S(j, y, c, p, h, b) = hidden_unless(visible, logit);
+
+        r_j = RDom(0, keys, "r_j");
+        const int group = params.thread_keys();
+        r_k = RDom(0, group, "r_k");
+        r_u = RDom(0, keys / group, "r_u");
+        M_group(u, y, c, p, h, b) = kInitialMax;
+        M_group(u, y, c, p, h, b) = max(M_group(u, y, c, p, h, b), S(u * group + r_k, y, c, p, h, b));
+        M(y, c, p, h, b) = kInitialMax;
+        M(y, c, p, h, b) = max(M(y, c, p, h, b), M_group(r_u, y, c, p, h, b));
+        const Expr s = S(j, y, c, p, h, b);
+        P(j, y, c, p, h, b) = select(s == kMasked, -0.0f, power_of_two(s - M(y, c, p, h, b)));
+        L_group(u, y, c, p, h, b) += P(u * group + r_k, y, c, p, h, b);
+        L(y, c, p, h, b) += L_group(r_u, y, c, p, h, b);
+        if (mask_kind == MaskKind::none) {
+            r_whole = RDom(0, keys, "r_whole");
+            const Expr first = seen.first + c * keys, end = first + keys;
+            const Expr whole = first >= seen.all_from && end <= seen.all_to;
+            r_whole.where(whole);
+            r_j.where(!whole);
+            PV(e, y, c, p, h, b) += P(r_whole, y, c, p, h, b) * V(e, r_whole, c, p, y / rows, h, b);
+        }
+        const Expr weight = P(r_j, y, c, p, h, b), value = V(e, r_j, c, p, y / rows, h, b);
+        PV(e, y, c, p, h, b) += weight * zero_if_hidden(value, weight);
+
+        r_c = RDom(0, split ? Expr(int(params.part_blocks)) : (n_k() + keys - 1) / keys, "r_c");
+        r_c.where(seen.first + r_c * keys < seen.last);
+        std::vector<Expr> start(size_t(params.thread_columns) + kColumns, 0.0f);
+        start[0] = kInitialMax;
+        state(g, y, p, h, b) = Tuple(start);
+        state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
+
+        const Expr at_y = split ? h % sharing * n_q() + y : Expr(y), at_h = split ? h / sharing : Expr(h);
+        const Expr at_g = e % head_dim / params.thread_columns;
+        std::vector<Expr> result = split ? merge_parts(at_g, at_y, at_h) : elements(state(at_g, at_y, 0, at_h, b));
+        const Expr l = result[1], column = e % params.thread_columns;
+        const Expr o = normalised(mux(column, std::vector<Expr>(result.begin() + kColumns, result.end())), l);
+        const Expr kept = split ? o : kept_alive(o, Q(e % head_dim, at_y, at_h, b));
+        if (with_lse) {
+            out(e, y, h, b) = Tuple(kept, log_sum_exp(result[0], l));
+        } else {
+            out(e, y, h, b) = kept;
+        }
+        *output = out;
+    }
+
+    void schedule() {
+        declare_shapes(out);
+        schedule_spatial_attention_block_gpu(*this, params, head_dim, split);
+    }
+
+private:
+    static constexpr int kColumns = 2;  // where the columns of a state begin, after m and l
+
+    int part_keys() const { return params.part_blocks * params.block_keys; }
+
+    // The keys of part p that some row of a block sees, [first, last), and those that all of them see as far as causal, window and
+    // lengths go, [all_from, all_to).
+    struct Keys {
+        Expr first, last, all_from, all_to;
+    };
+    Keys keys_of(const Expr &block) const {
+        const Expr first_query = split ? Expr(0) : block * params.block_rows;
+        const Expr last_query = (split ? n_q() : min(first_query + params.block_rows, n_q())) - 1;
+        const Expr first = max(first_query + window_first, 0) + p * part_keys();
+        Expr last = min(last_query + window_last, min(key_lengths(b), n_k()));
+        last = split ? min(last, first + part_keys()) : last;
+        return {first, last, last_query + window_first, min(first_query + window_last, last)};
+    }
+
+    static std::vector<Expr> elements(const FuncRef &state) {
+        std::vector<Expr> all;
+        for (size_t element = 0; element < state.size(); element++) {
+            all.push_back(state[int(element)]);
+        }
+        return all;
+    }
+
+    // Not a select on logit, which would put the whole product under its condition, nor min(), which loses NaN.
+    static Expr hidden_unless(const Expr &visible, const Expr &logit) {
+        const Expr keep = select(visible, UInt(32).max(), Expr(0u));
+        return reinterpret<float>((reinterpret<uint32_t>(logit) & keep) |
+                                  (reinterpret<uint32_t>(Expr(kMasked)) & ~keep));
+    }
+
+    // 0 where the weight is -0: the value of a hidden key may be NaN.
+    static Expr zero_if_hidden(const Expr &value, const Expr &weight) {
+        return reinterpret<float>(reinterpret<int32_t>(value) & ~(reinterpret<int32_t>(weight) >> 31));
+    }
+
+    Expr power_of_two(const Expr &x) const {
+        return get_target().has_feature(Target::CUDA) ? exp2_cuda(x) : exp2_nonpositive(x);
+    }
+
+    // The same value, with a use of Q after the loop over blocks of keys: docs/halide-notes.md, 'shared memory'.
+    Expr kept_alive(const Expr &value, const Expr &q) const { return select(heads_per_kv > 0, value, q); }
+
+    // The state of a group of columns after block r_c.
+    Tuple next_state(const FuncRef &old) const {
+        const Expr m = old[0], M_c = M(y, r_c, p, h, b), m_new = max(m, M_c);
+        const Expr keep = power_of_two(m - m_new), add = power_of_two(M_c - m_new);
+        std::vector<Expr> next{m_new, old[1] * keep + L(y, r_c, p, h, b) * add};
+        for (int column = 0; column < params.thread_columns; column++) {
+            const Expr PV_c = PV(g * params.thread_columns + column, y, r_c, p, h, b);
+            next.push_back(old[kColumns + column] * keep + PV_c * add);
+        }
+        return Tuple(next);
+    }
+
+    // The state over all parts.
+    std::vector<Expr> merge_parts(const Expr &at_g, const Expr &at_y, const Expr &at_h) {
+        std::vector<Expr> states = elements(state(g, y, p, h, b));
+        states[1] = kept_alive(states[1], Q(0, y, h, b));
+        partial(g, y, p, h, b) = Tuple(states);
+        r_p = RDom(0, (n_k() + part_keys() - 1) / part_keys(), "r_p");
+        const FuncRef of_part = partial(g, y, r_p, h, b);
+        top(g, y, h, b) = kInitialMax;
+        top(g, y, h, b) = max(top(g, y, h, b), of_part[0]);
+        const Expr weight = power_of_two(of_part[0] - top(g, y, h, b));
+        merged(g, y, h, b) = Tuple(std::vector<Expr>(states.size() - 1, 0.0f));
+        std::vector<Expr> sums = elements(merged(g, y, h, b));
+        for (size_t element = 0; element < sums.size(); element++) {
+            sums[element] += of_part[int(element) + 1] * weight;
+        }
+        merged(g, y, h, b) = Tuple(sums);
+        std::vector<Expr> result = elements(merged(at_g, at_y, at_h, b));
+        result.insert(result.begin(), top(at_g, at_y, at_h, b));
+        return result;
+    }
+
+    schedule::SpatialAttentionBlockSchedule params{};
+};
+
+}  // namespace
+
+HALIDE_REGISTER_GENERATOR(SpatialAttentionBlock, spatial_attention_block)

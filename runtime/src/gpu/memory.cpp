@@ -1,0 +1,144 @@
+#include "memory.h"
+
+#include <HalideRuntime.h>
+#include <sched.h>
+
+#include <atomic>
+
+#include "../error.h"
+#include "device.h"
+
+namespace muattn::gpu {
+namespace {
+
+constexpr int kMostKept = 64;
+Allocation kept[kMostKept];
+int kept_count = 0;
+std::atomic_flag busy = ATOMIC_FLAG_INIT;
+
+class Lock {
+public:
+    Lock() {
+        while (busy.test_and_set(std::memory_order_acquire)) {
+            sched_yield();
+        }
+    }
+    Lock(const Lock &) = delete;
+    Lock &operator=(const Lock &) = delete;
+    ~Lock() { busy.clear(std::memory_order_release); }
+};
+
+// What Halide's functions take: a buffer of bytes.
+struct Bytes {
+    halide_dimension_t dim;
+    halide_buffer_t buffer{};
+
+    Bytes(const Allocation &allocation, void *host, size_t bytes) : dim(0, int32_t(bytes), 1) {
+        buffer.device = allocation.handle;
+        buffer.device_interface = allocation.handle != 0 ? interface_of(allocation.device) : nullptr;
+        buffer.host = static_cast<uint8_t *>(host);
+        buffer.type = halide_type_t(halide_type_uint, 8);
+        buffer.dimensions = 1;
+        buffer.dim = &dim;
+    }
+};
+
+// Sizes that calls of slightly different shapes share: four to a power of two.
+size_t rounded(size_t bytes) {
+    size_t step = 1024;
+    while (step * 8 < bytes) {
+        step *= 2;
+    }
+    return (bytes + step - 1) / step * step;
+}
+
+void free_now(const Allocation &allocation) {
+    CallContext context;
+    Bytes bytes(allocation, nullptr, allocation.bytes);
+    halide_device_free(&context, &bytes.buffer);
+}
+
+}  // namespace
+
+muattn_status take(CallContext &context, muattn_device device, size_t bytes, Allocation *allocation) {
+    const size_t size = rounded(bytes);
+    constexpr size_t kMostBytes = size_t(INT32_MAX);  // Halide's buffers are below 2^31 bytes
+    if (size > kMostBytes) {
+        return fail(MUATTN_UNSUPPORTED, "a tensor of %zu MiB is copied to the device: at most 2047 are", size >> 20);
+    }
+    {
+        const Lock lock;
+        for (int i = 0; i < kept_count; i++) {
+            if (kept[i].device == device && kept[i].bytes == size) {
+                *allocation = kept[i];
+                kept[i] = kept[--kept_count];
+                return MUATTN_OK;
+            }
+        }
+    }
+    *allocation = {device, 0, size};
+    Bytes fresh(*allocation, nullptr, size);
+    for (const bool again : {false, true}) {
+        if (halide_device_malloc(&context, &fresh.buffer, interface_of(device)) == 0) {
+            allocation->handle = fresh.buffer.device;
+            return MUATTN_OK;
+        }
+        if (!again) {
+            release();
+            context.failed = false;
+        }
+    }
+    return fail(MUATTN_OUT_OF_MEMORY, "out of device memory: %zu bytes: %s", size, context.message);
+}
+
+void give_back(const Allocation &allocation) {
+    {
+        const Lock lock;
+        if (kept_count < kMostKept) {
+            kept[kept_count++] = allocation;
+            return;
+        }
+    }
+    free_now(allocation);
+}
+
+void release() {
+    for (;;) {
+        Allocation last;
+        {
+            const Lock lock;
+            if (kept_count == 0) {
+                return;
+            }
+            last = kept[--kept_count];
+        }
+        free_now(last);
+    }
+}
+
+size_t kept_bytes() {
+    const Lock lock;
+    size_t sum = 0;
+    for (int i = 0; i < kept_count; i++) {
+        sum += kept[i].bytes;
+    }
+    return sum;
+}
+
+muattn_status copy_to_device(CallContext &context, const Allocation &allocation, const void *host, size_t bytes) {
+    Bytes view(allocation, const_cast<void *>(host), bytes);
+    view.buffer.set_host_dirty();
+    const int error = halide_copy_to_device(&context, &view.buffer, interface_of(allocation.device));
+    return error == 0 ? MUATTN_OK
+                      : fail(MUATTN_INTERNAL_ERROR, "copy to the device: error %d: %s", error, context.message);
+}
+
+muattn_status copy_to_host(CallContext &context, const Allocation &allocation, void *host, size_t bytes) {
+    Bytes view(allocation, host, bytes);
+    view.buffer.set_device_dirty();
+    const int error = halide_copy_to_host(&context, &view.buffer);
+    return error == 0 ? MUATTN_OK
+                      : fail(MUATTN_INTERNAL_ERROR, "copy from the device: error %d: %s", error, context.message);
+}
+
+}  // namespace muattn::gpu

@@ -1,0 +1,47 @@
+// One call on a GPU: its tensors in device memory, the kernel, and the results back where they belong.
+#pragma once
+
+#include "../registry.h"
+#include "../tensor.h"
+#include "memory.h"
+
+namespace muattn::gpu {
+
+class Session {
+public:
+    explicit Session(const Kernel &kernel) : kernel_(kernel), device_(device_of(kernel.backend)) {}
+    Session(const Session &) = delete;
+    Session &operator=(const Session &) = delete;
+    ~Session();
+
+    // Binds buffer to the argument in device memory: the caller's where it is there already, else a copy.
+    muattn_status input(BoundBuffer &buffer, const Argument &argument);
+    // The same for an output, which run() copies back where it is not in device memory.
+    muattn_status output(BoundBuffer &buffer, const Argument &argument);
+    // A vector of the host.
+    muattn_status vector(BoundBuffer &buffer, const void *data, halide_type_t type, int64_t extent, int64_t stride);
+    // Device memory for what the kernel writes and nobody wants: dense, of this shape.
+    muattn_status unwanted(BoundBuffer &buffer, const int64_t *shape);
+
+    // Runs the kernel. arguments[0] is left free for the user context.
+    muattn_status run(void **arguments);
+
+private:
+    struct Copy {
+        Allocation allocation;
+        const Argument *result = nullptr;  // that is to be copied back, from a dense copy
+    };
+    static constexpr int kMaxCopies = 16;
+
+    muattn_status new_copy(size_t bytes, Copy **copy);
+    muattn_status upload(const void *data, size_t bytes, BoundBuffer &buffer);
+    muattn_status copy_back(const Copy &copy);
+
+    const Kernel &kernel_;
+    muattn_device device_;
+    CallContext context_;
+    Copy copies_[kMaxCopies];
+    int count_ = 0;
+};
+
+}  // namespace muattn::gpu
