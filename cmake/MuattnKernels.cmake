@@ -65,11 +65,16 @@ endfunction()
 # A kernel for one backend.
 function(muattn_add_kernel symbol backend generator)
   get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})
+  set(stmt "")
+  if(backend STREQUAL "cuda")
+    set(stmt CONCEPTUAL_STMT stmt_file)  # for bench/gpu_report: threads and shared memory
+  endif()
   add_halide_library(${symbol} FROM muattn_generators
     GENERATOR ${generator}
     TARGETS ${target}
     FEATURES ${MUATTN_HALIDE_FEATURES}
     USE_RUNTIME muattn_halide_runtime
+    ${stmt}
     PARAMS machine=${backend} ${ARGN})
   set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_LIBRARIES ${symbol})
 endfunction()

@@ -17,6 +17,6 @@ endfunction()
 # (tests/gpu holds that), and drivers compile it for the device they find.
 function(muattn_gpu_targets)
   muattn_gpu_backend(cuda cuda-cuda_capability_70)
-  muattn_gpu_backend(vulkan vulkan)
+  muattn_gpu_backend(vulkan vulkan-vk_int8)
   muattn_gpu_backend(opencl opencl)
 endfunction()

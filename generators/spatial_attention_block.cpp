@@ -87,12 +87,11 @@ public:
         state(g, y, p, h, b) = Tuple(start);
         state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
 
-        const Expr at_y = split ? h % sharing * n_q() + y : Expr(y), at_h = split ? h / sharing : Expr(h);
-        const Expr at_g = e % head_dim / params.thread_columns;
-        std::vector<Expr> result = split ? merge_parts(at_g, at_y, at_h) : elements(state(at_g, at_y, 0, at_h, b));
+        const Expr at_g = (split ? Expr(e) : e % head_dim) / params.thread_columns;
+        std::vector<Expr> result = split ? merge_parts(at_g) : elements(state(at_g, y, 0, h, b));
         const Expr l = result[1], column = e % params.thread_columns;
         const Expr o = normalised(mux(column, std::vector<Expr>(result.begin() + kColumns, result.end())), l);
-        const Expr kept = split ? o : kept_alive(o, Q(e % head_dim, at_y, at_h, b));
+        const Expr kept = split ? o : kept_alive(o, Q(e % head_dim, y, h, b));
         if (with_lse) {
             out(e, y, h, b) = Tuple(kept, log_sum_exp(result[0], l));
         } else {
@@ -164,13 +163,13 @@ private:
         return Tuple(next);
     }
 
-    // The state over all parts.
-    std::vector<Expr> merge_parts(const Expr &at_g, const Expr &at_y, const Expr &at_h) {
+    // The state of query y of query head h over all parts.
+    std::vector<Expr> merge_parts(const Expr &at_g) {
         std::vector<Expr> states = elements(state(g, y, p, h, b));
         states[1] = kept_alive(states[1], Q(0, y, h, b));
         partial(g, y, p, h, b) = Tuple(states);
         r_p = RDom(0, (n_k() + part_keys() - 1) / part_keys(), "r_p");
-        const FuncRef of_part = partial(g, y, r_p, h, b);
+        const FuncRef of_part = partial(g, h % heads_per_kv * n_q() + y, r_p, h / heads_per_kv, b);
         top(g, y, h, b) = kInitialMax;
         top(g, y, h, b) = max(top(g, y, h, b), of_part[0]);
         const Expr weight = power_of_two(of_part[0] - top(g, y, h, b));
@@ -180,8 +179,8 @@ private:
             sums[element] += of_part[int(element) + 1] * weight;
         }
         merged(g, y, h, b) = Tuple(sums);
-        std::vector<Expr> result = elements(merged(at_g, at_y, at_h, b));
-        result.insert(result.begin(), top(at_g, at_y, at_h, b));
+        std::vector<Expr> result = elements(merged(at_g, y, h, b));
+        result.insert(result.begin(), top(at_g, y, h, b));
         return result;
     }
 

@@ -71,7 +71,10 @@ protected:
     // is taken of.
     Expr scaled_query(const Expr &e, const Expr &query, const Expr &head, const Expr &b) const {
         using namespace Halide;
-        const Expr capped = scale(head) / softcap, plain = scale(head) * kLog2E;
+        // Not by 0, even where the result is not selected: code for GPUs may assume that no infinity occurs.
+        const Expr divisor =
+            softcap_kind == SoftcapKind::optional ? select(softcap > 0.0f, softcap, 1.0f) : Expr(softcap);
+        const Expr capped = scale(head) / divisor, plain = scale(head) * kLog2E;
         const Expr factor = softcap_kind == SoftcapKind::never    ? plain
                             : softcap_kind == SoftcapKind::always ? capped
                                                                   : select(softcap > 0.0f, capped, plain);

@@ -18,9 +18,6 @@ struct ChannelAttentionSchedule {
     bool triple;        // row_vectors is 3: less waste for d = 48 and the like
 
     static constexpr ChannelAttentionSchedule defaults(Machine m, bool triple = false) {
-        if (m.lanes == 1) {
-            return {1, 1, 1, 1, 16, 64, 64, false};
-        }
         const bool wide = m.registers >= 32;
         const int vectors = triple ? 3 : wide ? 2
                                               : 4,

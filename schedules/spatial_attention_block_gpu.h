@@ -42,10 +42,18 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
             .gpu_blocks(task, map)
             .gpu_threads(f.g, ty);
         at = task;
-        f.top.compute_at(f.out, tx).bound_extent(f.g, 1).bound_extent(f.y, 1).store_in(MemoryType::Register);
-        f.top.update().reorder(f.y, f.r_p);
-        f.merged.compute_at(f.out, tx).bound_extent(f.g, 1).bound_extent(f.y, 1).store_in(MemoryType::Register);
-        f.merged.update().reorder(f.y, f.r_p);
+        for (Func *stage : {&f.top, &f.merged}) {
+            stage->compute_at(f.out, tx)
+                .bound_extent(f.g, 1)
+                .bound_extent(f.y, rows)
+                .bound_extent(f.h, 1)
+                .bound_extent(f.b, 1)
+                .store_in(MemoryType::Register)
+                .unroll(f.y)
+                .update()
+                .reorder(f.y, f.r_p)
+                .unroll(f.y);
+        }
     }
 
     f.state.compute_at(last, at).bound_extent(f.g, groups).bound_extent(f.y, s.block_rows).store_in(MemoryType::GPUShared);

@@ -16,9 +16,6 @@ struct SpatialAttentionSchedule {
     int chunk_keys;   // keys that a tile treats at once; a multiple of key_unroll
 
     static constexpr SpatialAttentionSchedule defaults(Machine m) {
-        if (m.lanes == 1) {
-            return {1, 1, 1, 4, 1, 16};
-        }
         const bool wide = m.registers >= 32;
         return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256};
     }

@@ -37,6 +37,9 @@ TEST_F(Backends, TheFirstAvailableIsUsed) {
 
 TEST_F(Backends, AreForcedIfAvailable) {
     for (const std::string &name : backend_names()) {
+        if (is_gpu(name)) {
+            continue;  // tests/gpu
+        }
         if (backend_is_available(name)) {
             EXPECT_EQ(muattn_force_backend(name.c_str()), MUATTN_OK) << muattn_last_error();
             EXPECT_EQ(muattn_current_backend(), name);

@@ -129,10 +129,10 @@ TEST_P(Limits, ChannelStrides) {
 // Repeated elements count as well.
 TEST_P(Limits, RepeatedElements) {
     std::vector<float> q(1024, 0.5f), k(1024, 0.25f), v(1, 3.0f), out(size_t(1) << 21);
-    muattn_tensor t_q{q.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, int64_t(1) << 21, 1024}, {0, 0, 0, 1}};
-    const muattn_tensor t_k{k.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1024}, {}},
-        t_v{v.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {}};
-    muattn_tensor t_out{out.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, int64_t(1) << 21, 1}, {}};
+    muattn_tensor t_q{q.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, int64_t(1) << 21, 1024}, {0, 0, 0, 1}, 0};
+    const muattn_tensor t_k{k.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1024}, {}, 0},
+        t_v{v.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {}, 0};
+    muattn_tensor t_out{out.data(), MUATTN_FLOAT32, MUATTN_CPU, {1, 1, int64_t(1) << 21, 1}, {}, 0};
     EXPECT_EQ(muattn_spatial_attention_forward(&t_q, &t_k, &t_v, nullptr, &t_out, nullptr), MUATTN_INVALID_Q);
     EXPECT_NE(std::string(muattn_last_error()).find("2^31"), std::string::npos) << muattn_last_error();
 }

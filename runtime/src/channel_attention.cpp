@@ -35,6 +35,7 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
                     static_cast<long long>(call.d));
     }
     for (const Argument *other : {&call.k, &call.v, &call.out}) {
+        MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
         for (int dim = 0; dim < 4; dim++) {
             MUATTN_RETURN_IF_ERROR(check_size(*other, dim, kDims[first][dim], call.q.size(dim), "must equal q's"));
         }

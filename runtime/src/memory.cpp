@@ -7,6 +7,7 @@
 #include <new>
 
 #include "error.h"
+#include "gpu/memory.h"
 
 namespace muattn {
 
@@ -225,7 +226,10 @@ muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_deallocate d
     return MUATTN_OK;
 }
 
-void muattn_release_memory(void) { cache.clear(); }
+void muattn_release_memory(void) {
+    cache.clear();
+    gpu::release();
+}
 
 size_t muattn_scratch_bytes(void) { return cache.bytes(); }
 

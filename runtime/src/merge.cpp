@@ -17,6 +17,9 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     MUATTN_RETURN_IF_ERROR(check_tensor(l_a, lse_a, kAnyInnerStride));
     MUATTN_RETURN_IF_ERROR(check_tensor(l_b, lse_b, kAnyInnerStride));
     MUATTN_RETURN_IF_ERROR(check_tensor(l, lse, kAnyInnerStride));
+    for (const Argument *other : {&b, &o, &l_a, &l_b, &l}) {
+        MUATTN_RETURN_IF_ERROR(check_device(*other, a));
+    }
     static constexpr const char *kDims[] = {"B", "H", "n_q", "d_v"};
     for (int dim = 0; dim < 4; dim++) {
         for (const Argument *other : {&b, &o}) {

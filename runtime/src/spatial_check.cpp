@@ -14,6 +14,9 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
+    for (const Argument *other : {&call.k, &call.v, &call.out}) {
+        MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
+    }
     call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
     call.Hk = call.k.size(1), call.n_k = call.k.size(2), call.d_v = call.v.size(3);
     if (call.d > MUATTN_MAX_D) {
@@ -42,6 +45,7 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     call.with_lse = lse != nullptr;
     if (call.with_lse) {
         MUATTN_RETURN_IF_ERROR(check_tensor(call.lse, lse, kAnyInnerStride));
+        MUATTN_RETURN_IF_ERROR(check_device(call.lse, call.q));
         MUATTN_RETURN_IF_ERROR(check_size(call.lse, 0, "B", call.B, "must equal q's"));
         MUATTN_RETURN_IF_ERROR(check_size(call.lse, 1, "H", call.H, "must equal q's"));
         MUATTN_RETURN_IF_ERROR(check_size(call.lse, 2, "n_q", call.n_q, "must equal q's"));
@@ -95,6 +99,7 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
         return MUATTN_OK;
     }
     MUATTN_RETURN_IF_ERROR(check_tensor(call.mask, mask, kMaskRules));
+    MUATTN_RETURN_IF_ERROR(check_device(call.mask, call.q));
     static constexpr const char *kDims[] = {"B", "H", "n_q", "n_k"};
     const int64_t full[] = {call.B, call.H, call.n_q, call.n_k};
     for (int dim = 0; dim < 4; dim++) {

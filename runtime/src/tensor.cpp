@@ -93,8 +93,15 @@ bool is_reachable(const Wide *shape, const Wide *stride, int count, Wide left) {
 bool may_overlap(const Argument &argument_a, const Argument &argument_b) {
     const muattn_tensor &a = argument_a.tensor, &b = argument_b.tensor;
     const Span span_a = span_of(a), span_b = span_of(b);
-    const Wide at_a = reinterpret_cast<intptr_t>(a.data), at_b = reinterpret_cast<intptr_t>(b.data);
     const Wide element_a = argument_a.element_bytes(), element_b = argument_b.element_bytes();
+    Wide at_a = reinterpret_cast<intptr_t>(a.data), at_b = reinterpret_cast<intptr_t>(b.data);
+    if (a.device == MUATTN_VULKAN || a.device == MUATTN_OPENCL) {  // names of buffers, not addresses
+        if (at_a != at_b) {
+            return false;
+        }
+        at_a = a.offset * element_a;
+        at_b = b.offset * element_b;
+    }
     if (at_a + (span_a.last + 1) * element_a <= at_b + span_b.first * element_b ||
         at_b + (span_b.last + 1) * element_b <= at_a + span_a.first * element_a) {
         return false;
@@ -143,11 +150,19 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         return fail(argument.status, "%s.dtype: %d is not supported; it must be float32%s", name, int(t.dtype),
                     rules.allow_bool ? " or bool" : "");
     }
-    if (t.device != MUATTN_CPU) {
-        return fail(argument.status, "%s.device: %d is unknown; this build has the CPU", name, int(t.device));
+    if (t.device < MUATTN_CPU || t.device > MUATTN_OPENCL) {
+        return fail(argument.status, "%s.device: %d is unknown", name, int(t.device));
     }
-    if (reinterpret_cast<uintptr_t>(t.data) % argument.element_bytes() != 0) {
-        return fail(argument.status, "%s.data must be aligned to %zu bytes", name, argument.element_bytes());
+    if (t.offset < 0 || t.offset >= kMaxSpan) {
+        return fail(argument.status, "%s.offset must lie in 0..2^31-1, not be %lld", name,
+                    static_cast<long long>(t.offset));
+    }
+    if (t.device == MUATTN_CPU || t.device == MUATTN_CUDA) {
+        if (reinterpret_cast<uintptr_t>(t.data) % argument.element_bytes() != 0) {
+            return fail(argument.status, "%s.data must be aligned to %zu bytes", name, argument.element_bytes());
+        }
+        t.data = static_cast<uint8_t *>(t.data) + size_t(t.offset) * argument.element_bytes();
+        t.offset = 0;
     }
     for (int i = 0; i < 4; i++) {
         if (t.shape[i] < 1 || t.shape[i] > kMaxSize) {
@@ -185,6 +200,13 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         return fail(argument.status, "%s spans 2^31 elements or more", name);
     }
     return MUATTN_OK;
+}
+
+muattn_status check_device(const Argument &argument, const Argument &other) {
+    return argument.tensor.device == other.tensor.device
+               ? MUATTN_OK
+               : fail(argument.status, "%s.device must be that of %s: all tensors of a call are in one device's memory",
+                      argument.name, other.name);
 }
 
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule) {

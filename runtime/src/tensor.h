@@ -26,6 +26,9 @@ struct TensorRules {
 constexpr TensorRules kDenseRows{false, false}, kAnyInnerStride{true, false}, kMaskRules{true, true};
 muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules = kDenseRows);
 
+// Both are in the memory of the same device.
+muattn_status check_device(const Argument &argument, const Argument &other);
+
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);
 

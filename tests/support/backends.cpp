@@ -14,10 +14,22 @@ std::vector<std::string> backend_names() {
     return names;
 }
 
+namespace {
+
+bool is_wanted(const std::string &name) {
+    const char *wanted = getenv("MUATTN_TEST_BACKENDS");
+    return wanted != nullptr ? ("," + std::string(wanted) + ",").find("," + name + ",") != std::string::npos
+                             : !is_gpu(name);
+}
+
+}  // namespace
+
+bool is_gpu(const std::string &backend) { return backend.rfind("cpu:", 0) != 0; }
+
 std::vector<std::string> available_backends() {
     std::vector<std::string> names;
     for (const std::string &name : backend_names()) {
-        if (backend_is_available(name)) {
+        if (is_wanted(name) && backend_is_available(name)) {
             names.push_back(name);
         }
     }

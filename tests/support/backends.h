@@ -9,8 +9,11 @@
 namespace muattn::test {
 
 std::vector<std::string> backend_names();
+// Of those, the ones that MUATTN_TEST_BACKENDS names, separated by commas; without it, the processor's own. A GPU's driver is
+// not even loaded unless it is named.
 std::vector<std::string> available_backends();
 bool backend_is_available(const std::string &name);
+bool is_gpu(const std::string &backend);
 
 // All settings of the process as they are at the start: best backend, default threads and memory, scratch poisoned if the
 // environment has MUATTN_TEST_POISON.

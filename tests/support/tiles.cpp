@@ -4,7 +4,16 @@
 #include <set>
 #include <stdexcept>
 
+#include "support/backends.h"
+
 namespace muattn::test {
+
+using schedule::ChannelAttentionFirstSchedule;
+using schedule::ChannelAttentionSchedule;
+using schedule::SpatialAttentionSchedule;
+using schedule::SpatialAttentionShortSchedule;
+using schedule::SpatialAttentionSplitSchedule;
+
 namespace {
 
 struct TableRow {
@@ -19,6 +28,12 @@ const TableRow table[] = {
 #include "kernel_table.inc"
 #undef MUATTN_KERNEL
 };
+
+// The tiles of a GPU are other numbers with other names: what counts in a test is where they end.
+constexpr int kGpuRows = 32, kGpuKeys = 32, kGpuChannels = 32, kGpuTokens = 64;
+constexpr SpatialAttentionSchedule kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
+constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, false};
+constexpr ChannelAttentionFirstSchedule kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens};
 
 template<typename Schedule>
 Schedule schedule_of(const std::string &operation, const std::string &kind, const std::string &backend,
@@ -35,14 +50,9 @@ Schedule schedule_of(const std::string &operation, const std::string &kind, cons
 
 }  // namespace
 
-using schedule::ChannelAttentionFirstSchedule;
-using schedule::ChannelAttentionSchedule;
-using schedule::SpatialAttentionSchedule;
-using schedule::SpatialAttentionShortSchedule;
-using schedule::SpatialAttentionSplitSchedule;
-
 SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
-    return schedule_of("spatial_attention", "plain", backend, &SpatialAttentionSchedule::defaults);
+    return is_gpu(backend) ? kGpuSpatial
+                           : schedule_of("spatial_attention", "plain", backend, &SpatialAttentionSchedule::defaults);
 }
 
 SpatialAttentionSplitSchedule split_schedule(const std::string &backend) {
@@ -54,19 +64,25 @@ SpatialAttentionShortSchedule short_schedule(const std::string &backend) {
 }
 
 ChannelAttentionSchedule channel_schedule(const std::string &backend) {
-    return schedule_of<ChannelAttentionSchedule>("channel_attention", "last", backend, [](schedule::Machine m) {
-        return ChannelAttentionSchedule::defaults(m);
-    });
+    return is_gpu(backend)
+               ? kGpuChannel
+               : schedule_of<ChannelAttentionSchedule>("channel_attention", "last", backend, [](schedule::Machine m) {
+                     return ChannelAttentionSchedule::defaults(m);
+                 });
 }
 
 ChannelAttentionSchedule channel_triple_schedule(const std::string &backend) {
-    return schedule_of<ChannelAttentionSchedule>("channel_attention", "triple", backend, [](schedule::Machine m) {
-        return ChannelAttentionSchedule::defaults(m, true);
-    });
+    return is_gpu(backend)
+               ? kGpuChannel
+               : schedule_of<ChannelAttentionSchedule>("channel_attention", "triple", backend, [](schedule::Machine m) {
+                     return ChannelAttentionSchedule::defaults(m, true);
+                 });
 }
 
 ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend) {
-    return schedule_of("channel_attention", "first", backend, &ChannelAttentionFirstSchedule::defaults);
+    return is_gpu(backend)
+               ? kGpuFirst
+               : schedule_of("channel_attention", "first", backend, &ChannelAttentionFirstSchedule::defaults);
 }
 
 std::vector<int64_t> around(const std::vector<int64_t> &edges) {

@@ -233,6 +233,31 @@ MUATTN_API const char *muattn_last_kernel(void);
 
 MUATTN_API const char *muattn_version(void);
 
+/* ---- GPUs --------------------------------------------------------------------------------------------------------- */
+
+/* The backends "cuda", "vulkan" and "opencl" stand last in the list. Tensors in the memory of such a device run on it, all of a
+ * call in the same; tensors of the host run on the processor, unless a GPU is forced: then they are copied there and back. Options
+ * (scale, key_lengths) are of the host always.
+ *
+ * A call whose outputs are in device memory returns when its work is in the queue. No tensor in device memory is copied. */
+
+/* What a device's work goes to. Handles of the driver; NULL: the library's choice. */
+typedef struct muattn_queue {
+    void *context; /* CUcontext; cl_context; VkDevice */
+    void *queue;   /* CUstream; cl_command_queue (in order); VkQueue */
+    void *vulkan_instance, *vulkan_physical_device;
+    uint32_t vulkan_queue_family;
+} muattn_queue;
+
+/* Where this thread's calls on the device go from now on; NULL: the library's choice again, which is for CUDA the thread's current
+ * context and its default stream, else a queue of its own. An OpenCL context and queue are given together. Vulkan runs on
+ * the library's own device: muattn_get_queue gives its handles, to make buffers with.
+ * Errors: MUATTN_INVALID_ARGUMENT (no GPU, half a pair), MUATTN_UNSUPPORTED (Vulkan). */
+MUATTN_API muattn_status muattn_set_queue(muattn_device device, const muattn_queue *queue);
+/* Where they go now. Opens the device where nothing has yet. Errors: MUATTN_INVALID_BACKEND where there is none,
+ * MUATTN_INTERNAL_ERROR where it cannot be opened. */
+MUATTN_API muattn_status muattn_get_queue(muattn_device device, muattn_queue *queue);
+
 /* ---- Threads and memory ------------------------------------------------------------------------------------------- */
 
 /* Threads that a call may use, its own included; at first the processors that the process may run on.

@@ -8,6 +8,8 @@
 #include "../error.h"
 #include "device.h"
 
+extern "C" int halide_vulkan_release_unused_device_allocations(void *user_context);  // no header has it
+
 namespace muattn::gpu {
 namespace {
 
@@ -52,10 +54,30 @@ size_t rounded(size_t bytes) {
     return (bytes + step - 1) / step * step;
 }
 
+// The first functions of what a device interface of Halide 21 hides, src/runtime/device_interface.h.
+struct Implementation {
+    void (*use_module)();
+    void (*release_module)();
+    int (*device_malloc)(void *user_context, halide_buffer_t *buffer);
+    int (*device_free)(void *user_context, halide_buffer_t *buffer);
+};
+const Implementation &implementation_of(muattn_device device) {
+    return *reinterpret_cast<const Implementation *>(interface_of(device)->impl);
+}
+
 void free_now(const Allocation &allocation) {
     CallContext context;
     Bytes bytes(allocation, nullptr, allocation.bytes);
-    halide_device_free(&context, &bytes.buffer);
+    implementation_of(allocation.device).device_free(&context, &bytes.buffer);
+}
+
+muattn_device device_of(const halide_device_interface_t *interface) {
+    for (const muattn_device device : {MUATTN_CUDA, MUATTN_VULKAN}) {
+        if (interface == interface_of(device)) {
+            return device;
+        }
+    }
+    return MUATTN_OPENCL;
 }
 
 }  // namespace
@@ -66,20 +88,21 @@ muattn_status take(CallContext &context, muattn_device device, size_t bytes, All
     if (size > kMostBytes) {
         return fail(MUATTN_UNSUPPORTED, "a tensor of %zu MiB is copied to the device: at most 2047 are", size >> 20);
     }
+    const QueueKey queue = queue_key(device);
     {
         const Lock lock;
         for (int i = 0; i < kept_count; i++) {
-            if (kept[i].device == device && kept[i].bytes == size) {
+            if (kept[i].device == device && kept[i].bytes == size && kept[i].queue == queue) {
                 *allocation = kept[i];
                 kept[i] = kept[--kept_count];
                 return MUATTN_OK;
             }
         }
     }
-    *allocation = {device, 0, size};
+    *allocation = {device, 0, size, queue};
     Bytes fresh(*allocation, nullptr, size);
     for (const bool again : {false, true}) {
-        if (halide_device_malloc(&context, &fresh.buffer, interface_of(device)) == 0) {
+        if (implementation_of(device).device_malloc(&context, &fresh.buffer) == 0) {
             allocation->handle = fresh.buffer.device;
             return MUATTN_OK;
         }
@@ -103,16 +126,22 @@ void give_back(const Allocation &allocation) {
 }
 
 void release() {
+    bool vulkan = false;
     for (;;) {
         Allocation last;
         {
             const Lock lock;
             if (kept_count == 0) {
-                return;
+                break;
             }
             last = kept[--kept_count];
         }
+        vulkan |= last.device == MUATTN_VULKAN;
         free_now(last);
+    }
+    if (vulkan) {
+        CallContext context;
+        halide_vulkan_release_unused_device_allocations(&context);
     }
 }
 
@@ -142,3 +171,38 @@ muattn_status copy_to_host(CallContext &context, const Allocation &allocation, v
 }
 
 }  // namespace muattn::gpu
+
+// Weak in Halide's runtime: what a kernel keeps between its steps comes from the same memory. Halide's own reuse on Vulkan gives out
+// buffers that are too small (docs/halide-notes.md).
+extern "C" {
+
+using namespace muattn;
+
+int halide_device_malloc(void *user_context, halide_buffer_t *buffer, const halide_device_interface_t *interface) {
+    if (buffer->device_interface != nullptr && buffer->device_interface != interface) {
+        return halide_error_code_incompatible_device_interface;
+    }
+    if (buffer->device != 0) {
+        return 0;
+    }
+    gpu::Allocation allocation;
+    auto &context = *static_cast<CallContext *>(user_context);
+    if (gpu::take(context, gpu::device_of(interface), buffer->size_in_bytes(), &allocation) != MUATTN_OK) {
+        return halide_error_code_device_malloc_failed;
+    }
+    buffer->device = allocation.handle;
+    buffer->device_interface = interface;
+    return 0;
+}
+
+int halide_device_free(void *, halide_buffer_t *buffer) {
+    if (buffer->device != 0) {
+        const muattn_device device = gpu::device_of(buffer->device_interface);
+        gpu::give_back({device, buffer->device, gpu::rounded(buffer->size_in_bytes()), gpu::queue_key(device)});
+    }
+    buffer->device = 0;
+    buffer->device_interface = nullptr;
+    buffer->set_device_dirty(false);
+    return 0;
+}
+}

@@ -6,6 +6,7 @@
 
 #include "../halide_hooks.h"
 #include "muattn/muattn.h"
+#include "queue.h"
 
 namespace muattn::gpu {
 
@@ -14,6 +15,7 @@ struct Allocation {
     muattn_device device = MUATTN_CPU;
     uint64_t handle = 0;
     size_t bytes = 0;
+    QueueKey queue;  // whose work it may serve
 };
 
 // At least bytes of the device's memory, one that was given back before where it fits. MUATTN_OUT_OF_MEMORY where there is

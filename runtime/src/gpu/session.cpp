@@ -105,7 +105,28 @@ muattn_status Session::upload(const void *data, size_t bytes, BoundBuffer &buffe
     return MUATTN_OK;
 }
 
+muattn_status Session::wrap(BoundBuffer &buffer, const Argument &argument) {
+    const muattn_tensor &t = argument.tensor;
+    int64_t last = 0;
+    for (int dim = 0; dim < 4; dim++) {
+        if (t.strides[dim] < 0) {
+            return fail(argument.status, "%s.strides[%d] must not be negative in device memory", argument.name, dim);
+        }
+        last += (t.shape[dim] - 1) * t.strides[dim];
+    }
+    const size_t element = argument.element_bytes();
+    buffer.bind(argument);
+    buffer.buffer.host = nullptr;
+    buffer.buffer.device = wrapped_[wrapped_count_++].device_handle(device_, t.data, size_t(t.offset) * element,
+                                                                    size_t(last + 1) * element);
+    buffer.buffer.device_interface = interface_of(device_);
+    return MUATTN_OK;
+}
+
 muattn_status Session::input(BoundBuffer &buffer, const Argument &argument) {
+    if (argument.tensor.device == device_) {
+        return wrap(buffer, argument);
+    }
     // Dimensions along which nothing changes stay so: a mask for all heads is copied once.
     Argument distinct = argument;
     for (int dim = 0; dim < 4; dim++) {
@@ -136,6 +157,9 @@ muattn_status Session::input(BoundBuffer &buffer, const Argument &argument) {
 }
 
 muattn_status Session::output(BoundBuffer &buffer, const Argument &argument) {
+    if (argument.tensor.device == device_) {
+        return wrap(buffer, argument);
+    }
     Copy *copy = nullptr;
     MUATTN_RETURN_IF_ERROR(new_copy(dense_bytes(argument), &copy));
     copy->result = &argument;

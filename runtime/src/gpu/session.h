@@ -4,6 +4,7 @@
 #include "../registry.h"
 #include "../tensor.h"
 #include "memory.h"
+#include "wrapped.h"
 
 namespace muattn::gpu {
 
@@ -31,17 +32,20 @@ private:
         Allocation allocation;
         const Argument *result = nullptr;  // that is to be copied back, from a dense copy
     };
-    static constexpr int kMaxCopies = 16;
+    static constexpr int kMaxBuffers = 16;
 
     muattn_status new_copy(size_t bytes, Copy **copy);
     muattn_status upload(const void *data, size_t bytes, BoundBuffer &buffer);
     muattn_status copy_back(const Copy &copy);
+    // Binds buffer to the caller's memory on the device.
+    muattn_status wrap(BoundBuffer &buffer, const Argument &argument);
 
     const Kernel &kernel_;
     muattn_device device_;
     CallContext context_;
-    Copy copies_[kMaxCopies];
-    int count_ = 0;
+    Copy copies_[kMaxBuffers];
+    Wrapped wrapped_[kMaxBuffers];
+    int count_ = 0, wrapped_count_ = 0;
 };
 
 }  // namespace muattn::gpu

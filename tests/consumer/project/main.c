@@ -8,11 +8,11 @@
 int main(void) {
     /* One query of zeros sees two keys alike: the output is the mean of the values. */
     float q[2] = {0, 0}, k[4] = {1, 2, 3, 4}, v[4] = {1, 10, 3, 30}, out[2] = {0, 0}, lse[1] = {0};
-    const muattn_tensor tq = {q, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 2}, {0}};
-    const muattn_tensor tk = {k, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 2, 2}, {0}};
-    const muattn_tensor tv = {v, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 2, 2}, {0}};
-    const muattn_tensor tout = {out, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 2}, {0}};
-    const muattn_tensor tlse = {lse, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0}};
+    const muattn_tensor tq = {q, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 2}, {0}, 0};
+    const muattn_tensor tk = {k, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 2, 2}, {0}, 0};
+    const muattn_tensor tv = {v, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 2, 2}, {0}, 0};
+    const muattn_tensor tout = {out, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 2}, {0}, 0};
+    const muattn_tensor tlse = {lse, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0}, 0};
 
     const muattn_status status = muattn_spatial_attention_forward(&tq, &tk, &tv, NULL, &tout, &tlse);
     if (status != MUATTN_OK) {

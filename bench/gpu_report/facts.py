@@ -1,0 +1,113 @@
+"""What is reported of a device function, and the bars it is held to."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from loops import Loop, product_loops
+from machine_code import assemble, ptx_of
+
+ARCHITECTURES = ("sm_80", "sm_90")
+# Of the CUDA C++ Programming Guide, technical specifications per compute capability.
+SHARED_BYTES = {"sm_80": 164 << 10, "sm_90": 228 << 10}  # of a multiprocessor
+REGISTERS, MAX_WARPS, MAX_BLOCKS, RESERVED_BYTES, WARP = 65536, 64, 32, 1024, 32
+LEAST_SHARE = 0.8  # of FFMA in the loops of both products ...
+BARRED_HEAD_DIMS = (64, 128)  # ... at these d
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the host starts a device function."""
+
+    threads: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    kernel: str
+    head_dim: int
+    kind: str
+    architecture: str
+    function: str
+    registers: int
+    spill_bytes: int
+    launch: Launch
+    loops: list[Loop]
+
+    @property
+    def warps(self) -> int:
+        """That a multiprocessor holds at once."""
+        per_block = -(-self.launch.threads // WARP)
+        registers = -(-self.registers * WARP // 256) * 256 * per_block
+        shared = self.launch.shared_bytes + RESERVED_BYTES
+        blocks = min(MAX_BLOCKS, MAX_WARPS // per_block, REGISTERS // registers, SHARED_BYTES[self.architecture] // shared)
+        return blocks * per_block
+
+    @property
+    def products(self) -> list[Loop]:
+        return [loop for loop in self.loops if not loop.is_edge]
+
+    def missed(self) -> list[str]:
+        """The bars that it misses, in words."""
+        problems = []
+        if self.spill_bytes:
+            problems.append(f"{self.spill_bytes} bytes of spills")
+        if self.warps == 0:
+            problems.append("does not fit on a multiprocessor")
+        if any(loop.vector_loads < 1 for loop in self.products):
+            problems.append("loads single numbers from shared memory in a product's loop")
+        if self.head_dim in BARRED_HEAD_DIMS and "guarded" not in self.kind and self.loops:
+            if len(self.products) < 2:
+                problems.append(f"{len(self.products)} of 2 product loops found")
+            for loop in self.products:
+                if loop.share < LEAST_SHARE:
+                    problems.append(f"{100 * loop.share:.0f} % FFMA in a product's loop")
+        return problems
+
+
+def launches(stmt: Path) -> dict[str, Launch]:
+    """By the order of the device functions in Halide's conceptual statement: threads and shared memory."""
+    found = {}
+    for part in re.split(r"(?=gpu_block<CUDA> \()", stmt.read_text())[1:]:
+        name = re.match(r"gpu_block<CUDA> \(([\w.$]+)", part)[1]
+        threads = 1
+        for extent in dict(re.findall(r"gpu_thread<CUDA> \(\.thread_id_(\w), 0, (\d+)\)", part)).values():
+            threads *= int(extent)
+        shared = sum(int(n) * (1 if kind == "uint8" else 4)
+                     for kind, n in re.findall(r"allocate \S+\[(\w+) \* (\d+)\] in GPUShared", part))  # fmt: skip
+        if threads > 1 or name not in found:
+            found[name] = Launch(threads, shared)
+    return found
+
+
+def launch_of(function: str, all_launches: dict[str, Launch]) -> Launch:
+    """Halide names a device function after its outermost loop over blocks."""
+    stem = function.removeprefix("_kernel_")
+    for name, launch in all_launches.items():
+        if re.sub(r"[.$]", "_", name) == stem:
+            return launch
+    return Launch(1, 0)
+
+
+def gather(kernels: list[dict], max_registers: int, advance) -> list[Facts]:
+    facts = []
+    for kernel in kernels:
+        library = Path(kernel["library"])
+        ptx, starts = ptx_of(library), launches(library.with_name(kernel["symbol"] + ".conceptual.stmt"))
+        for architecture in ARCHITECTURES:
+            with tempfile.TemporaryDirectory() as folder:
+                for function in assemble(ptx, architecture, max_registers, Path(folder)):
+                    facts.append(Facts(kernel["symbol"], kernel["head_dim"], kernel["kind"], architecture, function.name,
+                                       function.registers, function.spill_bytes, launch_of(function.name, starts),
+                                       product_loops(function)))  # fmt: skip
+        advance()
+    return facts
+
+
+def cuda_kernels(path: Path) -> list[dict]:
+    return [kernel for kernel in json.loads(path.read_text()) if kernel["backend"] == "cuda"]
