@@ -21,6 +21,8 @@ class Parser(argparse.ArgumentParser):
 
     def need_folder(self, option: str, folder: Path) -> None:
         """Makes the folder. Ends here, rather than after the work, where nothing can be written into it."""
+        if folder.exists() and not folder.is_dir():
+            self.error(f"{option}: {folder} is no folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
