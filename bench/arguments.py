@@ -20,22 +20,28 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
     def need_folder(self, option: str, folder: Path) -> None:
-        """Makes the folder. Ends here, rather than after the work, where nothing can be written into it."""
-        if folder.exists() and not folder.is_dir():
-            self.error(f"{option}: {folder} is no folder")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            self.error(f"{option}: cannot write into {folder}: {error.strerror}")
+        if problem := cannot_write(folder):
+            self.error(f"{option}: {problem}")
 
     def need_file(self, option: str, path: Path) -> None:
-        """The same for a file, which is not made yet."""
-        if path.is_dir():
+        """The folder of a file; the file itself is not made yet."""
+        if os.path.isdir(path):
             self.error(f"{option}: {path} is a folder")
-        if path.exists() and not os.access(path, os.W_OK):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
             self.error(f"{option}: cannot write {path}")
         self.need_folder(option, path.parent)
+
+
+def cannot_write(folder: Path) -> str | None:
+    """Makes the folder; why nothing can be written into it, which is better known before the work than after it."""
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        return f"{folder} is no folder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return f"cannot write into {folder}: {error.strerror}"
+    return None
 
 
 def processors() -> int:
