@@ -166,7 +166,7 @@ class Tuning:
         self.show.generator(name, state)
         kept = self.kept[name]
         if kept:
-            self.show.line(f"{name}: there is {kept}; it is compared first, and stays unless something better is found")
+            self.show.line(f"{name}: there is {kept}; it stays unless a candidate is better")
         numbers = kept.numbers if kept else {}
         search = GeneratorSearch(self.build, name, self.spaces[name], problems, state, self.options, self.show, numbers)
         final = None
