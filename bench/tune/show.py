@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from progress import Ticker
@@ -20,6 +20,11 @@ PLAIN_SECONDS = 60.0  # between two lines
 def _left(clock: Clock) -> str:
     left = max(0, round(clock.left()))
     return f"{left // 60}:{left % 60:02} left"
+
+
+def _rest() -> Column:
+    """A column that is shortened in a narrow terminal."""
+    return Column(ratio=1, no_wrap=True)
 
 
 class _TimeLeft(ProgressColumn):
@@ -38,8 +43,8 @@ class Show:
         self.console = Console(highlight=False, soft_wrap=True)
         self._clock = clock
         self._progress = Progress(
-            TextColumn("[bold]{task.fields[generator]}"), TextColumn("{task.fields[done]}"), _TimeLeft(clock),
-            TextColumn("{task.description}"), console=self.console, transient=True,
+            _TimeLeft(clock), TextColumn("[bold]{task.fields[generator]}"), TextColumn("{task.fields[done]}", table_column=_rest()),
+            TextColumn("{task.description}", table_column=_rest()), console=self.console, transient=True, expand=True,
         )  # fmt: skip
         self._task = self._progress.add_task("", generator="tune", done="", total=None)
         self._below = self._progress if self.console.is_terminal else Ticker(self._plain, plain_seconds)
