@@ -1,12 +1,4 @@
-"""Times the kernels on bench/shapes.json with Google Benchmark: a table here, and in files the table and every counter.
-docs/benchmarks.md says what the columns mean.
-
-Other arguments go to Google Benchmark, for example
-  --benchmark_filter=REGEX         only these; e.g. channel/mup, or /1_threads
-  --benchmark_min_time=SECONDS     per entry (default: 0.5)
-  --benchmark_repetitions=N        the table has the best repetition
-
-./dev bench runs this."""
+"""Times the kernels on bench/shapes.json with Google Benchmark; ./dev bench runs this."""
 
 from __future__ import annotations
 
@@ -17,16 +9,13 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import command_lines
 from arguments import Parser
 from kernels_table import markdown, read_rows, table, verdict
+from machine_load import warn
+from progress import Steps
 from provenance import provenance
-
-ROOT = Path(__file__).resolve().parent.parent
-USAGE = """./dev bench [--out FILE] [GOOGLE-BENCHMARK-ARGUMENT...]
-       ./dev bench --scaling [ARGUMENT...]
-       ./dev bench --peers [ARGUMENT...]"""
 
 
 def listed(parser: Parser, program: Path, arguments: list[str]) -> list[str]:
@@ -42,18 +31,17 @@ def listed(parser: Parser, program: Path, arguments: list[str]) -> list[str]:
 
 def run(program: Path, arguments: list[str], names: list[str], out: Path) -> int:
     """Runs the program, which writes to out, and shows which benchmark is at work. Its exit status."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     arguments = [*arguments, f"--benchmark_out={out}", "--benchmark_out_format=json", "--benchmark_color=false"]
     with (
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+        Steps("bench", len(names)) as steps,
         subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
     ):
-        task = progress.add_task(names[0], total=len(names))
         remaining = set(names)
+        steps.at(0, names[0])
         for line in process.stdout:
             remaining.discard(line.split(" ")[0])
             following = next((name for name in names if name in remaining), "")
-            progress.update(task, completed=len(names) - len(remaining), description=following)
+            steps.at(len(names) - len(remaining), following)
         errors = process.stderr.read()
     if process.returncode != 0:
         print(errors, file=sys.stderr)
@@ -61,11 +49,7 @@ def run(program: Path, arguments: list[str], names: list[str], out: Path) -> int
 
 
 def main() -> int:
-    parser = Parser("./dev bench", usage=USAGE, description=__doc__)
-    parser.add_argument("--out", "--benchmark_out", type=Path, default=ROOT / "results" / "bench.json", metavar="FILE",
-                        help="JSON; the table goes beside it as .md (default: results/bench.json)")  # fmt: skip
-    parser.add_argument("--program", type=Path, default=ROOT / "build" / "release" / "bench" / "muattn_bench",
-                        help="the compiled benchmarks (default: those of build/release)")  # fmt: skip
+    parser = command_lines.kernels()
     options, others = parser.parse_known_args()
     if options.out.suffix != ".json":
         parser.error(f"--out must name a .json file, not {options.out}")
@@ -76,7 +60,8 @@ def main() -> int:
         print("\n".join(names))
         return 0
 
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    parser.need_file("--out", options.out)
+    warn("bench")
     status = run(options.program, others, names, options.out)
     if status != 0:
         return status

@@ -1,4 +1,4 @@
-"""Where a result comes from: what every result in bench/results says of itself."""
+"""Where a result comes from: what every result says of itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results"
+BENCH = Path(__file__).resolve().parent
 
 
 def device() -> str:
@@ -19,7 +19,7 @@ def device() -> str:
 
 def commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, cwd=BENCH, capture_output=True, text=True).stdout.strip()
 
 
 def provenance(backend: str, command: str) -> dict[str, str]:

@@ -1,31 +1,27 @@
-"""Times one head, d = 64, as the number of tokens n doubles from 256: full attention, a causal window of 512 keys, and
-channel attention in both layouts. Writes a table, a picture with the slopes 1 and 2, and JSON.
-
-./dev bench --scaling runs this."""
+"""Times one head as the number of tokens n grows: table, picture and JSON; ./dev bench --scaling runs this."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import Progress
 
 import muattn
-from arguments import Parser
-from provenance import RESULTS, file_stem, provenance
+from command_lines import MIN_N
+from command_lines import scaling as command_line
+from machine_load import warn
+from progress import Steps
+from provenance import file_stem, provenance
 from scaling_report import picture, table
 
 D = 64
 WINDOW = 512
-MIN_N, MAX_N = 256, 65536
 
 Arrays = list[np.ndarray]  # q, k, v, out
 
@@ -57,16 +53,14 @@ def best_time(call: Callable[[], object], seconds: float) -> tuple[float, int]:
 
 
 def measure(sizes: list[int], seconds: float) -> list[dict]:
-    rows = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=len(sizes) * len(CASES))
+    rows: list[dict] = []
+    with Steps("bench --scaling", len(sizes) * len(CASES)) as steps:
         for n in sizes:
             last, first = arrays(n)
             for case, (_, call) in CASES.items():
-                progress.update(task, description=f"{case}, n = {n:,}")
+                steps.at(len(rows), f"{case}, n = {n:,}")
                 best, count = best_time(lambda: call(last, first), seconds)
                 rows.append({"case": case, "n": n, "milliseconds": 1e3 * best, "calls": count})
-                progress.advance(task)
     return rows
 
 
@@ -82,36 +76,11 @@ def fitted_slopes(rows: list[dict]) -> list[dict]:
     return fits
 
 
-def power_of_two(text: str) -> int:
-    n = int(text) if text.isdecimal() else 0
-    if not 4 * MIN_N <= n <= MAX_N or n & (n - 1):
-        raise argparse.ArgumentTypeError(f"must be a power of 2 in {4 * MIN_N}..{MAX_N}, not {text}")
-    return n
-
-
-def thread_count(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 256):
-        raise argparse.ArgumentTypeError(f"must lie in 1..256, not {text}")
-    return int(text)
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
-    return value
-
-
 def main() -> None:
-    parser = Parser("./dev bench --scaling", description=__doc__)
-    parser.add_argument("--max-n", type=power_of_two, default=MAX_N, help=f"the largest n, a power of 2 (default: {MAX_N})")
-    parser.add_argument("--seconds", type=positive, default=0.5, help="for each point; one call at least (default: 0.5)")
-    parser.add_argument("--threads", type=thread_count, default=1, help="default: 1")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default: bench/results)")
+    parser = command_line()
     arguments = parser.parse_args()
+    parser.need_folder("--out", arguments.out)
+    warn("bench --scaling")
 
     muattn.set_num_threads(arguments.threads)
     sizes = [MIN_N << i for i in range((arguments.max_n // MIN_N).bit_length())]
@@ -121,7 +90,6 @@ def main() -> None:
         "version": muattn.__version__, "threads": arguments.threads, "d": D, "window": WINDOW,
         "slopes": fitted_slopes(rows), "rows": rows,
     }  # fmt: skip
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{file_stem(results)}-scaling.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)

@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+APART = 1.8  # a reference line from its curve
+
 
 def _times(results: dict, case: str) -> dict[int, float]:
     """Milliseconds by n."""
@@ -47,7 +49,7 @@ def picture(results: dict, path: Path) -> None:
     sizes = sorted({row["n"] for row in results["rows"]})
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(sizes, [f"{n:,}" for n in sizes], rotation=30)
+    axes.set_xticks(sizes[::-2], [f"{n:,}" for n in sizes[::-2]])  # every other one fits without turning
     axes.minorticks_off()
     axes.set_xlabel("tokens n")
     axes.set_ylabel("milliseconds")
@@ -63,9 +65,10 @@ def picture(results: dict, path: Path) -> None:
 
 
 def _reference_slopes(axes, results: dict) -> None:
-    """Lines of slope 1 and 2 that end above the largest time of the cases that should have that slope."""
-    for slope, style in ((1, "--"), (2, ":")):
+    """Lines of slope 1 below the curves, and of slope 2 above them, over the larger half of the sizes."""
+    for slope, style, outermost, factor in ((1, "--", min, 1 / APART), (2, ":", max, APART)):
         curves = [_times(results, fit["case"]) for fit in results["slopes"] if fit["expected"] == slope]
         n = sorted(curves[0])
-        end = 2 * max(curve[n[-1]] for curve in curves)
-        axes.plot(n, [end * (x / n[-1]) ** slope for x in n], style, color="grey", linewidth=1, label=f"slope {slope}")
+        n = n[len(n) // 2 :]
+        level = factor * outermost(curve[x] / x**slope for curve in curves for x in n)
+        axes.plot(n, [level * x**slope for x in n], style, color="grey", linewidth=1.2, label=f"slope {slope}")

@@ -1,26 +1,23 @@
-"""Times muattn and its peers on bench/shapes.json: in one process, the same arrays, one call of each in turn. What counts
-is the ratio of best times; absolute times of a shared machine mean little. Every output is compared with muattn's first.
-
-./dev bench --peers runs this in .venv-peers."""
+"""Times muattn and its peers on bench/shapes.json; ./dev bench --peers runs this in .venv-peers."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shlex
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import Progress
 
 import muattn
+from arguments import processors
+from command_lines import peers as command_line
 from contestants import contestants
+from machine_load import warn
 from problems import all_shapes, load
-from provenance import RESULTS, file_stem, provenance
+from progress import Steps
+from provenance import file_stem, provenance
 from report import write_report
 
 # Worker threads of some peers spin for some time after a call, on the processor that the next contestant needs.
@@ -60,17 +57,16 @@ def sgemm(seconds: float) -> float:
 def measure(shapes: list, thread_counts: list[int], seconds: float) -> list[dict]:
     rng = np.random.default_rng(1)
     rows = []
-    with Progress() as progress:
-        task = progress.add_task("", total=len(shapes) * len(thread_counts))
+    with Steps("bench --peers", len(shapes) * len(thread_counts)) as steps:
         for operation, shape in shapes:
             for threads in thread_counts:
-                progress.update(task, description=f"{operation}/{shape['name']}, {threads} threads")
+                steps.at(len(rows), f"{operation}/{shape['name']}, {threads} threads")
                 problem = load(operation, shape, rng)
                 calls = contestants(problem, threads)
                 expected = np.array(calls["muattn"]())
                 wrong = [name for name, call in calls.items() if not agrees(call(), expected)]
                 for name in wrong:
-                    progress.console.print(f"{problem.name}: {name} differs from muattn and is left out")
+                    steps.console.print(f"{problem.name}: {name} differs from muattn and is left out")
                     del calls[name]
                 times = best_times(calls, seconds, threads)
                 rows.append({
@@ -78,28 +74,25 @@ def measure(shapes: list, thread_counts: list[int], seconds: float) -> list[dict
                     "gflop": problem.flops() * 1e-9, "sgemm_gflops": sgemm(seconds / 4),
                     "milliseconds": {name: 1e3 * t for name, t in times.items()}, "left_out": wrong,
                 })  # fmt: skip
-                progress.advance(task)
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--filter", default="", help="only shapes whose operation/name contains this")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each contestant and shape (default: 1)")
-    parser.add_argument("--threads", type=int, nargs="+", help="thread counts (default: 1 and all)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default: bench/results)")
+    parser = command_line()
     arguments = parser.parse_args()
-
-    processors = len(os.sched_getaffinity(0))
     shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
-    rows = measure(shapes, arguments.threads or sorted({1, processors}), arguments.seconds)
+    if not shapes:
+        parser.error(f"--filter: no shape of bench/shapes.json contains '{arguments.filter}'")
+    parser.need_folder("--out", arguments.out)
+    warn("bench --peers")
+
+    rows = measure(shapes, arguments.threads or sorted({1, processors()}), arguments.seconds)
     results = {
         **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
-        "processors": processors,
+        "processors": processors(),
         "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime", "openvino")},
         "rows": rows,
     }  # fmt: skip
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / f"{file_stem(results)}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     write_report(results, path)

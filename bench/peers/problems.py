@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-SHAPES = Path(__file__).resolve().parent.parent / "shapes.json"
+from command_lines import SHAPES
 
 
 @dataclass

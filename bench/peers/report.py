@@ -69,13 +69,16 @@ def picture(results: dict, path: Path) -> None:
     for index, n in enumerate(thread_counts):
         values = {f"{r['operation']}/{r['name']}": ratios(r)[1] for r in results["rows"] if r["threads"] == n}
         positions = [y + (index - (len(thread_counts) - 1) / 2) * height for y in range(len(names))]
-        bars = axes.barh(positions, [values[name] for name in names], height, label=f"{n} thread{'s' * (n > 1)}")
-        axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+        axes.barh(positions, [values[name] for name in names], height, label=f"{n} thread{'s' * (n > 1)}")
+        for y, name in zip(positions, names):  # never on the line at 1
+            value = values[name]
+            axes.annotate(f"{value:.2f}", (max(value, 1), y), (3, -0.5), textcoords="offset points", va="center", fontsize=7)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xticks([0.5, 1, 2, 4, 8, 16], ["0.5", "1", "2", "4", "8", "16"])
+    axes.set_xlim(right=1.2 * axes.get_xlim()[1])  # room for the longest bar's label
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("time of the best peer / time of muattn (right of the line: muattn is faster)")
     axes.set_title(f"muattn against the best of PyTorch, ONNX Runtime, OpenVINO\n{results['device']}, {results['backend']}, float32, {results['date']}", fontsize=10)
     axes.legend(fontsize=8)

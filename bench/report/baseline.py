@@ -12,7 +12,6 @@ from facts import Facts
 from loops import Loop
 from tools import mca_version
 
-BASELINE = Path(__file__).resolve().parent / "baseline.json"
 CODE_TOLERANCE = 0.10
 CYCLES_TOLERANCE = 0.05
 SHARE_TOLERANCE = 1e-4  # of rounding

@@ -1,7 +1,4 @@
-"""The static report: what the compiled kernels tell without a stopwatch. Code size, spills and gathers, the share of FMA
-in the innermost product loops, and the share of each core's FMA peak that llvm-mca predicts for them. See docs/report.md.
-
-./dev report runs this on build/release."""
+"""The static report, see docs/report.md; ./dev report runs this on build/release."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from arguments import Parser
-from baseline import BASELINE, compare, loop_entry, write_baseline
+from baseline import compare, loop_entry, write_baseline
 from built_kernels import Kernel, UnknownTarget, family_of, load_kernels
+from command_lines import report as command_line
 from facts import Facts, cores_of, gather
+from progress import Steps
 from rich.console import Console
-from rich.progress import Progress
 from table import CAPTION, every_loop, markdown, overview, show
 from tools import ToolError, mca_version
 
@@ -23,17 +20,7 @@ WIDTH = 140
 
 
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("./dev report", description=__doc__)
-    parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
-    parser.add_argument("--all", action="store_true", help="a line for every loop with multiply-adds, not only for every kernel")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--check", action="store_true", help="compare with the baseline; a regression: exit code 1")
-    what.add_argument("--update", action="store_true", help="make this build the baseline")
-    parser.add_argument("--kernels", type=Path, default=Path("build/release/generated/kernels.json"), metavar="FILE",
-                        help="the build's list of kernels (default: build/release's)")  # fmt: skip
-    parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE", help="default: bench/report/baseline.json")
+    parser = command_line()
     arguments = parser.parse_args(argv)
     if arguments.update and arguments.filter:
         parser.error("--update takes all kernels: no --filter with it")
@@ -43,13 +30,18 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--filter: no kernel's symbol contains '{arguments.filter}'")
     if arguments.check and not arguments.baseline.is_file():
         parser.error(f"--baseline: no file {arguments.baseline}; --update writes it")
+    for option in ("json", "markdown"):
+        if path := getattr(arguments, option):
+            parser.need_file(f"--{option}", path)
+    if arguments.update:
+        parser.need_file("--baseline", arguments.baseline)
     return arguments
 
 
 def read(kernels: list[Kernel]) -> list[Facts]:
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("disassembly, llvm-mca", total=len(kernels) + len(cores_of(kernels)))
-        return gather(kernels, lambda: progress.advance(task))
+    with Steps("report", len(kernels) + len(cores_of(kernels))) as steps:
+        steps.at(0, "disassembly, llvm-mca")
+        return gather(kernels, steps.advance)
 
 
 def check(facts: list[Facts], path: Path, complete: bool) -> int:

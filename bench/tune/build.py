@@ -113,12 +113,25 @@ class Kernel:
         return f"kernel_{self.operation}_{self.direction}_{self.dtype}_{self.kind}_{backend}"
 
 
+def _facts(folder: Path) -> dict:
+    if not folder.is_dir():
+        raise TuneError(f"--build: no folder {folder}")
+    if not (folder / "CMakeCache.txt").exists():
+        raise TuneError(f"--build: {folder} is no build: CMake has not configured it")
+    path = folder / "bench/tune/facts.json"
+    if not path.exists():
+        raise TuneError(f"--build: {folder} is configured without the tuner; MUATTN_BENCH=ON adds it")
+    facts = json.loads(path.read_text())
+    names = ("kernels", "defaults_program", "generator_program", "library", "halide_runtime")
+    for file in [*(facts[name] for name in names), *facts["runtime_objects"]]:
+        if not Path(file).exists():
+            raise TuneError(f"--build: {folder} is configured, but not built: no {file}; cmake --build {folder} builds it")
+    return facts
+
+
 class Build:
     def __init__(self, folder: Path):
-        path = folder / "bench/tune/facts.json"
-        if not path.exists():
-            raise TuneError(f"--build: {path} does not exist; configure with MUATTN_BENCH=ON")
-        self.facts = json.loads(path.read_text())
+        self.facts = _facts(folder)
         program = self.facts["defaults_program"]
         known = json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
         self.defaults, self.machines = known["defaults"], known["machines"]

@@ -45,18 +45,22 @@ class Measured:
 
 class GeneratorSearch:
     def __init__(
-        self, build: Build, generator: str, space: Search, problems: Problems, state: State, options: Options, show
+        self, build: Build, generator: str, space: Search, problems: Problems, state: State, options: Options, show,
+        kept: Numbers,
     ):
+        """kept: the numbers of the tuned file that is there, none if they are the default."""
         self.build, self.generator, self.space, self.problems = build, generator, space, problems
-        self.state, self.options, self.show = state, options, show
+        self.state, self.options, self.show, self.kept = state, options, show, kept
         self.folder = state.path.parent
         self.all_kernels = [kernel for kernel in build.kernels if kernel.generator == generator]
         used = self.problems.kernels
         self.kernels = [k for k in self.all_kernels if space.all_kernels or k in used]
 
     def run(self, clock: Clock) -> dict | None:
-        """The final record of the best, or None: there is none that is better than the default, or time ran out first."""
+        """The final record of the best, or None: none is better than the default and than the kept file, or time ran out."""
         self._verify_default(clock)
+        if self.kept and not self.state.tried(self.kept):
+            self._try(self.state.best(), self.kept, clock)
         while True:
             best = self.state.best()
             searching = clock.sooner(clock.left() - self._time_to_finish(best))
@@ -68,7 +72,7 @@ class GeneratorSearch:
                 self._try(best, candidate, searching)
             except OutOfTime:
                 break
-        while best := self.state.best():
+        while (best := self.state.best()) and best != self.kept:
             final = self._finish(best, clock)
             if final["result"] == "final":
                 return final
@@ -109,6 +113,8 @@ class GeneratorSearch:
         self.state.add({}, "verified", build=built - start, check=time.monotonic() - built)
 
     def _try(self, best: Numbers, candidate: Numbers, clock: Clock) -> None:
+        """The kept file's numbers become the best unless they are clearly slower; others have to show a gain."""
+        is_kept = candidate == self.kept
         self.show.doing(f"building {text(candidate)}")
         start = time.monotonic()
         libraries = {"best": self._library(best, clock)}
@@ -118,7 +124,9 @@ class GeneratorSearch:
             measured = Measured(str(failure), False, None, [])
         else:
             self.show.doing(f"measuring {text(candidate)}")
-            measured = self._measure(libraries, self.kernels, ["quick", "full", "confirm"], clock)
+            measured = self._measure(libraries, self.kernels, ["full"] if is_kept else ["quick", "full", "confirm"], clock)
+            if is_kept and not measured.rejected:
+                measured.accepted = measured.ratio > 1 - abs(self.options.gain)
         result = "rejected" if measured.rejected else "accepted" if measured.accepted else "slower"
         record = self.state.add(
             candidate, result, than=best, ratio=measured.ratio, reason=measured.rejected, rows=measured.rows,
@@ -152,16 +160,21 @@ class GeneratorSearch:
         return Measured(rejected, accepted, ratio, last["rows"])
 
     def _time_to_finish(self, best: Numbers) -> float:
-        """What _finish() will take: the rest of the kernels, and a measurement against the default."""
-        if not best or self.state.find(best, "final"):
+        """What _finish() will take: the rest of the kernels, and a measurement against the default and the kept file."""
+        if not best or best == self.kept or self._known_final(best):
             return 0
         each = self.state.find({}, "verified")["build"] / len(self.kernels)
         rest = len(self.all_kernels) - len(self.kernels)
-        return 1.3 * rest * each + 2 * self.state.find(best, "accepted")["seconds"]
+        return 1.3 * rest * each + 2 * (1 + bool(self.kept)) * self.state.find(best, "accepted")["seconds"]
+
+    def _known_final(self, best: Numbers) -> dict | None:
+        """Of an earlier run, if the same file was there then."""
+        known = self.state.find(best, "final")
+        return known if known and known.get("kept", {}) == self.kept else None
 
     def _finish(self, best: Numbers, clock: Clock) -> dict:
-        """Builds all kernels of the generator with the best numbers, checks them, and times them against the default."""
-        if known := self.state.find(best, "final"):
+        """Builds all kernels of the generator with the best numbers, checks them, and times them against the default and the kept file."""
+        if known := self._known_final(best):
             return known
         self.show.doing(f"building every kernel with {text(best)}")
         try:
@@ -173,11 +186,22 @@ class GeneratorSearch:
         if measured.rejected:
             return self.state.add(best, "rejected", than={}, ratio=None, reason=measured.rejected, rows=[])
         self.show.line(f"every kernel of the generator built and checked with {text(best)}")
-        return self.state.add(best, "final", ratio=measured.ratio, rows=measured.rows)
+        return self.state.add(
+            best, "final", ratio=measured.ratio, rows=measured.rows, kept=self.kept, than_kept=self._than_kept(libraries, clock)
+        )
+
+    def _than_kept(self, libraries: dict, clock: Clock) -> float | None:
+        """The kept file's time over that of the best; None where there is no such file, or what it holds was rejected."""
+        if not self.kept or self.state.find(self.kept, "rejected"):
+            return None
+        self.show.doing("the best against the kept file")
+        libraries = {"best": self._library(self.kept, clock), "candidate": libraries["candidate"]}
+        measured = self._measure(libraries, [], ["final"], clock)
+        return measured.ratio or 0.0
 
     def _clean(self, best: Numbers) -> None:
-        """Keeps the libraries of the default and of the best."""
-        keep = {folder_name({}), folder_name(best)}
+        """Keeps the libraries of the default, of the kept file and of the best."""
+        keep = {folder_name({}), folder_name(self.kept), folder_name(best)}
         for folder in self.folder.iterdir():
             if folder.is_dir() and folder.name not in keep:
                 shutil.rmtree(folder, ignore_errors=True)

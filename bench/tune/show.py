@@ -1,15 +1,30 @@
-"""What a person sees of a search: a line per candidate, and below them what is being done, the best so far, the time left."""
+"""What a person sees of a search: a line per candidate, and below them what is being done, the best so far, the time left.
+Without a terminal, as in a log, the latter is a line at the start and now and then."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
+
+from progress import Ticker
 
 from build import Clock
 from space import text
 from state import State
+
+PLAIN_SECONDS = 60.0  # between two lines
+
+
+def _left(clock: Clock) -> str:
+    left = max(0, round(clock.left()))
+    return f"{left // 60}:{left % 60:02} left"
+
+
+def _rest() -> Column:
+    """A column that is shortened in a narrow terminal."""
+    return Column(ratio=1, no_wrap=True)
 
 
 class _TimeLeft(ProgressColumn):
@@ -18,27 +33,33 @@ class _TimeLeft(ProgressColumn):
         self.clock = clock
 
     def render(self, task) -> Text:
-        left = max(0, round(self.clock.left()))
-        return Text(f"{left // 60}:{left % 60:02} left")
+        return Text(_left(self.clock))
 
 
 class Show:
     """A context: the lines at the bottom of the terminal are there as long as it is open."""
 
-    def __init__(self, clock: Clock):
+    def __init__(self, clock: Clock, plain_seconds: float = PLAIN_SECONDS):
         self.console = Console(highlight=False, soft_wrap=True)
+        self._clock = clock
         self._progress = Progress(
-            TextColumn("[bold]{task.fields[generator]}"), TextColumn("{task.fields[done]}"), _TimeLeft(clock),
-            TextColumn("{task.description}"), console=self.console, transient=True,
+            _TimeLeft(clock), TextColumn("[bold]{task.fields[generator]}"), TextColumn("{task.fields[done]}", table_column=_rest()),
+            TextColumn("{task.description}", table_column=_rest()), console=self.console, transient=True, expand=True,
         )  # fmt: skip
-        self._task = self._progress.add_task("", generator="", done="", total=None)
+        self._task = self._progress.add_task("", generator="tune", done="", total=None)
+        self._below = self._progress if self.console.is_terminal else Ticker(self._plain, plain_seconds)
 
     def __enter__(self) -> Show:
-        self._progress.start()
+        self._below.__enter__()
         return self
 
-    def __exit__(self, *_) -> None:
-        self._progress.stop()
+    def __exit__(self, *error) -> None:
+        self._below.__exit__(*error)
+
+    def _plain(self) -> None:
+        task = self._progress.tasks[0]
+        words = [f"{task.fields['generator']}:", task.fields["done"], f"{_left(self._clock)};", task.description]
+        self.line(" ".join(word for word in words if word).rstrip(";"))
 
     def generator(self, name: str, state: State) -> None:
         self._progress.update(self._task, generator=name, done=self._done(state))

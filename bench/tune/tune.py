@@ -1,7 +1,4 @@
-"""Searches the numbers of the schedules for this machine, on the shapes of bench/shapes.json. A candidate is built,
-compared with a reference in double precision, then timed against the best so far. What is known is kept: an interrupted
-search goes on where it was. Writes schedules/tuned/<generator>.<target>.json where the best is better than the default.
-docs/tuning.md says more."""
+"""Searches the numbers of the schedules for this machine, see docs/tuning.md; ./dev tune runs this."""
 
 from __future__ import annotations
 
@@ -14,37 +11,21 @@ import signal
 import sys
 from pathlib import Path
 
-from arguments import Parser
-from problems import SHAPES
+from arguments import cannot_write, processors
+from command_lines import tune as command_line
+from machine_load import busy_line, load
 from provenance import device
 
 from adams import ESTIMATED, Adams
-from build import ROOT, Build, Clock, OutOfTime, run, stop_all
+from build import Build, Clock, OutOfTime, run, stop_all
 from library import Library
 from search import MEASURE, GeneratorSearch, Options, Problems
 from show import Show
 from space import Search, TuneError, text
 from state import State
-from tuned_file import write
+from tuned_file import Kept, read, write
 
 ADAMS_SHARE = 0.5  # of a generator's time, the first time
-
-
-def arguments_of(argv: list[str]) -> argparse.Namespace:
-    parser = Parser("./dev tune", description=__doc__)
-    parser.add_argument("op", nargs="?", help="an operator or one of its generators (default: all)")
-    parser.add_argument("--target", help="backend of cmake/targets.cmake (default: the best that this machine runs)")
-    parser.add_argument("--budget", type=float, default=30, metavar="MIN", help="minutes for all of it (default: 30)")
-    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="for each contestant and shape (default: 0.3)")
-    parser.add_argument("--gain", type=float, default=1, metavar="PERCENT", help="what a candidate has to gain (default: 1)")
-    parser.add_argument("--values", action="append", default=[], metavar="NAME=N,N", help="search only these values of this number")
-    parser.add_argument("--no-adams", action="store_true", help="without Halide's Adams2019 autoscheduler")
-    parser.add_argument("--shapes", type=Path, default=SHAPES, help="table of shapes (default: bench/shapes.json)")
-    parser.add_argument("--out", type=Path, default=ROOT / "schedules/tuned", help="folder of the tuned files")
-    parser.add_argument("--state", type=Path, default=ROOT / "build/tune", help="folder of what is known (build/tune)")
-    parser.add_argument("--build", type=Path, default=ROOT / "build/release", help="the build (default: build/release)")
-    return parser.parse_args(argv)
 
 
 def chosen_generators(build: Build, op: str | None, values: set[str]) -> list[str]:
@@ -84,17 +65,14 @@ def only_values(words: list[str]) -> dict[str, list[int]]:
 
 def checked(arguments: argparse.Namespace) -> list[list]:
     """The shapes [operation, shape]; TuneError for what is out of range."""
-    processors = len(os.sched_getaffinity(0))
-    arguments.threads = arguments.threads or sorted({1, processors})
-    if arguments.budget <= 0 or arguments.seconds <= 0:
-        raise TuneError("--budget and --seconds must be above 0")
-    if any(not 1 <= count <= processors for count in arguments.threads):
-        raise TuneError(f"--threads: from 1 to {processors}")
+    arguments.threads = arguments.threads or sorted({1, processors()})
     try:
         table = json.loads(arguments.shapes.read_text())
         shapes = [[operation, shape] for operation in ("spatial", "channel") for shape in table.get(operation, [])]
-    except (OSError, ValueError, AttributeError) as error:
-        raise TuneError(f"--shapes: {arguments.shapes}: {error}") from None
+    except OSError as error:
+        raise TuneError(f"--shapes: {arguments.shapes}: {error.strerror}") from None
+    except (ValueError, AttributeError) as error:
+        raise TuneError(f"--shapes: {arguments.shapes} is no table of shapes: {error}") from None
     if not shapes:
         raise TuneError(f"--shapes: {arguments.shapes} has no shape under \"spatial\" or \"channel\"")
     return shapes
@@ -145,6 +123,9 @@ class Tuning:
         self.build = Build(arguments.build.resolve())
         only = only_values(arguments.values)
         self.generators = chosen_generators(self.build, arguments.op, set(only))
+        for option in ("out", "state"):
+            if problem := cannot_write(getattr(arguments, option)):
+                raise TuneError(f"--{option}: {problem}")
         self.present = self.build.present_library(arguments.state.resolve(), self.clock)
         self.backend = chosen_target(self.build, Library(self.present, ""), arguments.target)
         self.options = Options(self.backend, arguments.threads, arguments.seconds, arguments.gain / 100)
@@ -152,11 +133,15 @@ class Tuning:
             name: Search(name, self.build.numbers(name, self.backend), self.build.machines[self.backend], only)
             for name in self.generators
         }
+        self.kept = {name: read(arguments.out / f"{name}.{self.backend}.json", self.spaces[name]) for name in self.generators}
+        self.load = load()
         self.show = Show(self.clock)
 
     def run(self) -> None:
+        self.show.doing("which kernel runs which shape")
         with self.show:
-            self.show.doing("which kernel runs which shape")
+            if line := busy_line(self.load, os.cpu_count() or 1):
+                self.show.line(line)
             problems = problems_of(self.build, self.present, self.backend, self.shapes, self.clock)
             summary = []
             busy = [name for name in self.generators if problems[name].shapes]
@@ -179,7 +164,11 @@ class Tuning:
         folder = self.arguments.state.resolve() / f"{name}.{self.backend}"
         state = opened(folder, key, self.show)
         self.show.generator(name, state)
-        search = GeneratorSearch(self.build, name, self.spaces[name], problems, state, self.options, self.show)
+        kept = self.kept[name]
+        if kept:
+            self.show.line(f"{name}: there is {kept}; it stays unless a candidate is better")
+        numbers = kept.numbers if kept else {}
+        search = GeneratorSearch(self.build, name, self.spaces[name], problems, state, self.options, self.show, numbers)
         final = None
         try:
             if name in ESTIMATED and not self.arguments.no_adams:
@@ -187,28 +176,36 @@ class Tuning:
             final = search.run(clock)
         except OutOfTime:
             pass
-        return self._result(name, state, final)
+        return self._result(name, state, final, kept)
 
     def _adams(self, name: str, state: State, clock: Clock) -> None:
         folder = self.arguments.state.resolve() / f"{name}.{self.backend}.adams2019"
         adams = Adams(self.build, name, State(folder / "state.jsonl", self._key()), self.options, self.show)
         self.show.line(adams.run(state.best(), clock))
 
-    def _result(self, name: str, state: State, final: dict | None) -> str:
-        count = len(state.candidates())
-        path = self.arguments.out / f"{name}.{self.backend}.json"
+    def _result(self, name: str, state: State, final: dict | None, kept: Kept | None) -> str:
+        count, best = len(state.candidates()), state.best()
+        stays = f"; {kept.path} stays" if kept else ""
         if state.find({}, "verified") is None:
-            return f"{name}: time was up before the default was checked"
-        if final is None and state.best():
-            return f"{name}: {text(state.best())} not confirmed before time was up; the next run goes on"
+            return f"{name}: time was up before the default was checked{stays}"
+        if kept and not state.tried(kept.numbers):
+            return f"{name}: time was up before {kept.path} was compared; it stays"
+        if final is None and kept and best and best == kept.numbers:
+            return f"{name}: none of {count} candidates is better than {kept.path}, {state.ratio():.3f} x the default; it stays"
+        if final is None and best:
+            return f"{name}: {text(best)} not confirmed before time was up{stays}; the next run goes on"
         if final is None:
-            kept = f"; {path} is there from before" if path.exists() else ""
-            return f"{name}: none of {count} candidates is better than the default{kept}"
+            return f"{name}: none of {count} candidates is better than the default{stays}"
         self.show.table(f"{name}, {self.backend}: {text(final['numbers'])}", final["rows"])
         if final["ratio"] <= 1 + self.options.gain:
-            return f"{name}: {text(final['numbers'])} is {final['ratio']:.3f} x the default; no file is written"
-        write(path, final, self.spaces[name].defaults, self.build.facts["halide"], self.command, count)
-        return f"{name}: {final['ratio']:.3f} x the default after {count} candidates, {path} written"
+            return f"{name}: {text(final['numbers'])} is {final['ratio']:.3f} x the default; no file is written{stays}"
+        than_kept = final.get("than_kept")
+        if than_kept is not None and than_kept <= 1 + max(0, self.options.gain):
+            return f"{name}: {text(final['numbers'])} is {than_kept:.3f} x {kept.path}, which stays"
+        path = self.arguments.out / f"{name}.{self.backend}.json"
+        write(path, final, self.spaces[name].defaults, self.build.facts["halide"], self.command, count, self.load)
+        instead = f" and {than_kept:.3f} x the file before" if than_kept is not None else ""
+        return f"{name}: {final['ratio']:.3f} x the default{instead} after {count} candidates, {path} written"
 
 
 def main(argv: list[str]) -> int:
@@ -217,7 +214,7 @@ def main(argv: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        Tuning(arguments_of(argv), "./dev tune " + shlex.join(argv)).run()
+        Tuning(command_line().parse_args(argv), "./dev tune " + shlex.join(argv)).run()
     except TuneError as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2

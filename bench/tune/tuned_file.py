@@ -1,14 +1,44 @@
-"""The tuned file that CMake reads: its numbers, and where they come from."""
+"""The tuned file that CMake reads: its numbers, and where they come from. The one that is there is kept unless a better one
+is found."""
 
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from provenance import provenance
 
+from space import Numbers, Search, TuneError, text
 
-def write(path: Path, final: dict, defaults: dict, halide: str, command: str, candidates: int) -> None:
+
+@dataclass
+class Kept:
+    path: Path
+    numbers: Numbers  # those that are not the default
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {text(self.numbers)}{self.origin}"
+
+
+def read(path: Path, space: Search) -> Kept | None:
+    """As CMake reads it: numbers that the schedule does not have do not count, and 0 is the default."""
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        parameters = content["parameters"]
+        numbers = space.defaults | {name: int(parameters[name]) for name in space.defaults if int(parameters.get(name, 0)) > 0}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise TuneError(f'{path}: not JSON with an object "parameters" of whole numbers; mend it or move it away') from None
+    known = [f"{content['ratio']:.3f} x the default"] if isinstance(content.get("ratio"), float) else []
+    known += [str(content[key]) for key in ("device", "date") if key in content]
+    return Kept(path, space.differing(numbers), f" ({', '.join(known)})" if known else "")
+
+
+def write(path: Path, final: dict, defaults: dict, halide: str, command: str, candidates: int, load: float) -> None:
     """path is .../<generator>.<backend>.json, final the record of the best. Numbers that are the default are left out, and
     stay the default."""
     times: dict[str, dict] = {}
@@ -20,6 +50,7 @@ def write(path: Path, final: dict, defaults: dict, halide: str, command: str, ca
     content = {
         "parameters": final["numbers"], "defaults": defaults, "ratio": round(final["ratio"], 4),
         **provenance(path.stem.rpartition(".")[2], command), "halide": halide, "candidates": candidates,
+        "load": round(load, 2), "processors": os.cpu_count(),
         "shapes": list(times), "time_ms": times,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -93,6 +93,7 @@ def test_shapes_that_two_threads_do_not_speed_up_are_named():
     (["--benchmark_filter=nothing"], "no benchmark matches --benchmark_filter"),
     (["--benchmark_min_time=soon"], "--benchmark_min_time=soon"),
     (["--out", "table.txt"], "--out must name a .json file"),
+    (["--out", "/proc/none/bench.json"], "--out: cannot write into /proc/none"),
 ])  # fmt: skip
 def test_a_bad_argument_is_one_line(script, arguments, message):
     done = script("kernels", *PROGRAM, *arguments)

@@ -2,18 +2,22 @@
 
 import json
 import math
+import os
 
 import pytest
 
+PROCESSORS = len(os.sched_getaffinity(0))
+
 
 def test_times_slopes_and_a_picture(script, tmp_path):
-    done = script("scaling", "--max-n", 1024, "--seconds", 0.001, "--threads", 2, "--out", tmp_path / "new")
+    threads = min(2, PROCESSORS)
+    done = script("scaling", "--max-n", 1024, "--seconds", 0.001, "--threads", threads, "--out", tmp_path / "new")
     assert done.returncode == 0, done
     files = {path.suffix: path for path in (tmp_path / "new").iterdir()}
     assert set(files) == {".json", ".md", ".png"} and all("-scaling." in path.name for path in files.values())
 
     results = json.loads(files[".json"].read_text())
-    assert results["threads"] == 2
+    assert results["threads"] == threads
     cases = [fit["case"] for fit in results["slopes"]]
     assert [(row["n"], row["case"]) for row in results["rows"]] == [(n, case) for n in (256, 512, 1024) for case in cases]
     assert all(row["milliseconds"] > 0 and row["calls"] >= 1 for row in results["rows"])
@@ -32,7 +36,10 @@ def test_times_slopes_and_a_picture(script, tmp_path):
     ("--max-n", "1000", "power of 2 in 1024..65536"),
     ("--max-n", "131072", "power of 2 in 1024..65536"),
     ("--seconds", "0", "above 0"),
-    ("--threads", "many", "1..256"),
+    ("--seconds", "soon", "must be a number, not soon"),
+    ("--threads", "many", f"from 1 to {PROCESSORS}, not many"),
+    ("--threads", str(PROCESSORS + 1), f"from 1 to {PROCESSORS}"),
+    ("--out", __file__, "is no folder"),
 ])  # fmt: skip
 def test_a_bad_argument_is_one_line(script, option, value, rule):
     done = script("scaling", option, value)

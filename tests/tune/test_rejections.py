@@ -3,12 +3,16 @@
 import sys
 
 import pytest
+from adams import Adams
 from build import Build, Clock, OutOfTime, run
 from cases import small
 from conftest import BUILD
 from library import Library
 from measure import Rejected, check
-from space import SPACES, Search
+from search import Options
+from show import Show
+from space import SPACES, Search, TuneError
+from state import State
 
 
 def test_a_refusal_of_the_generator_is_recorded(tuner):
@@ -61,15 +65,46 @@ def test_a_step_leads_back_to_the_default():
     assert list(space.neighbours({"a": 6}))[:3] == [{"a": 8}, {}, {"a": 6, "b": 12}]
 
 
+def test_a_build_that_is_not_built_is_named(tmp_path):
+    (tmp_path / "CMakeCache.txt").touch()
+    with pytest.raises(TuneError, match="is configured without the tuner; MUATTN_BENCH=ON adds it"):
+        Build(tmp_path)
+    (tmp_path / "bench/tune").mkdir(parents=True)
+    facts = (BUILD / "bench/tune/facts.json").read_text()
+    (tmp_path / "bench/tune/facts.json").write_text(facts.replace("/libmuattn.a", "/missing.a"))
+    with pytest.raises(TuneError, match="is configured, but not built: no .*/missing.a; cmake --build"):
+        Build(tmp_path)
+
+
+def test_the_autoscheduler_needs_time(tmp_path):
+    state = State(tmp_path / "state.jsonl", {})
+    adams = Adams(Build(BUILD), "channel_attention", state, Options("sse41", [1], 0.1, 0.01), None)
+    assert adams.run({}, Clock(120)) == "Adams2019: left out; of this budget it would have 2.0 minutes, and needs 4"
+    assert state.records == []
+
+
+def test_a_log_has_a_line_at_the_start(capsys):
+    show = Show(Clock(90))
+    show.doing("a search")
+    with show:
+        pass
+    assert capsys.readouterr().out == "tune: 1:30 left; a search\n"
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["softmax"], "op: 'softmax' is no operator"),
     (["--target", "neon"], "--target: 'neon': unknown; this machine runs"),
     (["spatial_attention", "--values", "colour=1"], "--values: no generator has colour: spatial_attention has row_vectors"),
     (["--values", "span_keys=many"], "--values: 'span_keys=many' is not NAME=N,N"),
-    (["--budget", "0"], "--budget and --seconds must be above 0"),
-    (["--threads", "0"], "--threads: from 1 to"),
-    (["--shapes", "nowhere.json"], "--shapes: nowhere.json"),
-    (["--build", "nowhere"], "--build:"),
+    (["--budget", "0"], "--budget: must be above 0, not 0"),
+    (["--threads", "0"], "--threads: must be a whole number from 1 to"),
+    (["--seconds", "soon"], "--seconds: must be a number, not soon"),
+    (["--shapes", "nowhere.json"], "--shapes: nowhere.json: No such file or directory"),
+    (["--shapes", __file__], "test_rejections.py is no table of shapes"),
+    (["--build", "nowhere"], "--build: no folder "),
+    (["--build", "/"], "--build: / is no build: CMake has not configured it"),
+    (["--out", __file__], "--out: "),
+    (["--state", "/proc/none"], "--state: cannot write into /proc/none"),
     (["--unknown"], "--unknown"),
 ])  # fmt: skip
 def test_a_bad_argument_is_one_line(tuner, arguments, message):

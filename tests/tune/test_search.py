@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import BUILD, ROOT
+from conftest import BUILD, ROOT, Tuner
 
 GENERATOR = "spatial_attention_split"
 # Whatever the times are, the second candidate wins: no gain is asked for.
@@ -50,7 +50,7 @@ def test_the_file_says_where_it_comes_from(tuned, tuner):
     assert content["parameters"] == {"span_keys": 128} and content["defaults"]["span_keys"] == 256
     assert content["shapes"] == ["spatial/few"] and content["halide"].count(".") == 2
     assert content["command"] == f"./dev tune {shlex.join(map(str, [*SEARCH, *tuner.options]))}"
-    for key in ("device", "backend", "date", "commit", "ratio"):
+    for key in ("device", "backend", "date", "commit", "ratio", "load", "processors"):
         assert content[key]
     times = content["time_ms"]["spatial/few"]["1 threads"]
     assert content["ratio"] == pytest.approx(times["default"] / times["tuned"], rel=2e-3)
@@ -84,8 +84,34 @@ def test_other_sources_start_anew(tuned, tuner):
         path.write_text(json.dumps(json.loads(key) | {"sources": "other"}) + "\n" + rest)
         code, output, _ = tuner.run(GENERATOR, "--values", "span_keys=256")
         assert code == 0 and f"{GENERATOR}.sse41: other sources than before; starts anew" in output
-        assert f"{GENERATOR}: none of 0 candidates is better than the default" in output
-        assert tuner.records(GENERATOR) == []
+        assert f"{GENERATOR}: none of 1 candidates is better than" in output
+        assert [record["numbers"] for record in tuner.records(GENERATOR)] == [{"span_keys": 128}]  # the kept file's
         assert path.with_suffix(".old.jsonl").read_text().endswith(rest)
     finally:
         path.write_text(known)
+
+
+def test_a_kept_file_stays_unless_it_is_beaten(tmp_path):
+    tuner = Tuner(tmp_path)
+    tuner.out.mkdir()
+    path = tuner.out / f"{GENERATOR}.sse41.json"
+    path.write_text(json.dumps({"parameters": {"span_keys": 512, "gone": 3}, "ratio": 1.5, "device": "here", "date": "today"}))
+    kept = path.read_bytes()
+
+    code, output, _ = tuner.run(GENERATOR, "--values", "span_keys=512", "--gain=-1000")
+    assert code == 0 and f"there is {path}: span_keys=512 (1.500 x the default, here, today)" in output
+    [first] = tuner.records(GENERATOR)
+    assert (first["numbers"], first["result"], first["than"]) == ({"span_keys": 512}, "accepted", {})
+    assert f"none of 1 candidates is better than {path}" in output and path.read_bytes() == kept
+
+    code, output, _ = tuner.run(*SEARCH)
+    assert code == 0 and "goes on; 1 candidates are known" in output
+    *_, tried, final = tuner.records(GENERATOR)
+    assert (tried["numbers"], tried["than"]) == ({"span_keys": 128}, {"span_keys": 512})
+    assert final["result"] == "final" and final["kept"] == {"span_keys": 512}
+    beaten = final["than_kept"] > 1
+    assert (path.read_bytes() != kept) is beaten and (f"{path}, which stays" in output) is not beaten
+
+    path.write_text("{}")
+    code, output, errors = tuner.run(*SEARCH)
+    assert (code, output) == (2, "") and errors.startswith(f"tune: {path}: not JSON") and errors.count("\n") == 1

@@ -1,0 +1,131 @@
+"""What ./dev bench, ./dev tune and ./dev report accept. As a program it prints the help of a verb, without a build:
+
+    python3 bench/command_lines.py bench --scaling"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from arguments import Parser, number, positive, thread_count
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"  # git ignores it; what is kept goes to bench/results with --out
+SHAPES = ROOT / "bench/shapes.json"
+BASELINE = ROOT / "bench/report/baseline.json"
+RELEASE = ROOT / "build/release"
+MIN_N, MAX_N = 256, 65536  # of --scaling
+
+
+def kernels() -> Parser:
+    parser = Parser(
+        "./dev bench",
+        usage="""./dev bench [--out FILE] [GOOGLE-BENCHMARK-ARGUMENT...]
+       ./dev bench --scaling [ARGUMENT...]
+       ./dev bench --peers [ARGUMENT...]""",
+        description="""Times the kernels on bench/shapes.json with Google Benchmark: a table here, and in files the table and every counter.
+docs/benchmarks.md says what the columns mean.
+
+Other arguments go to Google Benchmark, for example
+  --benchmark_filter=REGEX         only these; e.g. channel/mup, or /1_threads
+  --benchmark_min_time=SECONDS     per entry (default: 0.5)
+  --benchmark_repetitions=N        the table has the best repetition""",
+    )
+    parser.add_argument("--out", "--benchmark_out", type=Path, default=RESULTS / "bench.json", metavar="FILE",
+                        help="JSON; the table goes beside it as .md (default: results/bench.json)")  # fmt: skip
+    parser.add_argument("--program", type=Path, default=RELEASE / "bench/muattn_bench",
+                        help="the compiled benchmarks (default: those of build/release)")  # fmt: skip
+    return parser
+
+
+def power_of_two(text: str) -> int:
+    n = int(text) if text.isdecimal() else 0
+    if not 4 * MIN_N <= n <= MAX_N or n & (n - 1):
+        raise argparse.ArgumentTypeError(f"must be a power of 2 in {4 * MIN_N}..{MAX_N}, not {text}")
+    return n
+
+
+def scaling() -> Parser:
+    parser = Parser(
+        "./dev bench --scaling",
+        description=f"""Times one head, d = 64, as the number of tokens n doubles from {MIN_N}: full attention, a causal window of 512 keys, and
+channel attention in both layouts. Writes a table, a picture with the slopes 1 and 2, and JSON.""",
+    )
+    parser.add_argument("--max-n", type=power_of_two, default=MAX_N, metavar="N",
+                        help=f"the largest n, a power of 2 from {4 * MIN_N} to {MAX_N} (default: {MAX_N})")  # fmt: skip
+    parser.add_argument("--seconds", type=positive, default=0.5, help="for each point; one call at least (default: 0.5)")
+    parser.add_argument("--threads", type=thread_count, default=1, metavar="N", help="default: 1")
+    _add_out(parser)
+    return parser
+
+
+def peers() -> Parser:
+    parser = Parser(
+        "./dev bench --peers",
+        description="""Times muattn, PyTorch, ONNX Runtime and OpenVINO on bench/shapes.json: in one process, the same arrays, one call of each
+in turn. What counts is the ratio of best times; absolute times of a shared machine mean little. Every output is compared
+with muattn's first. The first time, packages of 5 GB go into .venv-peers.""",
+    )
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only shapes whose operation/name contains this")
+    parser.add_argument("--seconds", type=positive, default=1.0, help="time for each contestant and shape (default: 1)")
+    parser.add_argument("--threads", type=thread_count, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
+    _add_out(parser)
+    return parser
+
+
+def _add_out(parser: Parser) -> None:
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER",
+                        help="folder for the results (default: results; bench/results holds those that are kept)")  # fmt: skip
+
+
+def tune() -> Parser:
+    parser = Parser(
+        "./dev tune",
+        description="""Searches the numbers of the schedules for this machine, on the shapes of bench/shapes.json. A candidate is built,
+compared with a reference in double precision, then timed against the best so far. What is known is kept: an interrupted
+search goes on where it was. Writes schedules/tuned/<generator>.<target>.json where the best is better than the default.
+docs/tuning.md says more.""",
+    )
+    parser.add_argument("op", nargs="?", help="an operator or one of its generators (default: all)")
+    parser.add_argument("--target", help="backend of cmake/targets.cmake (default: the best that this machine runs)")
+    parser.add_argument("--budget", type=positive, default=30.0, metavar="MIN", help="minutes for all of it (default: 30)")
+    parser.add_argument("--threads", type=thread_count, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
+    parser.add_argument("--seconds", type=positive, default=0.3, help="for each contestant and shape (default: 0.3)")
+    parser.add_argument("--gain", type=number, default=1.0, metavar="PERCENT", help="what a candidate has to gain (default: 1)")
+    parser.add_argument("--values", action="append", default=[], metavar="NAME=N,N", help="search only these values of this number")
+    parser.add_argument("--no-adams", action="store_true", help="without Halide's Adams2019 autoscheduler")
+    parser.add_argument("--shapes", type=Path, default=SHAPES, help="table of shapes (default: bench/shapes.json)")
+    parser.add_argument("--out", type=Path, default=ROOT / "schedules/tuned", help="folder of the tuned files (default: schedules/tuned)")
+    parser.add_argument("--state", type=Path, default=ROOT / "build/tune", help="folder of what is known (default: build/tune)")
+    parser.add_argument("--build", type=Path, default=RELEASE, help="the build (default: build/release)")
+    return parser
+
+
+def report() -> Parser:
+    parser = Parser(
+        "./dev report",
+        description="""The static report: what the compiled kernels tell without a stopwatch. Code size, spills and gathers, the share of FMA
+in the innermost product loops, and the share of each core's FMA peak that llvm-mca predicts for them. See docs/report.md.""",
+    )
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
+    parser.add_argument("--all", action="store_true", help="a line for every loop with multiply-adds, not only for every kernel")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="compare with the baseline; a regression: exit code 1")
+    what.add_argument("--update", action="store_true", help="make this build the baseline")
+    parser.add_argument("--kernels", type=Path, default=Path("build/release/generated/kernels.json"), metavar="FILE",
+                        help="the build's list of kernels (default: build/release's)")  # fmt: skip
+    parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE", help="default: bench/report/baseline.json")
+    return parser
+
+
+def main(words: list[str]) -> None:
+    modes = {"bench": {"--scaling": scaling, "--peers": peers}}.get(words[0], {})
+    parser = modes.get(words[1]) if len(words) > 1 else None
+    (parser or {"bench": kernels, "tune": tune, "report": report}[words[0]])().print_help()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,38 @@
+"""What a log has of a long command, and when the machine counts as busy."""
+
+import re
+import threading
+
+import pytest
+from machine_load import busy_line
+from progress import Steps, Ticker
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(capsys):
+    with Steps("bench", 3) as steps:
+        steps.at(1, "spatial/plain")
+        steps.advance()
+        steps._line()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "bench: 0 of 3"
+    assert re.fullmatch(r"bench: 2 of 3(, \d+:\d\d)?: spatial/plain", lines[1])
+
+
+def test_a_ticker_calls_until_it_ends():
+    calls, third = [], threading.Event()
+
+    def call():
+        calls.append(1)
+        if len(calls) == 3:
+            third.set()
+
+    with Ticker(call, seconds=0.001):
+        assert third.wait(30)
+    assert not any(thread.daemon and thread.is_alive() for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("average, count, busy", [(0.4, 2, False), (0.6, 2, True), (3.0, 16, False), (5.0, 16, True)])
+def test_a_quarter_of_the_processors_is_busy(average, count, busy):
+    line = busy_line(average, count)
+    assert (line is not None) is busy
+    assert not busy or f"{average:.1f} processes" in line and f"{count} processors" in line
