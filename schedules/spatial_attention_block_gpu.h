@@ -132,7 +132,7 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
         RVar r_jo("r_jo"), r_ji("r_ji");
         const bool whole = f.r_whole.defined() && update == 0;
         f.PV.update(update)
-            .split(whole ? f.r_whole : f.r_j, r_jo, r_ji, 4)
+            .split(whole ? f.r_whole : f.r_j, r_jo, r_ji, 2)
             .reorder(f.e, f.y, r_ji, r_jo)
             .unroll(f.e)
             .unroll(f.y)

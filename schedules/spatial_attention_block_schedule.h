@@ -17,9 +17,9 @@ struct SpatialAttentionBlockSchedule {
     int part_blocks;     // blocks of keys to a part, where the keys are split
 
     static constexpr SpatialAttentionBlockSchedule defaults(Machine m, int head_dim) {
-        // Vectors of 4 columns, as many as leave a row of at most 16 threads, or 32.
-        const int columns = head_dim <= 48 ? 4 : 8, threads_x = head_dim / columns;
-        SpatialAttentionBlockSchedule s{head_dim, 32, threads_x * (head_dim <= 16 ? 8 : 4), 4, columns, 8};
+        // As many columns to a thread as leave some 8 to 16 threads side by side, 32 at most.
+        const int columns = head_dim <= 16 ? 2 : head_dim <= 48 ? 4 : 8, threads_x = head_dim / columns;
+        SpatialAttentionBlockSchedule s{head_dim, 32, threads_x * 4, 4, columns, 8};
         while (s.shared_bytes() > m.shared_bytes && s.thread_keys() > 2) {
             s.block_keys /= 2;
         }
