@@ -18,9 +18,8 @@ public:
     GeneratorParam<int> block_rows{"block_rows", 0}, tile_blocks{"tile_blocks", 0};
 
     void generate() {
-        _halide_user_assert(softcap_kind == SoftcapKind::never && !guard_values && mask_kind != MaskKind::any &&
-                            head_dim == 0)
-            << "the short variant has no softcap, no guarded values, one kind of mask and no fixed head dimension";
+        _halide_user_assert(softcap_kind == SoftcapKind::never && !guard_values && mask_kind != MaskKind::any)
+            << "the short variant has no softcap, no guarded values and one kind of mask";
         params = schedule::SpatialAttentionShortSchedule::defaults(schedule::machine(machine));
         const int numbers[] = {block_rows, tile_blocks};
         params.override_with(numbers);

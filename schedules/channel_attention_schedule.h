@@ -21,6 +21,10 @@ struct ChannelAttentionSchedule {
         if (m.lanes == 1) {
             return {1, 1, 1, 1, 16, 64, 64, false};
         }
+        if (m.few_registers()) {
+            return triple ? ChannelAttentionSchedule{m.lanes, 3, 1, 1, 4, 128, 128, true}
+                          : ChannelAttentionSchedule{m.lanes, 1, 4, 4, 12, 128, 128, false};
+        }
         const bool wide = m.registers >= 32;
         const int vectors = triple ? 3 : wide ? 2
                                               : 4,

@@ -70,15 +70,17 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     float output_multiplier = float(multiplier);
 
     const bool first = options.layout == MUATTN_CHANNELS_FIRST, normalize = options.normalize != 0;
+    const bool negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out});
     const auto kernel_of = [&](Kind kind) {
         return find_kernel(Operation::channel_attention, Direction::forward, call.q.tensor.dtype,
-                           Kind(int(kind) + normalize));
+                           Kind(int(kind) + normalize), negative_strides);
     };
     const Kernel *kernel = kernel_of(first ? Kind::first : Kind::last);
-    if (kernel != nullptr && !first) {
-        // Blocks of rows that leave fewer rows empty.
+    if (!first) {
+        // Blocks of rows that leave fewer rows empty. A smaller build may have one of the two.
         const Kernel *triple = kernel_of(Kind::triple);
-        if (triple != nullptr && schedule_of(*triple).rows(call.d) < schedule_of(*kernel).rows(call.d)) {
+        if (triple != nullptr &&
+            (kernel == nullptr || schedule_of(*triple).rows(call.d) < schedule_of(*kernel).rows(call.d))) {
             kernel = triple;
         }
     }

@@ -29,7 +29,8 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     const Argument *const others[] = {&a, &b, &l_a, &l_b, &o};
     MUATTN_RETURN_IF_ERROR(check_output(o, others, 4));
     MUATTN_RETURN_IF_ERROR(check_output(l, others, 5));
-    const Kernel *kernel = find_kernel(Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain);
+    const Kernel *kernel = find_kernel(Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain,
+                                       any_negative_stride({&a, &b, &l_a, &l_b, &o, &l}));
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }

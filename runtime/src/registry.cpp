@@ -1,14 +1,11 @@
 #include "registry.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include <atomic>
 #include <cstdio>
 #include <cstring>
 
 #include "error.h"
+#include "processor.h"
 
 #define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) extern "C" int symbol##_argv(void **);
 #include "kernel_table.inc"
@@ -22,14 +19,6 @@ struct Backend {
     const char *name;
     bool (*runs_here)();
 };
-
-#if defined(__x86_64__)
-// Half-precision conversion; not every compiler's __builtin_cpu_supports knows it.
-bool has_f16c() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-}
-#endif
 
 const Backend backends[] = {
 #define MUATTN_BACKEND(name, condition) {"cpu:" #name, [] { return bool(condition); }},
@@ -66,11 +55,12 @@ constexpr int kAutomatic = -1;
 std::atomic<int> forced{kAutomatic};
 thread_local const Kernel *last_kernel = nullptr;
 
+// kBackends if this machine runs none.
 int best_backend() {
     static std::atomic<int> best{kAutomatic};
     if (best == kAutomatic) {
         int i = 0;
-        while (i < kBackends - 1 && !backends[i].runs_here()) {
+        while (i < kBackends && !backends[i].runs_here()) {
             i++;
         }
         best = i;
@@ -85,12 +75,21 @@ int current_backend() {
 
 }  // namespace
 
-const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind) {
+const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
+                          bool negative_strides) {
     const int backend = current_backend();
-    for (const Kernel &kernel : kernels) {
+    if (backend == kBackends) {
+        fail(MUATTN_UNSUPPORTED, "this machine can run no backend of this build");
+        return nullptr;
+    }
+    int wanted = backend;
+    for (const Kernel &kernel : kernels) {  // of each kind in the order of the backends
         if (kernel.operation == operation && kernel.direction == direction && kernel.dtype == dtype &&
-            kernel.kind == kind && kernel.backend == backend) {
-            return &kernel;
+            kernel.kind == kind && kernel.backend == wanted) {
+            if (!negative_strides || !kernel.machine.scalable) {
+                return &kernel;
+            }
+            wanted++;
         }
     }
     fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call on backend %s", backends[backend].name);
@@ -111,7 +110,10 @@ const char *muattn_backend_name(int index) { return index >= 0 && index < kBacke
 
 int muattn_backend_available(int index) { return index >= 0 && index < kBackends && backends[index].runs_here(); }
 
-const char *muattn_current_backend(void) { return backends[current_backend()].name; }
+const char *muattn_current_backend(void) {
+    const int index = current_backend();
+    return index < kBackends ? backends[index].name : "";
+}
 
 muattn_status muattn_force_backend(const char *name) {
     if (name == nullptr) {

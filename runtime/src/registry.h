@@ -57,8 +57,10 @@ struct Kernel {
     int (*run)(void **arguments);    // Halide's uniform entry point; 0 or a Halide error code
 };
 
-// The current backend's kernel, or null with the reason in muattn_last_error().
-const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind);
+// The current backend's kernel, or null with the reason in muattn_last_error(). Negative strides: where the backend cannot
+// have them (Machine::scalable), that of the next one that can.
+const Kernel *find_kernel(Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
+                          bool negative_strides);
 
 void remember_kernel(const Kernel &kernel);
 

@@ -3,6 +3,8 @@
 
 #include <HalideRuntime.h>
 
+#include <initializer_list>
+
 #include "muattn/muattn.h"
 
 namespace muattn {
@@ -25,6 +27,8 @@ struct TensorRules {
 };
 constexpr TensorRules kDenseRows{false, false}, kAnyInnerStride{true, false}, kMaskRules{true, true};
 muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules = kDenseRows);
+
+bool any_negative_stride(std::initializer_list<const Argument *> arguments);
 
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);
