@@ -14,7 +14,7 @@ function(muattn_backend name target condition)
   string(JOIN "-" target ${target} ${MUATTN_KERNEL_FEATURES})
   set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS ${name})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
-  set_property(GLOBAL PROPERTY MUATTN_TYPE_${name} ${ARGN})  # of add_halide_library; none: its default
+  set_property(GLOBAL PROPERTY MUATTN_TYPE_${name} ${ARGN})  # C_BACKEND, or none
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
 endfunction()
 
@@ -102,12 +102,16 @@ function(muattn_kernel operation direction dtype kind generator)
     muattn_tuned_parameters(${generator} ${backend} pairs values tuned)
     set(symbol kernel_${operation}_${direction}_${dtype}_${kind}_${backend})
     get_property(type GLOBAL PROPERTY MUATTN_TYPE_${backend})
+    set(runtime USE_RUNTIME muattn_halide_runtime)
+    if(type)
+      set(runtime "")
+    endif()
     add_halide_library(${symbol} FROM muattn_generators
       GENERATOR ${generator}
       ${type}
       TARGETS ${target}
       FEATURES ${MUATTN_HALIDE_FEATURES}
-      USE_RUNTIME muattn_halide_runtime
+      ${runtime}
       PARAMS machine=${backend} ${pairs} ${ARGN})
     if(type)
       target_compile_options(${symbol} PRIVATE -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp-contract=fast -fno-math-errno)

@@ -22,7 +22,7 @@ function(muattn_targets)
   elseif(t STREQUAL "arm-64-osx")
     muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 true)  # every such machine has both
   elseif(t STREQUAL "riscv-64-linux" AND asked STREQUAL t)
-    muattn_backend(scalar ${t} true TYPE c_source)  # Halide's own code for RISC-V takes no target without rvv
+    muattn_backend(scalar ${t} true C_BACKEND)  # Halide's own code for RISC-V takes no target without rvv
   elseif(t STREQUAL "wasm-32-wasmrt")
     muattn_rung(simd128 ${t}-wasm_simd128 true)  # an engine without it loads no such module
   endif()

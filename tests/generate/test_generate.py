@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import generate
@@ -47,6 +48,24 @@ def test_a_minimal_library_is_small_and_works(tmp_path):
     command = [os.environ.get("CC", "cc"), "-I", tmp_path / "out/include", MAIN_C, library, "-lm", "-lpthread", "-ldl"]
     subprocess.run([*command, "-o", tmp_path / "program"], check=True)
     assert "cpu:sse41" in subprocess.run([tmp_path / "program"], check=True, capture_output=True, text=True).stdout
+    shared = tmp_path / "out/lib/libmuattn.so"
+    symbols = subprocess.run(["nm", "-D", "--defined-only", shared], check=True, capture_output=True, text=True).stdout
+    assert {line.split()[2].split("@")[0][:7] for line in symbols.splitlines() if " A " not in line} == {"muattn_"}
+    example = [sys.executable, ROOT / "tests/consumer/minimal/attention.py", shared]
+    assert subprocess.run(example, check=True, capture_output=True, text=True).stdout == "mean 2.0\n"
+
+
+def test_add_subdirectory(tmp_path):
+    """muattn inside another project, as small as that project wants it."""
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.28)\nproject(user C CXX)\n"
+        "set(MUATTN_OPERATIONS spatial_attention)\nset(MUATTN_KINDS plain)\nset(MUATTN_TARGET x86-64-linux-sse41)\n"
+        f"add_subdirectory({ROOT} muattn)\nadd_executable(program {MAIN_C})\n"
+        "target_link_libraries(program PRIVATE muattn::muattn)\n")  # fmt: skip
+    subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+                    f"-Dmuattn-halide_generators_ROOT={ROOT / 'build/release'}"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(["cmake", "--build", tmp_path / "build", "--target", "program"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([tmp_path / "build/program"], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch):
