@@ -2,6 +2,8 @@
 # condition under which a processor (and its operating system) runs it, evaluated in runtime/src/registry.cpp. One line adds a rung to the ladder.
 set(MUATTN_TARGET "" CACHE STRING "Halide target of the kernels. Without features: all backends of its family. Empty: the machine that CMake builds for")
 
+option(MUATTN_EXPERIMENTAL "Backends that fail tests as well" OFF)
+
 function(muattn_targets)
   set(asked "${MUATTN_TARGET}")
   if(NOT asked)
@@ -21,8 +23,8 @@ function(muattn_targets)
     muattn_rung(neon ${t} true)
   elseif(t STREQUAL "arm-64-osx")
     muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 true)  # every such machine has both
-  elseif(t STREQUAL "riscv-64-linux" AND asked STREQUAL t)
-    muattn_backend(scalar ${t} true C_BACKEND)  # Halide's own code for RISC-V takes no target without rvv
+  elseif(asked STREQUAL "riscv-64-linux" AND MUATTN_EXPERIMENTAL)
+    muattn_backend(scalar ${t} true C_BACKEND)  # not right yet: docs/targets.md
   elseif(t STREQUAL "wasm-32-wasmrt")
     muattn_rung(simd128 ${t}-wasm_simd128 true)  # an engine without it loads no such module
   endif()

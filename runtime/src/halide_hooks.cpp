@@ -66,7 +66,7 @@ using namespace muattn;
 // Kernels may report from several threads: the first message is the cause.
 void halide_error(void *user_context, const char *message) {
     auto *call = static_cast<CallContext *>(user_context);
-    if (call != nullptr && !call->failed.exchange(true)) {
+    if (call != nullptr && call->failed.exchange(1) == 0) {
         strncpy(call->message, message, sizeof call->message - 1);
     }
 }
