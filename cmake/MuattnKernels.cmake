@@ -9,13 +9,27 @@ set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
 set(MUATTN_TUNED_DIR "${PROJECT_SOURCE_DIR}/schedules/tuned" CACHE PATH "Folder of the tuned files")
 file(GLOB tuned_files CONFIGURE_DEPENDS "${MUATTN_TUNED_DIR}/*.json")  # a new one asks for a configure as well
 
-option(MUATTN_GPU "GPU kernels: CUDA, Vulkan and OpenCL" ON)
+
+# A smaller library: each list names what it keeps of a column of cmake/kernels.cmake; an empty one keeps all.
+set(MUATTN_OPERATIONS "" CACHE STRING "Operations to build, e.g. spatial_attention;merge; empty: all")
+set(MUATTN_DTYPES "" CACHE STRING "Element types to build; empty: all")
+set(MUATTN_KINDS "" CACHE STRING "Kinds of kernels to build, e.g. plain;lse; empty: all")
+set(MUATTN_HEAD_DIM 0 CACHE STRING "The only head dimension of spatial attention's kernels; 0: any")
+
+# By default whole libraries for the machine that builds them have GPU kernels.
+set(gpu_default OFF)
+if(Halide_CMAKE_TARGET MATCHES "^x86-64-linux" AND NOT CMAKE_CROSSCOMPILING AND NOT MUATTN_SANITIZE AND NOT MUATTN_TARGET
+   AND NOT MUATTN_OPERATIONS AND NOT MUATTN_DTYPES AND NOT MUATTN_KINDS AND NOT MUATTN_HEAD_DIM)
+  set(gpu_default ON)
+endif()
+option(MUATTN_GPU "GPU kernels: CUDA, Vulkan and OpenCL" ${gpu_default})
 
 function(muattn_backend name target condition)
   # A sanitizer goes into the target: given as FEATURES of a kernel, Halide would not give it to the runtime.
   string(JOIN "-" target ${target} ${MUATTN_KERNEL_FEATURES})
   set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS ${name})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
+  set_property(GLOBAL PROPERTY MUATTN_TYPE_${name} ${ARGN})  # C_BACKEND, or none
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
 endfunction()
 
@@ -35,11 +49,13 @@ function(muattn_generator generator)
 endfunction()
 
 # The numbers of ${MUATTN_TUNED_DIR}/<generator>.<backend>.json: name=value pairs for the generator and plain values for the
-# registry, 0 where the file, or its entry, is missing.
-function(muattn_tuned_parameters generator backend out_pairs out_values)
+# registry, 0 where the file, or its entry, is missing; and the file's name, if there is one.
+function(muattn_tuned_parameters generator backend out_pairs out_values out_file)
   set(file "${MUATTN_TUNED_DIR}/${generator}.${backend}.json")
   set(json "{}")
+  set(${out_file} "" PARENT_SCOPE)
   if(EXISTS "${file}")
+    set(${out_file} "${generator}.${backend}.json" PARENT_SCOPE)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
     file(READ "${file}" json)
     string(JSON kind ERROR_VARIABLE bad TYPE "${json}" parameters)
@@ -62,64 +78,113 @@ function(muattn_tuned_parameters generator backend out_pairs out_values)
   set(${out_values} "${values}" PARENT_SCOPE)
 endfunction()
 
+function(muattn_kernel_is_wanted operation dtype kind out)
+  set(wanted TRUE)
+  foreach(column IN ITEMS operation dtype kind)
+    string(TOUPPER MUATTN_${column}s list)
+    set_property(GLOBAL APPEND PROPERTY ${list}_KNOWN ${${column}})
+    if(${list} AND NOT ${column} IN_LIST ${list})
+      set(wanted FALSE)
+    endif()
+  endforeach()
+  set(${out} ${wanted} PARENT_SCOPE)
+endfunction()
+
+function(muattn_check_wanted)
+  foreach(list IN ITEMS MUATTN_OPERATIONS MUATTN_DTYPES MUATTN_KINDS)
+    get_property(known GLOBAL PROPERTY ${list}_KNOWN)
+    list(REMOVE_DUPLICATES known)
+    foreach(name IN LISTS ${list})
+      if(NOT name IN_LIST known)
+        list(JOIN known ", " known)
+        message(FATAL_ERROR "${list}: unknown '${name}'; there are ${known}")
+      endif()
+    endforeach()
+  endforeach()
+  get_property(libraries GLOBAL PROPERTY MUATTN_KERNEL_LIBRARIES)
+  if(NOT libraries)
+    message(FATAL_ERROR "MUATTN_OPERATIONS, MUATTN_DTYPES and MUATTN_KINDS together leave no kernel")
+  endif()
+endfunction()
+
 # A kernel for one backend.
 function(muattn_add_kernel symbol backend generator)
   get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})
+  get_property(type GLOBAL PROPERTY MUATTN_TYPE_${backend})
+  set(runtime USE_RUNTIME muattn_halide_runtime)
+  if(type)
+    set(runtime "")
+  endif()
   set(stmt "")
   if(backend STREQUAL "cuda")
     set(stmt CONCEPTUAL_STMT stmt_file)  # for bench/gpu_report: threads and shared memory
   endif()
   add_halide_library(${symbol} FROM muattn_generators
     GENERATOR ${generator}
+    ${type}
     TARGETS ${target}
     FEATURES ${MUATTN_HALIDE_FEATURES}
-    USE_RUNTIME muattn_halide_runtime
+    ${runtime}
     ${stmt}
     PARAMS machine=${backend} ${ARGN})
+  if(type)
+    target_compile_options(${symbol} PRIVATE -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp-contract=fast -fno-math-errno)
+  endif()
   set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_LIBRARIES ${symbol})
 endfunction()
 
 # The line of generated/kernels.json, without its braces.
-function(muattn_describe symbol backend operation direction dtype kind generator arguments out)
+function(muattn_describe symbol backend operation direction dtype kind generator arguments tuned out)
   get_property(target GLOBAL PROPERTY MUATTN_TARGET_${backend})
   string(CONCAT description "\"symbol\": \"${symbol}\", \"operation\": \"${operation}\", \"direction\": \"${direction}\", "
     "\"dtype\": \"${dtype}\", \"kind\": \"${kind}\", \"backend\": \"${backend}\", \"generator\": \"${generator}\", "
-    "\"arguments\": \"${arguments}\", \"target\": \"${target}\", \"library\": \"$<TARGET_FILE:${symbol}>\"")
+    "\"arguments\": \"${arguments}\", \"target\": \"${target}\", \"tuned\": \"${tuned}\", \"library\": \"$<TARGET_FILE:${symbol}>\"")
   set(${out} "${description}" PARENT_SCOPE)
 endfunction()
 
 function(muattn_kernel operation direction dtype kind generator)
+  muattn_kernel_is_wanted(${operation} ${dtype} ${kind} wanted)
+  if(NOT wanted)
+    return()
+  endif()
+  if(MUATTN_HEAD_DIM AND operation STREQUAL "spatial_attention")
+    list(APPEND ARGN head_dim=${MUATTN_HEAD_DIM})
+  endif()
   get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
   foreach(backend IN LISTS backends)
-    muattn_tuned_parameters(${generator} ${backend} pairs values)
+    muattn_tuned_parameters(${generator} ${backend} pairs values tuned)
     set(symbol kernel_${operation}_${direction}_${dtype}_${kind}_${backend})
     muattn_add_kernel(${symbol} ${backend} ${generator} ${pairs} ${ARGN})
     list(JOIN values ", " values)
     set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_KERNEL_TABLE
       "MUATTN_KERNEL(${operation}, ${direction}, ${dtype}, ${kind}, ${backend}, ${symbol}, ${values})\n")
     list(JOIN ARGN " " arguments)
-    muattn_describe(${symbol} ${backend} ${operation} ${direction} ${dtype} ${kind} ${generator} "${arguments}" description)
+    muattn_describe(${symbol} ${backend} ${operation} ${direction} ${dtype} ${kind} ${generator} "${arguments}" "${tuned}" description)
     set_property(GLOBAL APPEND PROPERTY MUATTN_KERNEL_DESCRIPTIONS "{${description}}")
   endforeach()
 endfunction()
 
-# head_dim 0: any.
+# head_dim: what d and d_v may be at most; 0: anything.
 function(muattn_gpu_kernel operation direction dtype kind head_dim generator)
+  muattn_kernel_is_wanted(${operation} ${dtype} ${kind} wanted)
+  if(NOT wanted OR (head_dim AND head_dim LESS MUATTN_HEAD_DIM))
+    return()
+  endif()
   get_property(backends GLOBAL PROPERTY MUATTN_GPU_BACKENDS)
   foreach(backend IN LISTS backends)
-    muattn_tuned_parameters(${generator} ${backend} pairs values)
+    muattn_tuned_parameters(${generator} ${backend} pairs values tuned)
     set(name ${kind})
     set(size "")
     if(head_dim)
       set(name ${kind}_d${head_dim})
-      set(size head_dim=${head_dim})
+      set(size max_d=${head_dim})
     endif()
     set(symbol kernel_${operation}_${direction}_${dtype}_${name}_${backend})
     muattn_add_kernel(${symbol} ${backend} ${generator} ${size} ${pairs} ${ARGN})
     set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_GPU_KERNEL_TABLE
       "MUATTN_GPU_KERNEL(${operation}, ${direction}, ${dtype}, ${kind}, ${head_dim}, ${name}, ${backend}, ${symbol})\n")
     list(JOIN ARGN " " arguments)
-    muattn_describe(${symbol} ${backend} ${operation} ${direction} ${dtype} ${kind} ${generator} "${arguments}" description)
+    muattn_describe(${symbol} ${backend} ${operation} ${direction} ${dtype} ${kind} ${generator} "${arguments}" "${tuned}" description)
     set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_KERNEL_DESCRIPTIONS "{${description}, \"head_dim\": ${head_dim}}")
   endforeach()
 endfunction()
@@ -144,11 +209,19 @@ if(TARGET muattn_generators)  # not where they come from another build: -Dmuattn
   # Not muattn_warnings: templates of Halide.h would trip -Wextra.
   target_compile_options(muattn_generators PRIVATE -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)
 endif()
-add_halide_runtime(muattn_halide_runtime TARGETS ${runtime_target})
+get_property(baseline_type GLOBAL PROPERTY MUATTN_TYPE_${baseline})
+if(baseline_type)
+  add_library(muattn_halide_runtime STATIC "${PROJECT_SOURCE_DIR}/runtime/portable/halide_runtime.cpp")
+  target_compile_options(muattn_halide_runtime PRIVATE -fno-exceptions -fno-rtti)
+  target_link_libraries(muattn_halide_runtime PRIVATE Halide::Runtime)
+else()
+  add_halide_runtime(muattn_halide_runtime TARGETS ${runtime_target})
+endif()
 muattn_kernels()
 if(MUATTN_GPU)
   muattn_gpu_kernels()
 endif()
+muattn_check_wanted()
 
 get_property(MUATTN_KERNEL_LIBRARIES GLOBAL PROPERTY MUATTN_KERNEL_LIBRARIES)
 foreach(table IN ITEMS kernel_table backend_table gpu_kernel_table gpu_backend_table)

@@ -3,7 +3,7 @@
 // of each other and a thread can own one. With split the keys are shared out among parts, each with a state of its own, which are
 // merged at the end (Dao, Haziza, Massa and Sizov 2023): right where there are few rows.
 //
-// d and d_v may be anything up to head_dim: columns from there on are zeros, in the copies that the schedule stages.
+// d and d_v may be anything up to max_d: columns from there on are zeros, in the copies that the schedule stages.
 #include "spatial_attention_block.h"
 
 #include "schedules/spatial_attention_block_gpu.h"
@@ -16,14 +16,14 @@ using namespace muattn;
 
 class SpatialAttentionBlock : public SpatialAttentionGenerator<SpatialAttentionBlock>, SpatialAttentionBlockStages {
 public:
-    GeneratorParam<int> head_dim{"head_dim", 64};
+    GeneratorParam<int> max_d{"max_d", 64};
     GeneratorParam<bool> split{"split", false};
     // The numbers of the schedule; 0 leaves the machine's default.
     GeneratorParam<int> block_rows{"block_rows", 0}, block_keys{"block_keys", 0}, thread_rows{"thread_rows", 0};
     GeneratorParam<int> thread_columns{"thread_columns", 0}, part_blocks{"part_blocks", 0};
 
     void generate() {
-        params = schedule::SpatialAttentionBlockSchedule::defaults(schedule::machine(machine), head_dim);
+        params = schedule::SpatialAttentionBlockSchedule::defaults(schedule::machine(machine), max_d);
         const int numbers[] = {block_rows, block_keys, thread_rows, thread_columns, part_blocks};
         params.override_with(numbers);
         const int rows = params.block_rows, keys = params.block_keys;
@@ -43,7 +43,7 @@ public:
         // What no row sees is not read: it may be NaN.
         V(e, j, c, p, x, h, b) =
             select(e < d_v() && staged_key < staged.last, v(min(e, d_v() - 1), read_staged, h_kv, b), 0.0f);
-        r_e = RDom(0, head_dim, "r_e");
+        r_e = RDom(0, max_d, "r_e");
         QK(j, y, c, p, h, b) += Q(r_e, y, h, b) * K(r_e, j, c, p, y / rows, h, b);
 
         Expr visible = in_window(query, key, b) && key < seen.last, logit = capped(QK(j, y, c, p, h, b));
@@ -87,11 +87,11 @@ public:
         state(g, y, p, h, b) = Tuple(start);
         state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
 
-        const Expr at_g = (split ? Expr(e) : e % head_dim) / params.thread_columns;
+        const Expr at_g = (split ? Expr(e) : e % max_d) / params.thread_columns;
         std::vector<Expr> result = split ? merge_parts(at_g) : elements(state(at_g, y, 0, h, b));
         const Expr l = result[1], column = e % params.thread_columns;
         const Expr o = normalised(mux(column, std::vector<Expr>(result.begin() + kColumns, result.end())), l);
-        const Expr kept = split ? o : kept_alive(o, Q(e % head_dim, y, h, b));
+        const Expr kept = split ? o : kept_alive(o, Q(e % max_d, y, h, b));
         if (with_lse) {
             out(e, y, h, b) = Tuple(kept, log_sum_exp(result[0], l));
         } else {
@@ -102,7 +102,7 @@ public:
 
     void schedule() {
         declare_shapes(out);
-        schedule_spatial_attention_block_gpu(*this, params, head_dim, split);
+        schedule_spatial_attention_block_gpu(*this, params, max_d, split);
     }
 
 private:

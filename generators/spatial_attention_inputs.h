@@ -38,6 +38,7 @@ public:
                                {"boolean", MaskKind::boolean},
                                {"any", MaskKind::any}}};
     Param<bool> guard_values{"guard_values", false};  // keep NaN and infinity of hidden values out
+    Param<int> head_dim{"head_dim", 0};               // d = d_v; 0: any d and d_v
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
     Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};

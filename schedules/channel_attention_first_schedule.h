@@ -18,6 +18,9 @@ struct ChannelAttentionFirstSchedule {
     int tile_tokens;    // tokens of an output tile; a multiple of token_vectors * lanes
 
     static constexpr ChannelAttentionFirstSchedule defaults(Machine m) {
+        if (m.few_registers()) {
+            return {m.lanes, 2, 2, 24, 256, 1, 4, 192};
+        }
         const bool wide = m.registers >= 32;
         return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, 256, 3, wide ? 8 : 4, 192};
     }

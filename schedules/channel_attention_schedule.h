@@ -18,6 +18,10 @@ struct ChannelAttentionSchedule {
     bool triple;        // row_vectors is 3: less waste for d = 48 and the like
 
     static constexpr ChannelAttentionSchedule defaults(Machine m, bool triple = false) {
+        if (m.few_registers()) {
+            return triple ? ChannelAttentionSchedule{m.lanes, 3, 1, 1, 4, 128, 128, true}
+                          : ChannelAttentionSchedule{m.lanes, 1, 4, 4, 12, 128, 128, false};
+        }
         const bool wide = m.registers >= 32;
         const int vectors = triple ? 3 : wide ? 2
                                               : 4,

@@ -7,13 +7,13 @@
 namespace muattn {
 
 inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
-                                                 const schedule::SpatialAttentionBlockSchedule &s, int head_dim, bool split) {
+                                                 const schedule::SpatialAttentionBlockSchedule &s, int max_d, bool split) {
     using namespace Halide;
     Var map("map"), whole("whole"), block("block"), tx("tx"), ty("ty"), xi("xi"), yi("yi");
     const int columns = s.thread_columns, rows = s.thread_rows, keys = s.thread_keys(), groups = s.threads_x();
 
     // The output: one thread for a group of columns of some rows.
-    f.out.split(f.e, whole, xi, head_dim, TailStrategy::GuardWithIf)
+    f.out.split(f.e, whole, xi, max_d, TailStrategy::GuardWithIf)
         .split(xi, tx, xi, columns)
         .split(f.y, block, yi, s.block_rows, TailStrategy::GuardWithIf)
         .split(yi, ty, yi, rows)
@@ -62,7 +62,7 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
 
     // Copies, neighbouring threads taking neighbouring columns.
     const auto staged = [&](Func &copy, const Var &row, int count) {
-        copy.bound_extent(f.e, head_dim)
+        copy.bound_extent(f.e, max_d)
             .bound_extent(row, count)
             .store_in(MemoryType::GPUShared)
             .split(f.e, xi, tx, groups)
@@ -71,8 +71,8 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
             .unroll(xi)
             .gpu_threads(tx, ty);
     };
-    staged(f.Q.compute_at(last, at).align_storage(f.e, head_dim + s.padding), f.y, s.block_rows);
-    staged(f.K.compute_at(f.state, f.r_c).align_storage(f.e, head_dim + s.padding), f.j, s.block_keys);
+    staged(f.Q.compute_at(last, at).align_storage(f.e, max_d + s.padding), f.y, s.block_rows);
+    staged(f.K.compute_at(f.state, f.r_c).align_storage(f.e, max_d + s.padding), f.j, s.block_keys);
     staged(f.V.compute_at(f.state, f.r_c), f.j, s.block_keys);
 
     // Logits and their powers: a tile of rows by keys to a thread.
@@ -132,7 +132,7 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
         RVar r_jo("r_jo"), r_ji("r_ji");
         const bool whole = f.r_whole.defined() && update == 0;
         f.PV.update(update)
-            .split(whole ? f.r_whole : f.r_j, r_jo, r_ji, 2)
+            .split(whole ? f.r_whole : f.r_j, r_jo, r_ji, whole ? 2 : 1)
             .reorder(f.e, f.y, r_ji, r_jo)
             .unroll(f.e)
             .unroll(f.y)

@@ -9,17 +9,19 @@ namespace muattn::schedule {
 // A thread block treats block_rows rows and block_keys keys at a time. Its threads stand in a grid: x over the keys, or over
 // the columns of d_v, y over the rows.
 struct SpatialAttentionBlockSchedule {
-    int head_dim;
+    int max_d;
     int block_rows;
     int block_keys;
     int thread_rows;     // rows of one thread, in both products
     int thread_columns;  // columns of d_v of one thread
     int part_blocks;     // blocks of keys to a part, where the keys are split
 
-    static constexpr SpatialAttentionBlockSchedule defaults(Machine m, int head_dim) {
+    static constexpr SpatialAttentionBlockSchedule defaults(Machine m, int max_d) {
         // As many columns to a thread as leave some 8 to 16 threads side by side, 32 at most.
-        const int columns = head_dim <= 16 ? 2 : head_dim <= 48 ? 4 : 8, threads_x = head_dim / columns;
-        SpatialAttentionBlockSchedule s{head_dim, 32, threads_x * 4, 4, columns, 8};
+        const int columns = max_d <= 16 ? 2 : max_d <= 48 ? 4
+                                                          : 8,
+                  threads_x = max_d / columns;
+        SpatialAttentionBlockSchedule s{max_d, 32, threads_x * 4, 4, columns, 8};
         while (s.shared_bytes() > m.shared_bytes && s.thread_keys() > 2) {
             s.block_keys /= 2;
         }
@@ -42,7 +44,7 @@ struct SpatialAttentionBlockSchedule {
         }
     }
 
-    constexpr int threads_x() const { return head_dim / thread_columns; }
+    constexpr int threads_x() const { return max_d / thread_columns; }
     constexpr int threads_y() const { return block_rows / thread_rows; }
     constexpr int thread_keys() const { return block_keys / threads_x(); }
 
@@ -52,9 +54,9 @@ struct SpatialAttentionBlockSchedule {
 
     // Shared memory of a thread block, at most.
     constexpr int64_t shared_bytes() const {
-        const int64_t row = head_dim + padding, keys = block_keys + padding, groups = threads_x() + 1;
+        const int64_t row = max_d + padding, keys = block_keys + padding, groups = threads_x() + 1;
         const int64_t floats = block_rows * row                                                    // Q
-                               + block_keys * row + block_keys * head_dim                          // K, V
+                               + block_keys * row + block_keys * max_d                             // K, V
                                + 2 * block_rows * keys + 2 * block_rows * groups + 2 * block_rows  // S, P, M_group, L_group, M, L
                                + block_rows * threads_x() * (thread_columns + 2);                  // state
         return floats * int64_t(sizeof(float));

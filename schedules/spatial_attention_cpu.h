@@ -46,12 +46,14 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
         .bound_extent(f.x, 1)
         .bound_extent(f.e, side)
         .bound_extent(f.i, side)
+        .align_storage(f.e, s.transpose_row())
         .vectorize(f.e)
         .unroll(f.i);
     f.O.compute_at(f.out, eo)
         .bound_extent(f.l, side)
         .bound_extent(f.e, side)
         .bound_extent(f.y, 1)
+        .align_storage(f.l, s.transpose_row())
         .vectorize(f.l)
         .unroll(f.e);
     f.state.compute_at(f.out, task)
@@ -85,6 +87,7 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
             .bound_extent(f.j, side)
             .bound_extent(f.i, side)
             .bound_extent(f.c, 1)
+            .align_storage(f.j, s.transpose_row())
             .vectorize(f.j)
             .unroll(f.i)
             .specialize(f.dense_mask);

@@ -14,10 +14,14 @@ struct SpatialAttentionSchedule {
     int value_group;  // ... by columns of V, in P V
     int tile_blocks;  // blocks of row_vectors * lanes rows in a tile: what one task computes
     int chunk_keys;   // keys that a tile treats at once; a multiple of key_unroll
+    bool scalable = false;
 
     static constexpr SpatialAttentionSchedule defaults(Machine m) {
+        if (m.few_registers()) {
+            return {m.lanes, 1, 4, 4, 8, 256, m.scalable};
+        }
         const bool wide = m.registers >= 32;
-        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256};
+        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256, m.scalable};
     }
 
     // {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys}; 0 keeps what is there. cmake/kernels.cmake lists
@@ -32,6 +36,9 @@ struct SpatialAttentionSchedule {
 
     // Side of the square blocks in which Q, O and masks are transposed: their 4 vectors of 4 stay in registers everywhere.
     constexpr int transpose_side() const { return std::min(lanes, 4); }
+
+    // Floats from one row of such a block to the next.
+    constexpr int transpose_row() const { return transpose_side() + (scalable ? 1 : 0); }
 
     constexpr int block_rows() const { return row_vectors * lanes; }
     constexpr int tile_rows() const { return tile_blocks * block_rows(); }
@@ -50,7 +57,7 @@ struct SpatialAttentionSchedule {
                + floats((chunk_keys + key_unroll) * padded_row(columns))  // V
                + 3 * floats(block * (chunk_keys + key_unroll))            // S, P, bias
                + 2 * floats(block)                                        // M, L
-               + 4 * floats(side * side);                                 // Q_rows, bias_rows, O, LSE
+               + 4 * floats(side * transpose_row());                      // Q_rows, bias_rows, O, LSE
     }
 
     // Floats from one key to the next in the copies of K and V.

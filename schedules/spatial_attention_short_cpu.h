@@ -61,6 +61,7 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
         .bound_extent(f.e, side)
         .bound_extent(f.l, side)
         .bound_extent(f.z, 1)
+        .align_storage(f.e, s.transpose_row())
         .vectorize(f.e)
         .unroll(f.l);
     f.V.compute_at(f.out, task)

@@ -13,8 +13,9 @@ struct SpatialAttentionShortSchedule {
     int registers;    // vector registers
     int block_rows;   // rows whose logits are held at once
     int tile_blocks;  // blocks of a tile: what one task computes
+    bool scalable = false;
 
-    static constexpr SpatialAttentionShortSchedule defaults(Machine m) { return {m.lanes, m.registers, 24, 12}; }
+    static constexpr SpatialAttentionShortSchedule defaults(Machine m) { return {m.lanes, m.registers, 24, 12, m.scalable}; }
 
     // {block_rows, tile_blocks}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the same order.
     constexpr void override_with(const int *p) {
@@ -34,13 +35,18 @@ struct SpatialAttentionShortSchedule {
         if (registers >= 32) {
             return {{{4, 6}, {3, 8}, {2, 10}}};
         }
-        return {{{4, 3}, {5, 2}, {3, 4}}};
+        if (registers >= 16) {
+            return {{{4, 3}, {5, 2}, {3, 4}}};
+        }
+        return {{{4, 1}, {2, 2}, {1, 4}}};
     }
 
     // Rows that the row maximum and the row sum treat at once.
     static constexpr int kReducedRows = 4;
     // Side of the square blocks in which K is transposed: their 4 vectors of 4 stay in registers everywhere.
     constexpr int transpose_side() const { return std::min(lanes, 4); }
+    // Floats from one row of such a block to the next.
+    constexpr int transpose_row() const { return transpose_side() + (scalable ? 1 : 0); }
 
     constexpr int64_t row_tiles(int64_t n_q) const {
         const int64_t tile_rows = int64_t(block_rows) * tile_blocks;
@@ -64,13 +70,13 @@ struct SpatialAttentionShortSchedule {
         }
         const int64_t keys = round_up(n_k, lanes) + most_vectors * lanes, columns = round_up(d_v, lanes) + most_vectors * lanes;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        return floats(keys * round_up(d, transpose_side()))    // K
-               + floats(n_k * columns)                         // V
-               + 3 * floats(logit_rows * keys)                 // bias, S, P
-               + 2 * floats(rows * lanes)                      // lane_max, lane_sum
-               + 3 * floats(rows)                              // M, L, LSE
-               + floats(rows * columns)                        // O
-               + floats(transpose_side() * transpose_side());  // K_rows
+        return floats(keys * round_up(d, transpose_side()))   // K
+               + floats(n_k * columns)                        // V
+               + 3 * floats(logit_rows * keys)                // bias, S, P
+               + 2 * floats(rows * lanes)                     // lane_max, lane_sum
+               + 3 * floats(rows)                             // M, L, LSE
+               + floats(rows * columns)                       // O
+               + floats(transpose_side() * transpose_row());  // K_rows
     }
 
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }

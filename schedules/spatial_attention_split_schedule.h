@@ -16,6 +16,9 @@ struct SpatialAttentionSplitSchedule {
     int span_keys;      // keys of a span: what one task computes; a multiple of lanes and of group_keys
 
     static constexpr SpatialAttentionSplitSchedule defaults(Machine m) {
+        if (m.few_registers()) {
+            return {m.lanes, 4, 1, 1, 8, 256};
+        }
         const bool wide = m.registers >= 32;
         return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, 8, 256};
     }

@@ -12,9 +12,9 @@ muattn_status run_kernel(const Kernel &kernel, void **arguments, const Work &wor
     CallContext call;
     SlabPool serial;
     const int threads = muattn_get_num_threads();
-    MUATTN_RETURN_IF_ERROR(call.slabs.reserve(int(std::min<int64_t>(work.tasks, threads)), size_t(work.scratch_bytes)));
+    MUATTN_RETURN_IF_ERROR(call.slabs.reserve(int(std::min<int64_t>(work.tasks, threads)), work.scratch_bytes));
     if (work.serial_bytes > 0) {
-        MUATTN_RETURN_IF_ERROR(serial.reserve(1, size_t(work.serial_bytes)));
+        MUATTN_RETURN_IF_ERROR(serial.reserve(1, work.serial_bytes));
     }
     void *user_context = &call;
     arguments[0] = &user_context;

@@ -74,9 +74,10 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
     const bool first = options.layout == MUATTN_CHANNELS_FIRST, normalize = options.normalize != 0;
+    const bool negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out});
     const auto kernel_of = [&](Kind kind) {
         return find_kernel(backend, Operation::channel_attention, Direction::forward, call.q.tensor.dtype,
-                           Kind(int(kind) + normalize));
+                           Kind(int(kind) + normalize), negative_strides);
     };
     const Kernel *kernel = kernel_of(first ? Kind::first : Kind::last);
     if (kernel != nullptr && device_of(backend) != MUATTN_CPU) {
@@ -84,10 +85,11 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
         const Argument *const tensors[] = {&call.q, &call.k, &call.v, &call.out};
         return gpu::run_channel_attention(*kernel, tensors, call.H, scale, per_head, output_multiplier);
     }
-    if (kernel != nullptr && !first) {
-        // Blocks of rows that leave fewer rows empty.
+    if (!first && device_of(backend) == MUATTN_CPU) {
+        // Blocks of rows that leave fewer rows empty. A smaller build may have one of the two.
         const Kernel *triple = kernel_of(Kind::triple);
-        if (triple != nullptr && schedule_of(*triple).rows(call.d) < schedule_of(*kernel).rows(call.d)) {
+        if (triple != nullptr &&
+            (kernel == nullptr || schedule_of(*triple).rows(call.d) < schedule_of(*kernel).rows(call.d))) {
             kernel = triple;
         }
     }

@@ -2,11 +2,11 @@
 #include "halide_hooks.h"
 
 #include <HalideRuntime.h>
-#include <sched.h>
 
 #include <cstring>
 
 #include "error.h"
+#include "platform.h"
 
 namespace muattn {
 namespace {
@@ -22,9 +22,7 @@ ParallelFor parallel_for;
 std::atomic<int> num_threads{0};
 
 int usable_processors() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    const int n = platform::processors();
     return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
 }
 
@@ -32,7 +30,7 @@ int usable_processors() {
 void set_threads(int n, bool only_first) {
     static std::atomic_flag lock = ATOMIC_FLAG_INIT;
     while (lock.test_and_set(std::memory_order_acquire)) {
-        sched_yield();
+        platform::yield();
     }
     if (!only_first || num_threads == 0) {
         num_threads = n;
@@ -68,7 +66,7 @@ using namespace muattn;
 // Kernels may report from several threads: the first message is the cause.
 void halide_error(void *user_context, const char *message) {
     auto *call = static_cast<CallContext *>(user_context);
-    if (call != nullptr && !call->failed.exchange(true)) {
+    if (call != nullptr && call->failed.exchange(1) == 0) {
         strncpy(call->message, message, sizeof call->message - 1);
     }
 }

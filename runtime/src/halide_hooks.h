@@ -10,7 +10,7 @@ namespace muattn {
 // Handed to a kernel as its user_context: lives as long as the call.
 struct CallContext {
     SlabPool slabs;
-    std::atomic<bool> failed{false};
+    std::atomic<int> failed{0};  // not bool: exchanging a byte takes libatomic on RISC-V
     char message[256] = "";
 };
 

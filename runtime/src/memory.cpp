@@ -1,13 +1,11 @@
 #include "memory.h"
 
-#include <sched.h>
-
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "error.h"
 #include "gpu/memory.h"
+#include "platform.h"
 
 namespace muattn {
 
@@ -15,12 +13,9 @@ __thread Slab *current_slab = nullptr;
 
 namespace {
 
-void *default_allocate(void *, size_t size, size_t alignment) {
-    void *p = nullptr;
-    return posix_memalign(&p, alignment, size) == 0 ? p : nullptr;
-}
+void *default_allocate(void *, size_t size, size_t alignment) { return platform::aligned_allocate(size, alignment); }
 
-void default_deallocate(void *, void *p) { free(p); }
+void default_deallocate(void *, void *p) { platform::aligned_free(p); }
 
 struct Allocator {
     muattn_allocate allocate = default_allocate;
@@ -35,7 +30,7 @@ class SpinLock {
 public:
     explicit SpinLock(std::atomic_flag &flag) : flag_(flag) {
         while (flag_.test_and_set(std::memory_order_acquire)) {
-            sched_yield();
+            platform::yield();
         }
     }
     ~SpinLock() { flag_.clear(std::memory_order_release); }
@@ -68,7 +63,7 @@ struct Slab::Header {
 };
 
 void *Slab::push(size_t bytes) {
-    const size_t size = block_bytes(bytes);
+    const auto size = size_t(block_bytes(int64_t(bytes)));
     if (size > capacity_ - used_) {
         return nullptr;
     }
@@ -179,12 +174,13 @@ SlabPool::~SlabPool() {
     }
 }
 
-muattn_status SlabPool::reserve(int count, size_t bytes) {
+muattn_status SlabPool::reserve(int count, int64_t bytes) {
+    const bool addressable = uint64_t(bytes) < SIZE_MAX / 2;
     for (int i = 0; i < count; i++) {
-        Slab *slab = cache.acquire(bytes);
+        Slab *slab = addressable ? cache.acquire(size_t(bytes)) : nullptr;
         if (slab == nullptr) {
-            return fail(MUATTN_OUT_OF_MEMORY, "out of memory: %zu bytes of scratch for each of %d threads", bytes,
-                        count);
+            return fail(MUATTN_OUT_OF_MEMORY, "out of memory: %lld bytes of scratch for each of %d threads",
+                        static_cast<long long>(bytes), count);
         }
         give_back(slab);
     }
@@ -201,7 +197,7 @@ Slab *SlabPool::take() {
                 return slab;
             }
         }
-        sched_yield();
+        platform::yield();
     }
 }
 

@@ -10,7 +10,7 @@
 
 namespace muattn {
 
-inline constexpr size_t kAlignment = 128;  // what Halide asks of halide_malloc, at least
+inline constexpr int64_t kAlignment = 128;  // what Halide asks of halide_malloc, at least
 
 void *allocate(size_t bytes);
 void deallocate(void *pointer);
@@ -18,7 +18,7 @@ void deallocate(void *pointer);
 // A stack of blocks in one allocation. Blocks may be freed in any order; space comes back when those above are free too.
 class Slab {
 public:
-    static constexpr size_t block_bytes(size_t bytes) {
+    static constexpr int64_t block_bytes(int64_t bytes) {
         return (bytes + kAlignment - 1) / kAlignment * kAlignment + kAlignment;
     }
 
@@ -39,7 +39,7 @@ private:
 class SlabPool {
 public:
     ~SlabPool();
-    muattn_status reserve(int count, size_t bytes);
+    muattn_status reserve(int count, int64_t bytes);
     Slab *take();
     void give_back(Slab *slab);
 

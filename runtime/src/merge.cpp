@@ -35,7 +35,8 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     MUATTN_RETURN_IF_ERROR(check_output(l, others, 5));
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(a.tensor.device, &backend));
-    const Kernel *kernel = find_kernel(backend, Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain);
+    const Kernel *kernel = find_kernel(backend, Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain,
+                                       any_negative_stride({&a, &b, &l_a, &l_b, &o, &l}));
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }

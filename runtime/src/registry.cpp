@@ -1,15 +1,12 @@
 #include "registry.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include <atomic>
 #include <cstdio>
 #include <cstring>
 
 #include "error.h"
 #include "gpu/device.h"
+#include "processor.h"
 
 #define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) extern "C" int symbol##_argv(void **);
 #include "kernel_table.inc"
@@ -30,14 +27,6 @@ struct Backend {
     bool (*runs_here)();
 };
 constexpr muattn_device device_cuda = MUATTN_CUDA, device_vulkan = MUATTN_VULKAN, device_opencl = MUATTN_OPENCL;
-
-#if defined(__x86_64__)
-// Half-precision conversion; not every compiler's __builtin_cpu_supports knows it.
-bool has_f16c() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-}
-#endif
 
 const Backend backends[] = {
 #define MUATTN_BACKEND(name, condition) {"cpu:" #name, MUATTN_CPU, [] { return bool(condition); }},
@@ -95,19 +84,20 @@ const Kernel kernels[] = {
 };
 constexpr int kKernels = sizeof kernels / sizeof kernels[0];
 
-constexpr int kAutomatic = -1;
+constexpr int kAutomatic = -1, kNone = -2;
 std::atomic<int> forced{kAutomatic};
 thread_local const Kernel *last_kernel = nullptr;
 
+// kNone if this machine runs none.
 int best_backend() {
     static std::atomic<int> best{kAutomatic};
     if (best == kAutomatic) {
-        // The last of the processor's own runs everywhere; a GPU is used where it is asked for.
+        // A GPU is used where it is asked for only.
         int i = 0;
-        while (i < kCpuBackends - 1 && !backends[i].runs_here()) {
+        while (i < kCpuBackends && !backends[i].runs_here()) {
             i++;
         }
-        best = i;
+        best = i < kCpuBackends ? i : kNone;
     }
     return best;
 }
@@ -123,7 +113,10 @@ muattn_device device_of(int backend) { return backends[backend].device; }
 
 muattn_status choose_backend(muattn_device device, int *backend) {
     const int current = current_backend();
-    if (device == MUATTN_CPU || device == backends[current].device) {
+    if (current == kNone && device == MUATTN_CPU) {
+        return fail(MUATTN_UNSUPPORTED, "this machine can run no backend of this build");
+    }
+    if (device == MUATTN_CPU || (current != kNone && device == backends[current].device)) {
         *backend = current;
         return MUATTN_OK;
     }
@@ -147,11 +140,15 @@ muattn_status choose_backend(muattn_device device, int *backend) {
 }
 
 const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
-                          int64_t head_dim) {
-    for (const Kernel &kernel : kernels) {
+                          bool negative_strides, int64_t head_dim) {
+    int wanted = backend;
+    for (const Kernel &kernel : kernels) {  // of each kind in the order of the backends
         if (kernel.operation == operation && kernel.direction == direction && kernel.dtype == dtype &&
-            kernel.kind == kind && kernel.backend == backend && (kernel.head_dim == 0 || kernel.head_dim >= head_dim)) {
-            return &kernel;
+            kernel.kind == kind && kernel.backend == wanted && (kernel.head_dim == 0 || kernel.head_dim >= head_dim)) {
+            if (!negative_strides || !kernel.machine.scalable) {
+                return &kernel;
+            }
+            wanted++;
         }
     }
     if (device_of(backend) != MUATTN_CPU && head_dim > 0) {
@@ -177,7 +174,10 @@ const char *muattn_backend_name(int index) { return index >= 0 && index < kBacke
 
 int muattn_backend_available(int index) { return index >= 0 && index < kBackends && backends[index].runs_here(); }
 
-const char *muattn_current_backend(void) { return backends[current_backend()].name; }
+const char *muattn_current_backend(void) {
+    const int index = current_backend();
+    return index != kNone ? backends[index].name : "";
+}
 
 muattn_status muattn_force_backend(const char *name) {
     if (name == nullptr) {

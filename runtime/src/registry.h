@@ -59,15 +59,15 @@ struct Kernel {
 };
 
 // The backend of a call whose tensors are in this device's memory: the forced one, else the best. MUATTN_INVALID_BACKEND where
-// the forced one cannot reach that memory, or none can.
+// the forced one cannot reach that memory, or none can; MUATTN_UNSUPPORTED where this machine can run none.
 muattn_status choose_backend(muattn_device device, int *backend);
 // The device that a backend computes on.
 muattn_device device_of(int backend);
 
 // The kernel of a backend; of those with room for d and d_v only, the first with room for head_dim. Null with the reason in
-// muattn_last_error().
+// muattn_last_error(). Negative strides: where the backend cannot have them (Machine::scalable), that of the next one that can.
 const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
-                          int64_t head_dim = 0);
+                          bool negative_strides, int64_t head_dim = 0);
 
 void remember_kernel(const Kernel &kernel);
 

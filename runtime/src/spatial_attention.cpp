@@ -62,25 +62,33 @@ static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == in
               int(Kind::short_boolean) == int(Kind::short_plain) + 4 &&
               int(Kind::short_boolean_lse) == int(Kind::short_boolean) + 1);
 
+// How closely a kernel may fit a call. A smaller build may have only kernels that are for more calls.
+enum class Fit {
+    split,  // few queries, many keys
+    few_keys,
+    general,
+    guarded,  // for all calls
+};
+
 // A kind by what the call asks for: the order of the enumerators in registry.h.
-Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, bool may_split) {
+Kind kind_of(const SpatialCall &call, const muattn_spatial_options &options, Fit fit) {
     const int lse = call.with_lse;
     const bool softcap = options.softcap > 0;
     // Few rows to a key/value head leave most of a tile's lanes empty, and one task to each head: split the keys instead,
     // unless they are few as well.
     constexpr int64_t kFewRows = 32, kKeysPerQuery = 4;
-    if (may_split && call.n_q * (call.H / call.Hk) <= kFewRows && call.n_k >= kKeysPerQuery * call.n_q) {
+    if (fit == Fit::split && call.n_q * (call.H / call.Hk) <= kFewRows && call.n_k >= kKeysPerQuery * call.n_q) {
         const bool guarded = call.with_mask || softcap || hidden_values_need_guard(call, options.key_lengths);
         return Kind(int(Kind::split) + 2 * guarded + lse);
     }
-    if (hidden_values_need_guard(call, options.key_lengths)) {
+    if (fit == Fit::guarded || hidden_values_need_guard(call, options.key_lengths)) {
         return Kind(int(Kind::guarded) + lse);
     }
     const int mask = !call.with_mask ? 0 : call.mask.tensor.dtype == MUATTN_BOOL ? 2 : 1;
     // All logits of a row at once are faster while a block of them stays in cache; but they are computed for every key.
     constexpr int64_t kFewKeys = 512;
     const bool sees_all = call.window_first <= 1 - call.n_q && call.window_last >= call.n_k;
-    if (call.n_k <= kFewKeys && sees_all && options.key_lengths == nullptr && !softcap) {
+    if (fit <= Fit::few_keys && call.n_k <= kFewKeys && sees_all && options.key_lengths == nullptr && !softcap) {
         return Kind(int(Kind::short_plain) + 2 * mask + lse);
     }
     return Kind(int(Kind::plain) + 4 * mask + 2 * softcap + lse);
@@ -128,15 +136,21 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
         return gpu::run_spatial_attention(call, options, rule_scale, backend);
     }
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
-    const auto kernel_for = [&](bool may_split) {
+    const bool negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out}) ||
+                                  (call.with_mask && any_negative_stride({&call.mask})) ||
+                                  (call.with_lse && any_negative_stride({&call.lse}));
+    const auto kernel_for = [&](Fit fit) {
         return find_kernel(backend, Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
-                           kind_of(call, options, may_split));
+                           kind_of(call, options, fit), negative_strides);
     };
-    const Kernel *kernel = kernel_for(true);
+    const Kernel *kernel = kernel_for(Fit::split);
     // Halide's buffers are below 2^31 bytes; with that many heads there is work for every thread without splitting keys.
     constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
     if (kernel != nullptr && is_split(*kernel) && work_of(call, *kernel).serial_bytes > kMostSerialBytes) {
-        kernel = kernel_for(false);
+        kernel = kernel_for(Fit::few_keys);
+    }
+    for (const Fit wider : {Fit::general, Fit::guarded}) {
+        kernel = kernel != nullptr ? kernel : kernel_for(wider);
     }
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;

@@ -126,6 +126,11 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse) {
     MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, lse));
+    if (MUATTN_HEAD_DIM != 0 && (call.d != MUATTN_HEAD_DIM || call.d_v != MUATTN_HEAD_DIM)) {
+        return fail(MUATTN_UNSUPPORTED,
+                    "this build has kernels for d = d_v = %d alone, not for d = %lld and d_v = %lld", MUATTN_HEAD_DIM,
+                    static_cast<long long>(call.d), static_cast<long long>(call.d_v));
+    }
     MUATTN_RETURN_IF_ERROR(check_scale(options.scale, options.scale_count, call.H));
     MUATTN_RETURN_IF_ERROR(resolve_visibility(call, options));
     MUATTN_RETURN_IF_ERROR(check_key_lengths(call, options.key_lengths));

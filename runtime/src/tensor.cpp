@@ -209,6 +209,17 @@ muattn_status check_device(const Argument &argument, const Argument &other) {
                       argument.name, other.name);
 }
 
+bool any_negative_stride(std::initializer_list<const Argument *> arguments) {
+    for (const Argument *argument : arguments) {
+        for (int dim = 0; dim < 4; dim++) {
+            if (argument->tensor.strides[dim] < 0 && argument->tensor.shape[dim] > 1) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule) {
     if (argument.size(dim) != size) {
         return fail(argument.status, "%s.shape[%d] (%s) %s: %lld, not %lld", argument.name, dim, dim_name, rule,

@@ -3,6 +3,8 @@
 
 #include <HalideRuntime.h>
 
+#include <initializer_list>
+
 #include "muattn/muattn.h"
 
 namespace muattn {
@@ -28,6 +30,7 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
 
 // Both are in the memory of the same device.
 muattn_status check_device(const Argument &argument, const Argument &other);
+bool any_negative_stride(std::initializer_list<const Argument *> arguments);
 
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);

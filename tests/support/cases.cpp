@@ -38,7 +38,15 @@ std::vector<double> scale_per_head(const std::vector<float> &given, double by_ru
 // The largest of cmake/kernels.cmake.
 constexpr int64_t kMaxGpuHeadDim = 256;
 
-void expect_current_backend_ran() {
+// Backends for scalable vectors leave negative strides to another.
+void expect_current_backend_ran(std::initializer_list<const Tensor *> tensors) {
+    const bool leaves_some = std::string(muattn_current_backend()).rfind("cpu:sve2", 0) == 0;
+    for (const Tensor *tensor : tensors) {
+        const muattn_tensor view = tensor->view();
+        if (leaves_some && *std::min_element(view.strides, view.strides + 4) < 0) {
+            return;
+        }
+    }
     const std::string kernel = muattn_last_kernel(), backend = std::string("/") + muattn_current_backend();
     const bool same = kernel.size() > backend.size() && kernel.substr(kernel.size() - backend.size()) == backend;
     EXPECT_TRUE(same) << kernel << " ran, with the backend " << backend.substr(1) << " forced";
@@ -221,7 +229,7 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
         expect_agrees(with_lengths, t);
         ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     }
-    expect_current_backend_ran();
+    expect_current_backend_ran({&t.q, &t.k, &t.v, &t.out, &t.lse, &t.mask});
 
     auto row = [&](int64_t b, int64_t h, int64_t i) -> const SpatialRow & {
         return rows[size_t((b * c.H + h) * c.n_q + i)];
@@ -255,7 +263,7 @@ void expect_agrees(const ChannelCase &c, const ChannelTensors &t) {
         channel_reference(tokens_by_channels(t.q), tokens_by_channels(t.k), tokens_by_channels(t.v), c.scales(),
                           c.multiplier(), c.normalize);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
-    expect_current_backend_ran();
+    expect_current_backend_ran({&t.q, &t.k, &t.v, &t.out});
 
     EXPECT_TRUE(agrees(tokens_by_channels(t.out), [&](int64_t b, int64_t h, int64_t token, int64_t channel) {
         const ChannelHead &head = heads[size_t(b * c.H + h)];

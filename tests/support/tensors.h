@@ -34,8 +34,10 @@ private:
     float *begin_;
     size_t size_;
     std::vector<float> heap_;
+#ifndef __wasi__
     void *pages_ = nullptr;
     size_t page_bytes_ = 0;
+#endif
 };
 
 // How a tensor lies in memory. Arrays without 'order' in their name are by dimension.

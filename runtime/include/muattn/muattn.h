@@ -220,9 +220,10 @@ MUATTN_API const char *muattn_backend_name(int index);
 /* 1 if this machine can run it. */
 MUATTN_API int muattn_backend_available(int index);
 /* Use this backend for all calls of the process from now on; NULL: the best available one again.
+ * "cpu:sve2_..." leaves calls with negative strides to the next backend.
  * Errors: MUATTN_INVALID_BACKEND (unknown, or not for this machine; the message lists the names). */
 MUATTN_API muattn_status muattn_force_backend(const char *name);
-/* The backend that the next call uses. */
+/* The backend that the next call uses; "" if this machine runs none. */
 MUATTN_API const char *muattn_current_backend(void);
 
 /* The kernels of this build, "operation/direction/dtype/kind/backend"; NULL past the end. */

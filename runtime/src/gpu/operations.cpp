@@ -38,7 +38,7 @@ void drop_columns(BoundBuffer &lse) {
 muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatial_options &options, float rule_scale,
                                     int backend) {
     const Kernel *kernel = find_kernel(backend, Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
-                                       kind_of(call, options), std::max(call.d, call.d_v));
+                                       kind_of(call, options), false, std::max(call.d, call.d_v));
     if (kernel == nullptr) {
         return MUATTN_UNSUPPORTED;
     }

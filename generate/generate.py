@@ -1,0 +1,135 @@
+"""Libraries for a target: headers, static library or, where no compiler for the target is here, kernels with the runtime's
+sources, CMake package and manifest.json. Only what changed is made anew. docs/targets.md says more."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from arguments import Parser
+from rich.console import Console
+from rich.progress import Progress
+
+from halide_target import Target, TargetError, parse
+from manifest import show, write_manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILDS = ROOT / "build/generate"
+MACHINES = {"x86_64": "x86-64-linux", "aarch64": "arm-64-linux", "riscv64": "riscv-64-linux"}
+
+
+def arguments_of(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser("./dev generate", description=__doc__)
+    parser.add_argument("--target", required=True, help="Halide target: architecture-bits-system, alone for all backends of "
+                        "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2")  # fmt: skip
+    parser.add_argument("--ops", default="", metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
+    parser.add_argument("--dtypes", default="", metavar="T,T", help="only these element types")
+    parser.add_argument("--kinds", default="", metavar="KIND,KIND", help="only these kinds of kernels")
+    parser.add_argument("--head-dim", type=int, default=0, metavar="D", help="spatial attention for d = d_v = D alone")
+    parser.add_argument("--shared", action="store_true", help="libmuattn.so as well")
+    parser.add_argument("--toolchain", type=Path, metavar="FILE", help="CMake toolchain file (default: cmake/toolchains' for the target)")
+    parser.add_argument("--kernels-only", action="store_true", help="kernels and the runtime's sources, even where a compiler is here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: out/TARGET")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="default: all processors")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.target = parse(arguments.target)
+    except TargetError as error:
+        parser.error(f"--target: {error}")
+    if not 0 <= arguments.head_dim <= 1024:
+        parser.error(f"--head-dim: must lie in 1..1024, not be {arguments.head_dim}")
+    if arguments.toolchain and not arguments.toolchain.is_file():
+        parser.error(f"--toolchain: no file {arguments.toolchain}")
+    if arguments.out and arguments.out.exists() and not (arguments.out.is_dir() and is_ours(arguments.out)):
+        parser.error(f"--out: {arguments.out} is there, and not empty, and not what this made before")
+    return arguments
+
+
+def is_ours(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file() or not any(folder.iterdir())
+
+
+class BuildError(Exception):
+    pass
+
+
+def options_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """What CMake is told; the name of the build's folder depends on it."""
+    target: Target = arguments.target
+    options = {"CMAKE_BUILD_TYPE": "Release", "MUATTN_TARGET": str(target), "MUATTN_HEAD_DIM": str(arguments.head_dim)}
+    for name, values in ("OPERATIONS", arguments.ops), ("DTYPES", arguments.dtypes), ("KINDS", arguments.kinds):
+        options[f"MUATTN_{name}"] = ";".join(value for value in values.split(",") if value)
+    options["MUATTN_SHARED"] = "ON" if arguments.shared else "OFF"
+    for name in "TESTS", "BENCH", "PYTHON", "CLI":
+        options[f"MUATTN_{name}"] = "OFF"
+    toolchain = arguments.toolchain or ROOT / f"cmake/toolchains/{target.triple}.cmake"
+    if toolchain.is_file() and not arguments.kernels_only:
+        options["CMAKE_TOOLCHAIN_FILE"] = str(toolchain.resolve())
+    elif target.triple != MACHINES.get(os.uname().machine) or arguments.kernels_only:
+        options["MUATTN_KERNELS_ONLY"] = "ON"
+    return options
+
+
+def run(command: list[str | Path], progress: Progress) -> None:
+    """Ninja's "[3/40]" moves the progress bar; what went wrong is the last lines of the output."""
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    task = progress.add_task(Path(command[0]).name, total=None)
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if found := re.match(r"\[(\d+)/(\d+)\] (.*)", line):
+            progress.update(task, completed=int(found[1]), total=int(found[2]), description=found[3][:60])
+    progress.remove_task(task)
+    if process.wait():
+        raise BuildError(reason(lines))
+
+
+def reason(lines: list[str]) -> str:
+    """CMake puts the message on the line after "CMake Error at"; a generator starts it with "Unhandled exception"."""
+    for n, line in enumerate(lines):
+        if line.startswith("CMake Error"):
+            return " ".join(part.strip() for part in lines[n + 1 : n + 4] if part.strip() and not part.startswith("Call Stack"))
+        if found := re.search(r"Unhandled exception: (?:Error: )?(.*)", line):
+            return f"Halide: {found[1]}"
+    return next((line for line in reversed(lines) if line), "no reason given")
+
+
+def build(arguments: argparse.Namespace, out: Path, progress: Progress) -> Path:
+    options = options_of(arguments)
+    name = hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()[:12]
+    folder = BUILDS / f"{arguments.target}-{name}"
+    generators = {"muattn-halide_generators_ROOT": str(ROOT / "build/release")}
+    defines = [f"-D{key}={value}" for key, value in (options | generators).items()]
+    run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *defines], progress)
+    run(["cmake", "--build", folder, "--parallel", str(arguments.jobs)], progress)
+    shutil.rmtree(out, ignore_errors=True)
+    run(["cmake", "--install", folder, "--prefix", out], progress)
+    return folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = arguments_of(argv)
+    out = (arguments.out or ROOT / "out" / str(arguments.target)).resolve()
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+            folder = build(arguments, out, progress)
+        manifest = write_manifest(folder, out, arguments.target)
+    except BuildError as error:
+        print(f"generate: {arguments.target}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"generate: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    show(manifest, out, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

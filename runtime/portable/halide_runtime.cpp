@@ -1,0 +1,105 @@
+// As much of Halide's runtime as our kernels call, in C++, for targets that Halide writes C++ for but has no runtime of its
+// own for: RISC-V without vectors. Messages are shorter than Halide's; the arguments of a call were checked before.
+#include <HalideRuntime.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdio>
+
+namespace {
+
+int report(void *user_context, int code, const char *name, const char *what) {
+    char message[256];
+    snprintf(message, sizeof message, "%s: %s", name, what);
+    halide_error(user_context, message);
+    return code;
+}
+
+constexpr int kMaxThreads = 256;
+std::atomic<int> threads{1};
+
+// One parallel loop: every thread takes the next index until none is left.
+struct Loop {
+    void *user_context;
+    halide_task_t task;
+    int end;
+    uint8_t *closure;
+    std::atomic<int> next, error;
+
+    void work() {
+        for (int i = next++; i < end; i = next++) {
+            if (const int e = halide_do_task(user_context, task, i, closure)) {
+                error = e;
+            }
+        }
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+int halide_set_num_threads(int n) { return threads.exchange(n); }
+
+// Threads that live for one loop: simple, and right where a loop is long.
+int halide_default_do_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
+    Loop loop{user_context, task, min + size, closure, {min}, {0}};
+    pthread_t helpers[kMaxThreads];
+    const int wanted = size < threads ? size : int(threads);
+    int started = 0;
+    for (; started < wanted - 1; started++) {
+        const auto work = [](void *p) -> void * {
+            static_cast<Loop *>(p)->work();
+            return nullptr;
+        };
+        if (pthread_create(&helpers[started], nullptr, work, &loop) != 0) {
+            break;
+        }
+    }
+    loop.work();
+    for (int i = 0; i < started; i++) {
+        pthread_join(helpers[i], nullptr);
+    }
+    return loop.error;
+}
+
+int halide_error_explicit_bounds_too_small(void *uc, const char *name, const char *, int, int, int, int) {
+    return report(uc, halide_error_code_explicit_bounds_too_small, name, "its bounds are too small");
+}
+int halide_error_bad_type(void *uc, const char *name, uint32_t, uint32_t) {
+    return report(uc, halide_error_code_bad_type, name, "wrong type");
+}
+int halide_error_bad_dimensions(void *uc, const char *name, int32_t, int32_t) {
+    return report(uc, halide_error_code_bad_dimensions, name, "wrong number of dimensions");
+}
+int halide_error_access_out_of_bounds(void *uc, const char *name, int, int, int, int, int) {
+    return report(uc, halide_error_code_access_out_of_bounds, name, "too small for what is read or written");
+}
+int halide_error_buffer_allocation_too_large(void *uc, const char *name, uint64_t, uint64_t) {
+    return report(uc, halide_error_code_buffer_allocation_too_large, name, "too large");
+}
+int halide_error_buffer_extents_negative(void *uc, const char *name, int, int) {
+    return report(uc, halide_error_code_buffer_extents_negative, name, "a negative size");
+}
+int halide_error_buffer_extents_too_large(void *uc, const char *name, int64_t, int64_t) {
+    return report(uc, halide_error_code_buffer_extents_too_large, name, "too large");
+}
+int halide_error_constraints_make_required_region_smaller(void *uc, const char *name, int, int, int, int, int) {
+    return report(uc, halide_error_code_constraints_make_required_region_smaller, name, "its size must be another");
+}
+int halide_error_constraint_violated(void *uc, const char *name, int, const char *, int) {
+    return report(uc, halide_error_code_constraint_violated, name, "not what it must be");
+}
+int halide_error_device_dirty_with_no_device_support(void *uc, const char *name) {
+    return report(uc, halide_error_code_device_dirty_with_no_device_support, name, "its data are on a device");
+}
+int halide_error_buffer_argument_is_null(void *uc, const char *name) {
+    return report(uc, halide_error_code_buffer_argument_is_null, name, "null");
+}
+int halide_error_host_is_null(void *uc, const char *name) {
+    return report(uc, halide_error_code_host_is_null, name, "no data");
+}
+int halide_error_out_of_memory(void *uc) {
+    return report(uc, halide_error_code_out_of_memory, "halide_malloc", "out of memory");
+}
+}

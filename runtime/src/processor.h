@@ -1,0 +1,42 @@
+// What this processor, with its operating system, can run: the words of the conditions in cmake/targets.cmake.
+#pragma once
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__linux__) && (defined(__aarch64__) || defined(__riscv))
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#endif
+
+namespace muattn {
+
+#if defined(__x86_64__)
+// Half-precision conversion; not every compiler's __builtin_cpu_supports knows it.
+inline bool has_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#elif defined(__linux__) && defined(__aarch64__)
+// Linux' ABI; the names in <asm/hwcap.h> are younger than some compilers' headers.
+inline bool has_dot_prod() { return (getauxval(AT_HWCAP) & 1ul << 20) != 0; }  // HWCAP_ASIMDDP
+inline bool has_fp16() {
+    const unsigned long both = 1ul << 9 | 1ul << 10;  // HWCAP_FPHP, HWCAP_ASIMDHP
+    return (getauxval(AT_HWCAP) & both) == both;
+}
+inline bool has_sve2() { return (getauxval(AT_HWCAP2) & 1ul << 1) != 0; }  // HWCAP2_SVE2
+// Code for vectors of one length is wrong, not slow, where they have another: it writes past arrays.
+inline int sve_bits() {
+    const int bytes = prctl(51);  // PR_SVE_GET_VL
+    return bytes < 0 ? 0 : (bytes & 0xffff) * 8;
+}
+#elif defined(__linux__) && defined(__riscv)
+inline bool has_rvv() { return (getauxval(AT_HWCAP) & 1ul << ('V' - 'A')) != 0; }
+// As for SVE. Only where has_rvv(): elsewhere reading the register is an illegal instruction.
+inline int rvv_bits() {
+    unsigned long bytes = 0;
+    asm volatile("csrr %0, 0xc22" : "=r"(bytes));  // vlenb
+    return int(bytes) * 8;
+}
+#endif
+
+}  // namespace muattn

@@ -1,0 +1,148 @@
+"""./dev generate on one kernel: the library that comes out, and what it says about bad input. The generators are those of
+the build that runs the tests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import generate
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN_C = ROOT / "tests/consumer/minimal/main.c"
+SMALL = ["--target", "x86-64-linux-sse41", "--ops", "spatial_attention", "--kinds", "plain", "--head-dim", "64"]
+PLAIN = ["--ops", "spatial_attention", "--kinds", "plain"]
+READOBJ = "llvm-readobj-19"
+
+
+@pytest.fixture(autouse=True)
+def builds(tmp_path_factory, monkeypatch):
+    """Builds of the tests' own, kept from test to test."""
+    monkeypatch.setattr(generate, "BUILDS", tmp_path_factory.getbasetemp() / "builds")
+
+
+def make(*words: str | Path) -> None:
+    assert generate.main([str(word) for word in words]) == 0
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+def test_a_minimal_library_is_small_and_works(tmp_path):
+    make(*SMALL, "--out", tmp_path / "out", "--shared")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["target"] == "x86-64-linux-sse41" and manifest["backends"] == ["sse41"] and manifest["head_dim"] == 64
+    assert [kernel["kind"] for kernel in manifest["kernels"]] == ["plain"]
+    library = tmp_path / "out/lib/libmuattn.a"
+    assert library.stat().st_size < 300_000
+    assert manifest["files"]["lib/libmuattn.a"]["sha256"] == hashlib.sha256(library.read_bytes()).hexdigest()
+    command = [os.environ.get("CC", "cc"), "-I", tmp_path / "out/include", MAIN_C, library, "-lm", "-lpthread", "-ldl"]
+    subprocess.run([*command, "-o", tmp_path / "program"], check=True)
+    assert "cpu:sse41" in subprocess.run([tmp_path / "program"], check=True, capture_output=True, text=True).stdout
+    shared = tmp_path / "out/lib/libmuattn.so"
+    symbols = subprocess.run(["nm", "-D", "--defined-only", shared], check=True, capture_output=True, text=True).stdout
+    assert {line.split()[2].split("@")[0][:7] for line in symbols.splitlines() if " A " not in line} == {"muattn_"}
+    example = [sys.executable, ROOT / "tests/consumer/minimal/attention.py", shared]
+    assert subprocess.run(example, check=True, capture_output=True, text=True).stdout == "mean 2.0\n"
+
+
+def test_add_subdirectory(tmp_path):
+    """muattn inside another project, as small as that project wants it."""
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.28)\nproject(user C CXX)\n"
+        "set(MUATTN_OPERATIONS spatial_attention)\nset(MUATTN_KINDS plain)\nset(MUATTN_TARGET x86-64-linux-sse41)\n"
+        f"add_subdirectory({ROOT} muattn)\nadd_executable(program {MAIN_C})\n"
+        "target_link_libraries(program PRIVATE muattn::muattn)\n")  # fmt: skip
+    subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+                    f"-Dmuattn-halide_generators_ROOT={ROOT / 'build/release'}"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(["cmake", "--build", tmp_path / "build", "--target", "program"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([tmp_path / "build/program"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch):
+    make(*SMALL, "--out", tmp_path / "a")
+    monkeypatch.setattr(generate, "BUILDS", tmp_path / "other builds")
+    make(*SMALL, "--out", tmp_path / "b")
+    assert sums(tmp_path / "a") == sums(tmp_path / "b")
+
+
+def test_only_what_changed_is_made_anew(tmp_path):
+    make(*SMALL, "--out", tmp_path / "out")
+    kernels = list(generate.BUILDS.glob("x86-64-linux-sse41-*/kernel_*.o"))
+    before = {path: path.stat().st_mtime_ns for path in kernels}
+    make(*SMALL, "--out", tmp_path / "out")
+    assert kernels and {path: path.stat().st_mtime_ns for path in kernels} == before
+
+
+@pytest.mark.parametrize("target, format, machine", [
+    ("x86-64-windows", "COFF-x86-64", "IMAGE_FILE_MACHINE_AMD64"),
+    ("arm-64-osx", "Mach-O arm64", "Arm64"),
+])  # fmt: skip
+def test_object_files_for_systems_without_a_compiler_here(tmp_path, target, format, machine):
+    make("--target", target, *PLAIN, "--out", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["runtime"] == "sources" and (tmp_path / "out/CMakeLists.txt").is_file()
+    libraries = list((tmp_path / "out/lib").iterdir())
+    assert len(libraries) == len(manifest["kernels"]) + 1  # and Halide's runtime
+    for library in libraries:
+        text = subprocess.run([READOBJ, "--file-headers", "--symbols", library], check=True, capture_output=True, text=True).stdout
+        assert f"Format: {format}" in text and machine in text
+        if library.name.startswith(("kernel_", "libkernel_")):
+            symbol = library.stem.removeprefix("lib")
+            assert re.search(rf"Name: _?{symbol}_argv\b", text)
+
+
+def test_a_package_of_kernels_and_sources_makes_a_library(tmp_path):
+    make(*SMALL, "--kernels-only", "--out", tmp_path / "out")
+    for command in (["cmake", "-S", tmp_path / "out", "-B", tmp_path / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"],
+                    ["cmake", "--build", tmp_path / "build"],
+                    ["cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "prefix"]):  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (tmp_path / "user").mkdir()
+    shutil.copy(MAIN_C, tmp_path / "user/main.c")
+    (tmp_path / "user/CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(user C)\nfind_package(muattn REQUIRED)\n"
+        "add_executable(program main.c)\ntarget_link_libraries(program PRIVATE muattn::muattn m)\n")  # fmt: skip
+    subprocess.run(["cmake", "-S", tmp_path / "user", "-B", tmp_path / "user/build", "-G", "Ninja",
+                    f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    subprocess.run(["cmake", "--build", tmp_path / "user/build"], check=True, stdout=subprocess.DEVNULL)
+    program = subprocess.run([tmp_path / "user/build/program"], check=True, capture_output=True, text=True)
+    assert "cpu:sse41" in program.stdout
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--target", "x86-64-linux-neon"], "no feature 'neon' for x86; there are avx, "),
+    (["--target", "mips-64-linux"], "no architecture 'mips'; there are arm, "),
+    (["--target", "arm-64-beos"], "no operating system 'beos'; there are android, "),
+    (["--target", "arm-64"], "say architecture, bits and operating system"),
+    (["--target", "arm-64-linux-sve2"], "sve2 needs vector_bits_N"),
+    (["--target", "x86-64-linux", "--head-dim", "2000"], "--head-dim: must lie in 1..1024"),
+    (["--target", "x86-64-linux", "--toolchain", "/none"], "--toolchain: no file /none"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
+    with pytest.raises(SystemExit) as stop:
+        generate.main(words)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and message in error
+
+
+def test_an_unknown_operation_is_named(capsys, tmp_path):
+    assert generate.main(["--target", "x86-64-linux", "--ops", "spatial", "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "unknown 'spatial'; there are spatial_attention" in error and error.count("\n") == 1
+
+
+def test_a_folder_of_something_else_stays(capsys, tmp_path):
+    (tmp_path / "precious").write_text("")
+    with pytest.raises(SystemExit):
+        generate.main([*SMALL, "--out", str(tmp_path)])
+    assert "--out:" in capsys.readouterr().err and (tmp_path / "precious").exists()
