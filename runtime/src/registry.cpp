@@ -54,7 +54,7 @@ enum BackendIndex {
 
 constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
 
-const Kernel kernels[] = {
+constexpr Kernel kernels[] = {
 #define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) \
     {#operation "/" #direction "/" #dtype "/" #kind "/cpu:" #backend,          \
      Operation::operation,                                                     \
@@ -83,6 +83,26 @@ const Kernel kernels[] = {
 #undef MUATTN_GPU_KERNEL
 };
 constexpr int kKernels = sizeof kernels / sizeof kernels[0];
+
+// Where a search for a backend's kernel of an operation and a kind begins: its first one in the table, or -1.
+struct FirstKernels {
+    static constexpr int kOperations = int(Operation::merge) + 1, kKinds = int(Kind::first_normalized) + 1;
+    int16_t at[kBackends][kOperations][kKinds] = {};
+
+    constexpr FirstKernels() {
+        for (auto &operations : at) {
+            for (auto &kinds : operations) {
+                for (int16_t &first : kinds) {
+                    first = -1;
+                }
+            }
+        }
+        for (int i = kKernels - 1; i >= 0; i--) {
+            at[kernels[i].backend][int(kernels[i].operation)][int(kernels[i].kind)] = int16_t(i);
+        }
+    }
+};
+constexpr FirstKernels first_kernels;
 
 constexpr int kAutomatic = -1, kNone = -2;
 std::atomic<int> forced{kAutomatic};
@@ -141,14 +161,18 @@ muattn_status choose_backend(muattn_device device, int *backend) {
 
 const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
                           bool negative_strides, int64_t head_dim) {
-    int wanted = backend;
-    for (const Kernel &kernel : kernels) {  // of each kind in the order of the backends
-        if (kernel.operation == operation && kernel.direction == direction && kernel.dtype == dtype &&
-            kernel.kind == kind && kernel.backend == wanted && (kernel.head_dim == 0 || kernel.head_dim >= head_dim)) {
-            if (!negative_strides || !kernel.machine.scalable) {
+    for (int wanted = backend; wanted < kBackends && device_of(wanted) == device_of(backend); wanted++) {
+        const int first = first_kernels.at[wanted][int(operation)][int(kind)];
+        for (int i = first; i >= 0 && i < kKernels; i++) {
+            const Kernel &kernel = kernels[i];
+            if (kernel.backend == wanted && kernel.operation == operation && kernel.direction == direction &&
+                kernel.dtype == dtype && kernel.kind == kind && (kernel.head_dim == 0 || kernel.head_dim >= head_dim) &&
+                (!negative_strides || !kernel.machine.scalable)) {
                 return &kernel;
             }
-            wanted++;
+        }
+        if (!negative_strides) {
+            break;
         }
     }
     if (device_of(backend) != MUATTN_CPU && head_dim > 0) {

@@ -168,7 +168,7 @@ protected:
 INSTANTIATE_TEST_SUITE_P(Apis, DeviceTensors,
                          testing::Values(OnDevice{"opencl", [] { return std::make_unique<OpenClMemory>(); }},
                                          OnDevice{"vulkan", [] { return std::make_unique<VulkanMemory>(); }}),
-                         [](const testing::TestParamInfo<OnDevice> &info) { return std::string(info.param.name); });
+                         [](const testing::TestParamInfo<OnDevice> &param) { return std::string(param.param.name); });
 
 // Which the processor's kernels give as well, in float.
 constexpr float kTolerance = 1e-5f;
