@@ -26,7 +26,8 @@ struct Backend {
     muattn_device device;
     bool (*runs_here)();
 };
-constexpr muattn_device device_cuda = MUATTN_CUDA, device_vulkan = MUATTN_VULKAN, device_opencl = MUATTN_OPENCL;
+[[maybe_unused]] constexpr muattn_device device_cuda = MUATTN_CUDA, device_vulkan = MUATTN_VULKAN,
+                                         device_opencl = MUATTN_OPENCL;
 
 const Backend backends[] = {
 #define MUATTN_BACKEND(name, condition) {"cpu:" #name, MUATTN_CPU, [] { return bool(condition); }},
