@@ -1,6 +1,8 @@
 // What only kernels for GPUs have: head dimensions that they are compiled for, and keys split among thread blocks. All other suites run
 // on GPUs as well, where MUATTN_TEST_BACKENDS names them.
+#include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "support/backends.h"
 #include "support/cases.h"
@@ -85,6 +87,51 @@ TEST_P(Gpu, SplitKeys) {
             expect_agrees(c);
         }
     }
+}
+
+// A call for which the library has to choose this kernel, e.g. spatial_attention/forward/float32/split_lse_d64/opencl.
+void provoke(const std::string &kernel) {
+    const auto contains = [&](const char *part) { return kernel.find(part) != std::string::npos; };
+    if (contains("channel_attention")) {
+        ChannelCase c;
+        c.H = 2, c.n = 70, c.d = 35;
+        c.normalize = contains("normalized");
+        c.channels = contains("first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
+        expect_agrees(c);
+        return;
+    }
+    if (contains("merge/")) {
+        const Tensor out({2, 2, 3, 5}, dense()), lse({2, 2, 3, 1}, dense()), merged({2, 2, 3, 5}, dense()),
+            sum({2, 2, 3, 1}, dense());
+        out.fill_normal(1), lse.fill(0.5f);
+        const muattn_tensor o = out.view(), l = lse.view(), m = merged.view(), s = sum.view();
+        ASSERT_EQ(muattn_merge(&o, &l, &o, &l, &m, &s), MUATTN_OK) << muattn_last_error();
+        for (size_t i = 0; i < out.elements().size(); i++) {
+            ASSERT_NEAR(merged.elements()[i], out.elements()[i], 1e-6) << i;
+        }
+        EXPECT_NEAR(sum.at(1, 1, 2, 0), 0.5 + std::log(2.0), 1e-6);
+        return;
+    }
+    SpatialCase c;
+    c.d = c.d_v = std::stoi(kernel.substr(kernel.rfind("_d") + 2));
+    c.H = 2, c.n_q = contains("split") ? 3 : 40, c.n_k = contains("split") ? 600 : 50;
+    c.lse = contains("lse");
+    c.mask = contains("guarded") ? SpatialCase::additive : SpatialCase::no_mask;
+    expect_agrees(c);
+}
+
+TEST_P(Gpu, EveryKernelIsExecuted) {
+    int executed = 0;
+    for (int i = 0; i < muattn_kernel_count(); i++) {
+        const std::string name = muattn_kernel_name(i);
+        if (name.substr(name.rfind('/') + 1) == GetParam()) {
+            SCOPED_TRACE(name);
+            provoke(name);
+            EXPECT_EQ(muattn_last_kernel(), name);
+            executed++;
+        }
+    }
+    EXPECT_GT(executed, 0);
 }
 
 // Memory that was given back serves other sizes.
