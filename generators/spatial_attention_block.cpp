@@ -87,11 +87,11 @@ public:
         state(g, y, p, h, b) = Tuple(start);
         state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
 
-        const Expr at_g = (split ? Expr(e) : e % max_d) / params.thread_columns;
+        const Expr at_g = e / params.thread_columns;
         std::vector<Expr> result = split ? merge_parts(at_g) : elements(state(at_g, y, 0, h, b));
         const Expr l = result[1], column = e % params.thread_columns;
         const Expr o = normalised(mux(column, std::vector<Expr>(result.begin() + kColumns, result.end())), l);
-        const Expr kept = split ? o : kept_alive(o, Q(e % max_d, y, h, b));
+        const Expr kept = split ? o : kept_alive(o, Q(0, y, h, b));
         if (with_lse) {
             out(e, y, h, b) = Tuple(kept, log_sum_exp(result[0], l));
         } else {
