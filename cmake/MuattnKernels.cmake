@@ -48,6 +48,12 @@ function(muattn_generator generator)
   set_property(GLOBAL PROPERTY MUATTN_PARAMETERS_${generator} ${ARGN})
 endfunction()
 
+# One that is for GPUs alone: ./dev tune, which measures on the processor, has nothing to do with it.
+function(muattn_gpu_generator generator)
+  set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_GENERATORS ${generator})
+  set_property(GLOBAL PROPERTY MUATTN_PARAMETERS_${generator} ${ARGN})
+endfunction()
+
 # The numbers of ${MUATTN_TUNED_DIR}/<generator>.<backend>.json: name=value pairs for the generator and plain values for the
 # registry, 0 where the file, or its entry, is missing; and the file's name, if there is one.
 function(muattn_tuned_parameters generator backend out_pairs out_values out_file)
@@ -202,6 +208,8 @@ endif()
 
 muattn_generators()
 get_property(generators GLOBAL PROPERTY MUATTN_GENERATORS)
+get_property(gpu_generators GLOBAL PROPERTY MUATTN_GPU_GENERATORS)
+list(APPEND generators ${gpu_generators})
 list(TRANSFORM generators REPLACE "(.+)" "generators/\\1.cpp" OUTPUT_VARIABLE generator_sources)
 add_halide_generator(muattn_generators SOURCES ${generator_sources})
 if(TARGET muattn_generators)  # not where they come from another build: -Dmuattn-halide_generators_ROOT=FOLDER

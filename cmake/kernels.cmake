@@ -9,9 +9,10 @@ function(muattn_generators)
   muattn_generator(spatial_attention_short block_rows tile_blocks)
   muattn_generator(channel_attention       row_vectors column_group token_unroll tile_blocks chunk_tokens value_columns)
   muattn_generator(channel_attention_first map_rows map_columns tile_blocks chunk_tokens token_vectors channel_group tile_tokens)
-  muattn_generator(spatial_attention_block block_rows block_keys thread_rows thread_columns part_blocks)
-  muattn_generator(channel_attention_tiles map_tile token_tile step thread_tile)
   muattn_generator(merge)
+
+  muattn_gpu_generator(spatial_attention_block block_rows block_keys thread_rows thread_columns part_blocks)
+  muattn_gpu_generator(channel_attention_tiles map_tile token_tile step thread_tile)
 endfunction()
 
 function(muattn_kernels)
