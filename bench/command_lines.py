@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def kernels() -> Parser:
         "./dev bench",
         usage="""./dev bench [--out FILE] [GOOGLE-BENCHMARK-ARGUMENT...]
        ./dev bench --scaling [ARGUMENT...]
-       ./dev bench --peers [ARGUMENT...]""",
+       ./dev bench --peers [ARGUMENT...]
+       ./dev bench --gpu [ARGUMENT...]""",
         description="""Times the kernels on bench/shapes.json with Google Benchmark: a table here, and in files the table and every counter.
 docs/benchmarks.md says what the columns mean.
 
@@ -70,6 +72,26 @@ with muattn's first. The first time, packages of 5 GB go into .venv-peers.""",
     parser.add_argument("--filter", default="", metavar="TEXT", help="only shapes whose operation/name contains this")
     parser.add_argument("--seconds", type=positive, default=1.0, help="time for each contestant and shape (default: 1)")
     parser.add_argument("--threads", type=thread_count, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
+    _add_out(parser)
+    return parser
+
+
+def named_shapes() -> list[str]:
+    """operation/name of every shape of bench/shapes.json but the smallest."""
+    shapes = json.loads(SHAPES.read_text())
+    return [f"{operation}/{shape['name']}" for operation in ("spatial", "channel") for shape in shapes[operation]]
+
+
+def gpu() -> Parser:
+    parser = Parser(
+        "./dev bench --gpu",
+        description="""Times the CUDA backend on bench/shapes.json, on tensors of PyTorch in device memory, against every backend of PyTorch's
+scaled_dot_product_attention that takes float32, and a composed channel attention: CUDA events, in turn, TF32 off. Every
+output is compared with one in double precision first. Needs an NVIDIA GPU; without one: a line, and exit code 2. The first
+time, packages of 5 GB go into .venv-peers.""",
+    )
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only shapes whose operation/name contains this")
+    parser.add_argument("--seconds", type=positive, default=0.5, help="time for each way and shape (default: 0.5)")
     _add_out(parser)
     return parser
 
@@ -122,7 +144,7 @@ in the innermost product loops, and the share of each core's FMA peak that llvm-
 
 
 def main(words: list[str]) -> None:
-    modes = {"bench": {"--scaling": scaling, "--peers": peers}}.get(words[0], {})
+    modes = {"bench": {"--scaling": scaling, "--peers": peers, "--gpu": gpu}}.get(words[0], {})
     parser = modes.get(words[1]) if len(words) > 1 else None
     (parser or {"bench": kernels, "tune": tune, "report": report}[words[0]])().print_help()
 

@@ -53,14 +53,19 @@ muattn_tensor describe(const std::string &name, const Array &array, int rank, bo
         raise(PyExc_ValueError,
               name + ".dtype must be float32" + (allow_bool ? " or bool" : "") + ", not " + dtype_name(array.dtype()));
     }
-    if (array.device_type() != nb::device::cpu::value) {
-        raise(PyExc_ValueError,
-              name + " must be in the CPU's memory, not on DLPack device type " + std::to_string(array.device_type()));
-    }
     muattn_tensor t{};
+    switch (array.device_type()) {
+    case nb::device::cpu::value:
+    case nb::device::cuda_host::value: t.device = MUATTN_CPU; break;
+    case nb::device::cuda::value:
+    case nb::device::cuda_managed::value: t.device = MUATTN_CUDA; break;
+    default:
+        raise(PyExc_ValueError,
+              name + " must be in the memory of the CPU or of a CUDA device, not on DLPack device type " +
+                  std::to_string(array.device_type()));
+    }
     t.data = const_cast<void *>(static_cast<const void *>(array.data()));
     t.dtype = is_bool ? MUATTN_BOOL : MUATTN_FLOAT32;
-    t.device = MUATTN_CPU;
     for (int i = 0; i < 4; i++) {
         t.shape[i] = i < rank ? array.shape(i) : 1;
         t.strides[i] = i < rank ? array.stride(i) : 1;

@@ -32,14 +32,39 @@ void check(muattn_status status) {
     raise(type, muattn_last_error());
 }
 
+// CUcontext and CUstream, of arrays in CUDA memory.
+using Queue = std::optional<std::pair<uintptr_t, uintptr_t>>;
+
+// Lets this thread's CUDA calls go to the queue, and afterwards to the library's choice again.
+class InQueue {
+public:
+    explicit InQueue(const Queue &queue) : given_(queue.has_value()) {
+        if (given_) {
+            const muattn_queue handles{reinterpret_cast<void *>(queue->first), reinterpret_cast<void *>(queue->second),
+                                       nullptr, nullptr, 0};
+            check(muattn_set_queue(MUATTN_CUDA, &handles));
+        }
+    }
+    InQueue(const InQueue &) = delete;
+    InQueue &operator=(const InQueue &) = delete;
+    ~InQueue() {
+        if (given_) {
+            muattn_set_queue(MUATTN_CUDA, nullptr);
+        }
+    }
+
+private:
+    bool given_;
+};
+
 using Numbers = std::vector<float>;
 using Window = std::pair<int64_t, int64_t>;
 
-nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
-                             bool return_lse, int scaling, int64_t d_base, const std::optional<Numbers> &scale,
-                             int causal, int64_t causal_offset, std::optional<Window> window,
-                             const std::optional<std::vector<int64_t>> &key_lengths, nb::handle mask_array,
-                             float softcap) {
+nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
+                             nb::object out_array, bool return_lse, nb::object lse_array, int scaling, int64_t d_base,
+                             const std::optional<Numbers> &scale, int causal, int64_t causal_offset,
+                             std::optional<Window> window, const std::optional<std::vector<int64_t>> &key_lengths,
+                             nb::handle mask_array, float softcap) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
     if (key_lengths && int64_t(key_lengths->size()) != shape[0]) {
@@ -50,10 +75,11 @@ nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle 
         out_array = new_array({shape[0], shape[1], shape[2], v.tensor.shape[3]});
     }
     const Tensor out = output("out", out_array);
-    nb::object lse_array = nb::none();
     Tensor lse;
     if (return_lse) {
-        lse_array = new_array({shape[0], shape[1], shape[2]});
+        if (lse_array.is_none()) {
+            lse_array = new_array({shape[0], shape[1], shape[2]});
+        }
         lse = output("lse", lse_array, 3);
     }
 
@@ -76,6 +102,7 @@ nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle 
         options.mask = &mask_tensor.tensor;
     }
     options.softcap = softcap;
+    const InQueue in_queue(queue);
     muattn_status status;
     {
         nb::gil_scoped_release release;
@@ -86,13 +113,17 @@ nb::object spatial_attention(nb::handle q_array, nb::handle k_array, nb::handle 
     return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
 }
 
-nb::object merge(nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_b_array, nb::handle lse_b_array) {
+nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_b_array,
+                 nb::handle lse_b_array, nb::object out_array, nb::object lse_array) {
     const Tensor out_a = input("out_a", out_a_array), out_b = input("out_b", out_b_array);
     const Tensor lse_a = input("lse_a", lse_a_array, 3), lse_b = input("lse_b", lse_b_array, 3);
     const int64_t *shape = out_a.tensor.shape;
-    nb::object out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
-    nb::object lse_array = new_array({shape[0], shape[1], shape[2]});
+    if (out_array.is_none()) {
+        out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
+        lse_array = new_array({shape[0], shape[1], shape[2]});
+    }
     const Tensor out = output("out", out_array), lse = output("lse", lse_array, 3);
+    const InQueue in_queue(queue);
     muattn_status status;
     {
         nb::gil_scoped_release release;
@@ -102,8 +133,8 @@ nb::object merge(nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_
     return nb::make_tuple(out_array, lse_array);
 }
 
-nb::object channel_attention(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
-                             int scaling, int64_t d_base, const std::optional<Numbers> &scale,
+nb::object channel_attention(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
+                             nb::object out_array, int scaling, int64_t d_base, const std::optional<Numbers> &scale,
                              std::optional<float> output_multiplier, bool normalize, int layout) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     if (out_array.is_none()) {
@@ -120,6 +151,7 @@ nb::object channel_attention(nb::handle q_array, nb::handle k_array, nb::handle 
     options.output_multiplier = output_multiplier ? &*output_multiplier : nullptr;
     options.normalize = normalize;
     options.layout = muattn_layout(layout);
+    const InQueue in_queue(queue);
     muattn_status status;
     {
         nb::gil_scoped_release release;
@@ -187,12 +219,14 @@ NB_MODULE(_muattn, m) {
     m.attr("causals") = causals;
 
     // None is let in as q, k and v so that the message is ours.
-    m.def("spatial_attention", &spatial_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
-          "return_lse"_a, "scaling"_a, "d_base"_a, "scale"_a.none(), "causal"_a, "causal_offset"_a, "window"_a.none(),
-          "key_lengths"_a.none(), "mask"_a.none(), "softcap"_a);
-    m.def("merge", &merge, "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none());
-    m.def("channel_attention", &channel_attention, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
-          "scaling"_a, "d_base"_a, "scale"_a.none(), "output_multiplier"_a.none(), "normalize"_a, "layout"_a);
+    m.def("spatial_attention", &spatial_attention, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(),
+          "out"_a.none(), "return_lse"_a, "lse"_a.none(), "scaling"_a, "d_base"_a, "scale"_a.none(), "causal"_a,
+          "causal_offset"_a, "window"_a.none(), "key_lengths"_a.none(), "mask"_a.none(), "softcap"_a);
+    m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
+          "out"_a.none(), "lse"_a.none());
+    m.def("channel_attention", &channel_attention, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(),
+          "out"_a.none(), "scaling"_a, "d_base"_a, "scale"_a.none(), "output_multiplier"_a.none(), "normalize"_a,
+          "layout"_a);
     m.def("spatial_scale", &spatial_scale, "scaling"_a, "d"_a, "d_base"_a);
     m.def("channel_scale", &channel_scale, "scaling"_a, "n"_a);
     m.def("channel_output_multiplier", &channel_output_multiplier, "scaling"_a, "d"_a, "d_base"_a);

@@ -19,13 +19,13 @@ def copy(tmp_path):
 
 
 @pytest.mark.parametrize("words", [
-    "bench", "bench --scaling", "bench --peers", "tune", "report", "tune spatial_attention --budget 1", "demo", "test", "setup",
+    "bench", "bench --scaling", "bench --peers", "bench --gpu", "tune", "report", "tune spatial_attention --budget 1", "demo", "test", "setup",
 ])  # fmt: skip
 def test_help_builds_and_installs_nothing(copy, words):
     before = sorted(copy.rglob("*"))
     done = subprocess.run([copy / "dev", *words.split(), "--help"], text=True, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    verb = " ".join(word for word in words.split() if word in ("bench", "tune", "report", "--scaling", "--peers"))
+    verb = " ".join(word for word in words.split() if word in ("bench", "tune", "report", "--scaling", "--peers", "--gpu"))
     assert done.stdout.startswith(f"usage: ./dev {verb}")
     assert sorted(copy.rglob("*")) == before
 

@@ -1,6 +1,7 @@
 """Both operators in float64, straight from their formulas."""
 
 import numpy as np
+import pytest
 
 
 def softmax(logits):
@@ -66,3 +67,9 @@ def assert_close(result, expected, tolerance=2e-6):
     assert np.array_equal(result[~finite], expected[~finite].astype(np.float32), equal_nan=True)
     error = np.abs(result[finite] - expected[finite]).max(initial=0)
     assert error <= tolerance * max(1, np.abs(expected[finite]).max(initial=0)), f"error {error:.3g}"
+
+
+def skip_without_kernel(backend, *head_dims):
+    """GPUs refuse larger head dimensions in spatial attention: test_gpu.py."""
+    if not backend.startswith("cpu:") and max(head_dims) > 256:
+        pytest.skip(f"{backend} has kernels for d and d_v up to 256")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal, Sequence, TypeVar, overload
 
 from . import _muattn
+from ._devices import exported, new_array, queue_of
 from ._options import base_width, choice, int64, integers, number, numbers, resolve_causal, resolve_window
 from ._results import like, refuse_gradients
 
@@ -39,9 +40,9 @@ def spatial_attention(
     """Spatial attention: out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
 
     Arguments
-      q            [B, H, n_q, d]   } float32, in the CPU's memory; the innermost stride is 1, the others are free, so
-      k            [B, Hk, n_k, d]  } slices of a packed QKV array and [B, n, H, d] transposed are used as they are.
-      v            [B, Hk, n_k, d_v]  H is a multiple of Hk; 1 <= d, d_v <= 1024.
+      q            [B, H, n_q, d]   } float32, all in the CPU's memory or in one CUDA device's; the innermost stride is 1,
+      k            [B, Hk, n_k, d]  } the others are free, so slices of a packed QKV array and [B, n, H, d] transposed are
+      v            [B, Hk, n_k, d_v]  used as they are. H is a multiple of Hk; 1 <= d, d_v <= 1024, on a GPU 256.
       scaling      "sp":        s = 1/sqrt(d)
                    "mup":       s = sqrt(d_base)/d, or 1/d without d_base: the head dimension grows with width
                    "mup_heads": s = 1/sqrt(d): the number of heads grows, d is fixed
@@ -58,7 +59,8 @@ def spatial_attention(
       softcap      c > 0: logit -> c tanh(logit / c), before any mask
 
     Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
-    key has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads.
+    key has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
+    CUDA memory: the call goes to PyTorch's current stream and does not wait for it.
 
     Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
     while gradients are enabled), TypeError (not an array), NotImplementedError, MemoryError.
@@ -68,14 +70,20 @@ def spatial_attention(
     if cap is not None and not cap > 0:
         raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
     alignment, offset = resolve_causal(causal)
+    queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
+    lse = None
+    if queue is not None:
+        out = new_array(q, (*q.shape[:3], *v.shape[3:])) if out is None else out
+        lse = new_array(q, tuple(q.shape[:3])) if return_lse else None
+    q_in, k_in, v_in, mask_in, to, lse_to = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
     result = _muattn.spatial_attention(
-        q, k, v, out, bool(return_lse),
+        queue, q_in, k_in, v_in, to, bool(return_lse), lse_to,
         choice("scaling", scaling, _SPATIAL_SCALINGS), base_width(d_base), numbers("scale", scale),
         alignment, offset, resolve_window(window), integers("key_lengths", key_lengths),
-        mask, cap or 0.0,
+        mask_in, cap or 0.0,
     )
     if return_lse:
-        return (like(q, result[0]) if out is None else out), like(q, result[1])
+        return (like(q, result[0]) if out is None else out), (like(q, result[1]) if lse is None else lse)
     return like(q, result) if out is None else out
 
 
@@ -93,8 +101,14 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
     """
     refuse_gradients(out_a=out_a, lse_a=lse_a, out_b=out_b, lse_b=lse_b)
-    out, lse = _muattn.merge(out_a, lse_a, out_b, lse_b)
-    return like(out_a, out), like(out_a, lse)
+    arrays = {"out_a": out_a, "lse_a": lse_a, "out_b": out_b, "lse_b": lse_b}
+    queue = queue_of(**arrays)
+    if queue is None:
+        out, lse = _muattn.merge(None, *arrays.values(), None, None)
+        return like(out_a, out), like(out_a, lse)
+    out, lse = new_array(out_a, tuple(out_a.shape)), new_array(out_a, tuple(out_a.shape[:3]))
+    _muattn.merge(queue, *exported(queue, **arrays, out=out, lse=lse))
+    return out, lse
 
 
 def channel_attention(
@@ -106,8 +120,8 @@ def channel_attention(
     out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
 
     Arguments
-      q, k, v      [B, H, n, d] float32, in the CPU's memory; the innermost stride is 1, the others are free;
-                   1 <= d <= 1024
+      q, k, v      [B, H, n, d] float32, all in the CPU's memory or in one CUDA device's; the innermost stride is 1, the
+                   others are free; 1 <= d <= 1024
       scaling      s = 1/sqrt(n) under every rule, and
                    "sp":        o = 1
                    "mup":       o = d_base/d: the head dimension grows with width; needs d_base
@@ -125,8 +139,11 @@ def channel_attention(
     Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
     """
     refuse_gradients(q=q, k=k, v=v)
+    queue = queue_of(q=q, k=k, v=v, out=out)
+    if queue is not None and out is None:
+        out = new_array(q, tuple(q.shape))
     result = _muattn.channel_attention(
-        q, k, v, out,
+        queue, *exported(queue, q=q, k=k, v=v, out=out),
         choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
         number("output_multiplier", output_multiplier), bool(normalize), choice("layout", layout, _LAYOUTS),
     )

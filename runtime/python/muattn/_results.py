@@ -15,14 +15,17 @@ def refuse_gradients(**arrays):
             )
 
 
+def namespace_of(array):
+    """The functions of an array's library: its own namespace (array API standard), or the package of its type (PyTorch)."""
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    return sys.modules.get(type(array).__module__.partition(".")[0])
+
+
 def like(array, result):
-    """result (NumPy) as the kind of array that `array` is, sharing memory where that library can. Finds from_dlpack in
-    the array's own namespace (array API standard), or in the package of its type (PyTorch); failing both, NumPy it is."""
+    """result (NumPy) as the kind of array that `array` is, sharing memory where that library can, by its from_dlpack; where it
+    has none, NumPy it is."""
     if isinstance(array, sys.modules["numpy"].ndarray):
         return result
-    if hasattr(array, "__array_namespace__"):
-        package = array.__array_namespace__()
-    else:
-        package = sys.modules.get(type(array).__module__.partition(".")[0])
-    from_dlpack = getattr(package, "from_dlpack", None)
+    from_dlpack = getattr(namespace_of(array), "from_dlpack", None)
     return result if from_dlpack is None else from_dlpack(result)

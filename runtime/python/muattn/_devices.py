@@ -1,0 +1,102 @@
+"""Arrays in the memory of a CUDA device, by DLPack and without importing the library that they come from: what a call goes
+to, and results in the same memory."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any, NamedTuple
+
+from ._results import namespace_of
+
+_HOST, _CUDA = (1, 3), (2, 13)  # kDLCPU, kDLCUDAHost; kDLCUDA, kDLCUDAManaged
+_CPU = "the CPU's memory"
+_DEFAULT_STREAM = 1  # DLPack's number of it
+
+
+class Queue(NamedTuple):
+    context: int
+    stream: int  # 0: the context's default stream
+
+
+def _place(array: Any) -> tuple[str, int] | None:
+    """Whose memory an array is in, and the device's index. None where it does not say, or is no array: the extension, which
+    reads it, then says what is wrong."""
+    try:
+        kind, index = map(int, array.__dlpack_device__())
+    except Exception:
+        return None
+    if kind in _HOST:
+        return _CPU, -1
+    return (f"the memory of CUDA device {index}", index) if kind in _CUDA else None
+
+
+def queue_of(**arrays: Any) -> Queue | None:
+    """What a call on arrays in CUDA memory goes to; None: they are in the CPU's. ValueError where they are in several places."""
+    first_name, first = None, None
+    for name, array in arrays.items():
+        place = None if array is None else _place(array)
+        if place is None:
+            continue
+        if first is None:
+            first_name, first = name, place
+        elif place != first:
+            raise ValueError(f"{name} must be in {first[0]}, as {first_name} is, not in {place[0]}")
+    if first is None or first[0] == _CPU:
+        return None
+    return Queue(_primary_context(first[1]), _current_stream(arrays[first_name], first[1]))
+
+
+def _current_stream(array: Any, device: int) -> int:
+    """PyTorch's current stream for its own tensors, so that a call is ordered like one of PyTorch's."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(array, torch.Tensor):
+        return 0
+    return torch.cuda.current_stream(device).cuda_stream
+
+
+@functools.cache
+def _primary_context(device: int) -> int:
+    """The context that libraries for Python share; on a thread that has used no CUDA yet it is not the current one. 0 without
+    a driver. It is held until the process ends."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    handle, context = ctypes.c_int(), ctypes.c_void_p()
+    steps = (
+        lambda: driver.cuInit(0),
+        lambda: driver.cuDeviceGet(ctypes.byref(handle), device),
+        lambda: driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle),
+    )
+    return 0 if any(step() for step in steps) else context.value or 0
+
+
+def exported(queue: Queue | None, **arrays: Any) -> list[Any]:
+    """What the extension reads the arrays from: on a CUDA device DLPack capsules, whose makers let the queue wait for their own
+    work."""
+    if queue is None:
+        return list(arrays.values())
+    return [None if array is None else _capsule(name, array, queue.stream or _DEFAULT_STREAM) for name, array in arrays.items()]
+
+
+def _capsule(name: str, array: Any, stream: int) -> Any:
+    if not hasattr(array, "__dlpack__"):
+        return array
+    try:
+        try:
+            return array.__dlpack__(stream=stream, max_version=(1, 1))
+        except TypeError:  # from before DLPack 1.0
+            return array.__dlpack__(stream=stream)
+    except Exception as error:
+        raise TypeError(f"{name} must be an array (DLPack); {type(array).__qualname__}.__dlpack__: {error}") from error
+
+
+def new_array(array: Any, shape: tuple[int, ...]) -> Any:
+    """A new float32 array of the library and on the device that `array` is of."""
+    namespace = namespace_of(array)
+    if not hasattr(namespace, "empty"):
+        raise TypeError(f"out must be given: for {type(array).__qualname__} in CUDA memory no new array can be made")
+    return namespace.empty(shape, dtype=namespace.float32, device=array.device)
