@@ -98,7 +98,7 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
         .store_in(MemoryType::Register)
         .unroll(f.j)
         .unroll(f.y);
-    f.QK.update().split(f.r_e, r_eo, r_ei, 4).reorder(r_ei, f.j, f.y, r_eo).unroll(r_ei).unroll(f.j).unroll(f.y);
+    f.QK.update().split(f.r_e, r_eo, r_ei, s.thread_keys() > 2 ? 4 : 8).reorder(r_ei, f.j, f.y, r_eo).unroll(r_ei).unroll(f.j).unroll(f.y);
 
     // Per row: first the keys of a thread's tile, then those of the block.
     for (Func *stage : {&f.M_group, &f.L_group}) {

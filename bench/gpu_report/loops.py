@@ -48,7 +48,8 @@ def product_loops(function: Function) -> list[Loop]:
             continue
         body = function.instructions[first : last + 1]
         loop = Loop(len(body), Counter(short(i.name) for i in body))
-        if loop.ffma >= LEAST_FFMA:
+        # Without shared memory it is a sum over parts, not a product.
+        if loop.ffma >= LEAST_FFMA and any(name.startswith("LDS") for name in loop.mix):
             loops.append(loop)
     return loops
 
