@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from dataclasses import dataclass
@@ -73,15 +74,16 @@ class Facts:
 def launches(stmt: Path) -> dict[str, Launch]:
     """By the order of the device functions in Halide's conceptual statement: threads and shared memory."""
     found = {}
+    outermost = None
     for part in re.split(r"(?=gpu_block<CUDA> \()", stmt.read_text())[1:]:
-        name = re.match(r"gpu_block<CUDA> \(([\w.$]+)", part)[1]
-        threads = 1
-        for extent in dict(re.findall(r"gpu_thread<CUDA> \(\.thread_id_(\w), 0, (\d+)\)", part)).values():
-            threads *= int(extent)
+        outermost = outermost or re.match(r"gpu_block<CUDA> \(([\w.$]+)", part)[1]
+        extents = dict(re.findall(r"gpu_thread<CUDA> \(\.thread_id_(\w), 0, (\d+)\)", part))
+        if not extents:
+            continue  # the blocks inside are in the next part
         shared = sum(int(n) * (1 if kind == "uint8" else 4)
                      for kind, n in re.findall(r"allocate \S+\[(\w+) \* (\d+)\] in GPUShared", part))  # fmt: skip
-        if threads > 1 or name not in found:
-            found[name] = Launch(threads, shared)
+        found[outermost] = Launch(math.prod(int(extent) for extent in extents.values()), shared)
+        outermost = None
     return found
 
 
