@@ -14,7 +14,8 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/runtime/include" "${PROJECT_SOURCE_DIR}
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/schedules/" DESTINATION schedules FILES_MATCHING PATTERN "*_schedule.h" PATTERN machine.h
   PATTERN tuned EXCLUDE)
 find_file(halide_runtime_header HalideRuntime.h PATHS "${HalideHelpers_DIR}/../../../include" NO_DEFAULT_PATH REQUIRED)
-install(FILES "${MUATTN_GENERATED_DIR}/kernel_table.inc" "${MUATTN_GENERATED_DIR}/backend_table.inc" "${halide_runtime_header}"
+install(FILES "${MUATTN_GENERATED_DIR}/kernel_table.inc" "${MUATTN_GENERATED_DIR}/backend_table.inc"
+  "${MUATTN_GENERATED_DIR}/gpu_kernel_table.inc" "${MUATTN_GENERATED_DIR}/gpu_backend_table.inc" "${halide_runtime_header}"
   DESTINATION generated)
 configure_file("${PROJECT_SOURCE_DIR}/cmake/package/CMakeLists.txt.in" package/CMakeLists.txt @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/package/CMakeLists.txt" DESTINATION .)

@@ -18,18 +18,26 @@ struct SpatialAttentionBlockSchedule {
 
     static constexpr SpatialAttentionBlockSchedule defaults(Machine m, int max_d) {
         // As many columns to a thread as leave some 8 to 16 threads side by side, 32 at most.
-        const int columns = max_d <= 16 ? 2 : max_d <= 48 ? 4
-                                                          : 8,
-                  threads_x = max_d / columns;
-        SpatialAttentionBlockSchedule s{max_d, 32, threads_x * 4, 4, columns, 8};
-        while (s.shared_bytes() > m.shared_bytes && s.thread_keys() > 2) {
+        SpatialAttentionBlockSchedule s{max_d, 32, 0, 4, max_d <= 16 ? 2 : max_d <= 48 ? 4
+                                                                                       : 8,
+                                        8};
+        s.block_keys = s.threads_x() * 4;
+        const auto too_large = [&] { return s.shared_bytes() > m.shared_bytes; };
+        // First fewer keys to a thread, but two, then fewer rows, then wider threads, of which a block has fewer.
+        while (too_large() && s.thread_keys() > 2) {
             s.block_keys /= 2;
         }
-        while (s.shared_bytes() > m.shared_bytes && s.block_rows > s.thread_rows) {
+        while (too_large() && s.block_rows > 2 * s.thread_rows) {
             s.block_rows /= 2;
         }
-        while (s.shared_bytes() > m.shared_bytes && s.thread_keys() > 1) {
-            s.block_keys /= 2;
+        while (too_large() && s.thread_columns < 32) {
+            s.thread_columns *= 2;
+            s.thread_rows = s.thread_columns < 32 ? s.thread_rows : 2;  // registers
+            s.block_keys = s.threads_x();
+        }
+        while (too_large() && s.block_rows > 2) {
+            s.block_rows /= 2;
+            s.thread_rows = s.block_rows < s.thread_rows ? s.block_rows : s.thread_rows;
         }
         return s;
     }
@@ -62,5 +70,13 @@ struct SpatialAttentionBlockSchedule {
         return floats * int64_t(sizeof(float));
     }
 };
+
+// Every compiled size fits everywhere: cmake/kernels.cmake lists them.
+constexpr bool fits(MachineName name, int max_d) {
+    return SpatialAttentionBlockSchedule::defaults(machine(name), max_d).shared_bytes() <= machine(name).shared_bytes;
+}
+static_assert(fits(MachineName::cuda, 256) && fits(MachineName::opencl, 256) && fits(MachineName::vulkan, 256) &&
+              fits(MachineName::cuda, 192) && fits(MachineName::opencl, 192) && fits(MachineName::cuda, 128) &&
+              fits(MachineName::opencl, 128) && fits(MachineName::opencl, 96) && fits(MachineName::opencl, 80));
 
 }  // namespace muattn::schedule

@@ -213,6 +213,7 @@ class Build:
             return path
         path.unlink(missing_ok=True)
         table.write_text("".join(rows))
+        (folder / "gpu_kernel_table.inc").write_text("")
         registry = folder / "registry.o"
         compiler, *flags = self.facts["compile"]
         source = ROOT / "runtime/src/registry.cpp"

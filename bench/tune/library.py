@@ -16,7 +16,7 @@ CAUSAL = {None: 0, "top_left": 1, "bottom_right": 2}
 
 class Tensor(ctypes.Structure):
     _fields_ = [
-        ("data", c_void_p), ("dtype", c_int), ("device", c_int), ("shape", c_int64 * 4), ("strides", c_int64 * 4),
+        ("data", c_void_p), ("dtype", c_int), ("device", c_int), ("shape", c_int64 * 4), ("strides", c_int64 * 4), ("offset", c_int64),
     ]  # fmt: skip
 
     @staticmethod

@@ -8,7 +8,7 @@ class Tensor(ctypes.Structure):
     """muattn_tensor: float32 on the CPU, dense."""
 
     _fields_ = [("data", ctypes.c_void_p), ("dtype", ctypes.c_int), ("device", ctypes.c_int),
-                ("shape", ctypes.c_int64 * 4), ("strides", ctypes.c_int64 * 4)]  # fmt: skip
+                ("shape", ctypes.c_int64 * 4), ("strides", ctypes.c_int64 * 4), ("offset", ctypes.c_int64)]  # fmt: skip
 
     def __init__(self, floats, *shape):
         super().__init__(ctypes.addressof(floats), 0, 0, shape)
