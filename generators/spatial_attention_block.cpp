@@ -28,6 +28,8 @@ public:
         params.override_with(numbers);
         const int rows = params.block_rows, keys = params.block_keys;
 
+        softcap_condition = softcap > cast<float>(min(key_lengths(b), 0));  // lengths are not negative
+
         // A row is a query; with split, a query of one of the heads that share keys, and h counts key/value heads.
         const Expr sharing = split ? Expr(heads_per_kv) : Expr(1);
         const Expr row = min(y, n_q() * sharing - 1), query = split ? row % n_q() : row;
@@ -149,7 +151,7 @@ private:
     }
 
     // The same value, with a use of Q after the loop over blocks of keys: docs/halide-notes.md, 'shared memory'.
-    Expr kept_alive(const Expr &value, const Expr &q) const { return select(heads_per_kv > 0, value, q); }
+    Expr kept_alive(const Expr &value, const Expr &q) const { return select(key_lengths(b) >= 0, value, q); }
 
     // The state of a group of columns after block r_c.
     Tuple next_state(const FuncRef &old) const {

@@ -63,6 +63,11 @@ protected:
     Expr d() const { return q.dim(0).extent(); }
     Expr d_v() const { return v.dim(0).extent(); }
 
+    // Whether the call has a softcap, where that is optional. A GPU kernel has a condition of its own here: computed on the host,
+    // it would be an argument of one bit, which Vulkan kernels misread.
+    Expr with_softcap() const { return softcap_condition.defined() ? softcap_condition : Expr(softcap) > 0.0f; }
+    Expr softcap_condition;
+
     // A query sees a key of batch entry b, as far as causal, window and key lengths say.
     Expr in_window(const Expr &query, const Expr &key, const Expr &b) const {
         return key - query >= window_first && key - query < window_last && key < key_lengths(b);
@@ -74,11 +79,11 @@ protected:
         using namespace Halide;
         // Not by 0, even where the result is not selected: code for GPUs may assume that no infinity occurs.
         const Expr divisor =
-            softcap_kind == SoftcapKind::optional ? select(softcap > 0.0f, softcap, 1.0f) : Expr(softcap);
+            softcap_kind == SoftcapKind::optional ? select(with_softcap(), softcap, 1.0f) : Expr(softcap);
         const Expr capped = scale(head) / divisor, plain = scale(head) * kLog2E;
         const Expr factor = softcap_kind == SoftcapKind::never    ? plain
                             : softcap_kind == SoftcapKind::always ? capped
-                                                                  : select(softcap > 0.0f, capped, plain);
+                                                                  : select(with_softcap(), capped, plain);
         return q(min(likely(e), d() - 1), min(query, n_q() - 1), head, b) * factor;
     }
 
@@ -87,7 +92,7 @@ protected:
         const Expr logit = tanh_accurate(product) * (softcap * kLog2E);
         return softcap_kind == SoftcapKind::never    ? product
                : softcap_kind == SoftcapKind::always ? logit
-                                                     : Halide::select(softcap > 0.0f, logit, product);
+                                                     : Halide::select(with_softcap(), logit, product);
     }
 
     // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own;

@@ -32,7 +32,7 @@ struct SpatialAttentionBlockSchedule {
         }
         while (too_large() && s.thread_columns < 32) {
             s.thread_columns *= 2;
-            s.thread_rows = s.thread_columns < 32 ? s.thread_rows : 2;  // registers
+            s.thread_rows = 32 / s.thread_columns < 4 ? 32 / s.thread_columns : 4;  // registers: 32 sums, as above
             s.block_keys = s.threads_x();
         }
         while (too_large() && s.block_rows > 2) {
