@@ -148,8 +148,8 @@ class Build:
     def digest(self) -> str:
         """Of all that decides what a candidate is, numbers apart."""
         digest = hashlib.sha256()
-        names = ["generators/*", "schedules/*.h", "runtime/src/*", "runtime/include/muattn/*", "cmake/*.cmake"]
-        for path in sorted(path for name in names for path in ROOT.glob(name)):
+        names = ["generators/*", "schedules/*.h", "runtime/src/**/*", "runtime/include/muattn/*", "cmake/*.cmake"]
+        for path in sorted(path for name in names for path in ROOT.glob(name) if path.is_file()):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
