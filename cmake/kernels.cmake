@@ -51,8 +51,7 @@ function(muattn_kernels)
 endfunction()
 
 # Head dimensions that the GPU kernels of spatial attention are compiled for: what a thread block shares has a fixed size; not
-# 192, whose tiles for 32 KB of it give wrong results. A
-# call takes the first that holds d and d_v.
+# 192, whose tiles for 32 KB of it give wrong results. A call takes the first that holds d and d_v.
 set(muattn_gpu_head_dims 16 32 40 48 64 80 96 128 256)
 
 function(muattn_gpu_kernels)

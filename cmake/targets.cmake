@@ -68,8 +68,8 @@ function(muattn_single_target target)
 endfunction()
 
 # The GPU backends: name of a machine in schedules/machine.h, also that of runtime/src/gpu's device API, and the feature of a
-# Halide target, to be added to the host's. Code for CUDA capability 70 is the same as for 75, 80 and 86 but for its header
-# (tests/gpu holds that), and drivers compile it for the device they find.
+# Halide target, to be added to the host's. Code for CUDA capability 70 is the same as for 75, 80 and 86 but for its
+# header, and drivers compile it for the device they find.
 function(muattn_gpu_targets)
   muattn_gpu_backend(cuda cuda-cuda_capability_70)
   muattn_gpu_backend(vulkan vulkan-vk_int8)
