@@ -169,16 +169,18 @@ private:
     std::vector<Expr> merge_parts(const Expr &at_g) {
         std::vector<Expr> states = elements(state(g, y, p, h, b));
         states[1] = kept_alive(states[1], Q(0, y, h, b));
-        partial(g, y, p, h, b) = Tuple(states);
+        partial(i, g, y, p, h, b) = mux(i, states);
         r_p = RDom(0, (n_k() + part_keys() - 1) / part_keys(), "r_p");
-        const FuncRef of_part = partial(g, h % heads_per_kv * n_q() + y, r_p, h / heads_per_kv, b);
+        const auto of_part = [&](size_t element) {
+            return partial(int(element), g, h % heads_per_kv * n_q() + y, r_p, h / heads_per_kv, b);
+        };
         top(g, y, h, b) = kInitialMax;
-        top(g, y, h, b) = max(top(g, y, h, b), of_part[0]);
-        const Expr weight = power_of_two(of_part[0] - top(g, y, h, b));
+        top(g, y, h, b) = max(top(g, y, h, b), of_part(0));
+        const Expr weight = power_of_two(of_part(0) - top(g, y, h, b));
         merged(g, y, h, b) = Tuple(std::vector<Expr>(states.size() - 1, 0.0f));
         std::vector<Expr> sums = elements(merged(g, y, h, b));
         for (size_t element = 0; element < sums.size(); element++) {
-            sums[element] += of_part[int(element) + 1] * weight;
+            sums[element] += of_part(element + 1) * weight;
         }
         merged(g, y, h, b) = Tuple(sums);
         std::vector<Expr> result = elements(merged(at_g, y, h, b));

@@ -6,8 +6,8 @@ namespace muattn {
 
 struct SpatialAttentionBlockStages {
     // Row: y. Block of rows: x. Key of a block: j. Group of a block's keys: u. Block of keys: c. Part of the keys: p. Column of d or
-    // d_v: e. Group of value columns: g. Head: h. Batch: b.
-    Halide::Var y{"y"}, x{"x"}, j{"j"}, u{"u"}, c{"c"}, p{"p"}, e{"e"}, g{"g"}, h{"h"}, b{"b"};
+    // d_v: e. Group of value columns: g. Element of a state: i. Head: h. Batch: b.
+    Halide::Var y{"y"}, x{"x"}, j{"j"}, u{"u"}, c{"c"}, p{"p"}, e{"e"}, g{"g"}, i{"i"}, h{"h"}, b{"b"};
     Halide::RDom r_e;      // over d, in the product Q K^T
     Halide::RDom r_j;      // over the keys of a block
     Halide::RDom r_k;      // over the keys of a group
@@ -28,7 +28,8 @@ struct SpatialAttentionBlockStages {
     Halide::Func L{"L"};              // (y, c, p, h, b)        sum over the block
     Halide::Func PV{"PV"};            // (e, y, c, p, h, b)     P V within the block
     Halide::Func state{"state"};      // (g, y, p, h, b)        the online softmax of a group of columns: {m, l, o...}
-    Halide::Func partial{"partial"};  // (g, y, p, h, b)        the state after the last block of a part
+    Halide::Func partial{"partial"};  // (i, g, y, p, h, b)     the state after the last block of a part; no tuple, as
+                                      //                        each element of one would be a buffer
     Halide::Func top{"top"};          // (g, y, h, b)           maximum over the parts
     Halide::Func merged{"merged"};    // (g, y, h, b)           {l, o...} over all parts
     Halide::Func out{"out"};          // (e, y, h, b)           the output, with or without lse

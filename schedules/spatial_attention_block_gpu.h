@@ -31,13 +31,16 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
     if (split) {
         Var task("task");
         f.partial.compute_root()
+            .bound(f.i, 0, columns + 2)
             .bound(f.g, 0, groups)
+            .reorder_storage(f.g, f.i, f.y, f.p, f.h, f.b)
             .align_bounds(f.y, s.block_rows)
             .split(f.y, block, yi, s.block_rows)
             .split(yi, ty, yi, rows)
             .fuse(f.h, f.b, map)
             .fuse(f.p, block, task)
-            .reorder(yi, f.g, ty, task, map)
+            .reorder(f.i, yi, f.g, ty, task, map)
+            .unroll(f.i)
             .unroll(yi)
             .gpu_blocks(task, map)
             .gpu_threads(f.g, ty);
