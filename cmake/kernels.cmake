@@ -50,9 +50,9 @@ function(muattn_kernels)
   muattn_kernel(merge             forward   float32 plain                merge)
 endfunction()
 
-# Head dimensions that the GPU kernels of spatial attention are compiled for: what a thread block shares has a fixed size; not
-# 192, whose tiles for 32 KB of it give wrong results. A call takes the first that holds d and d_v.
-set(muattn_gpu_head_dims 16 32 40 48 64 80 96 128 256)
+# Head dimensions that the GPU kernels of spatial attention are compiled for: what a thread block shares has a fixed
+# size. A call takes the first that holds d and d_v.
+set(muattn_gpu_head_dims 16 32 40 48 64 80 96 128 192 256)
 
 function(muattn_gpu_kernels)
   foreach(d IN LISTS muattn_gpu_head_dims)

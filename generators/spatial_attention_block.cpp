@@ -26,6 +26,8 @@ public:
         params = schedule::SpatialAttentionBlockSchedule::defaults(schedule::machine(machine), max_d);
         const int numbers[] = {block_rows, block_keys, thread_rows, thread_columns, part_blocks};
         params.override_with(numbers);
+        _halide_user_assert(params.shared_bytes() <= schedule::machine(machine).shared_bytes)
+            << "blocks of max_d = " << int(max_d) << " take " << params.shared_bytes() << " bytes of shared memory";
         const int rows = params.block_rows, keys = params.block_keys;
 
         softcap_condition = softcap > cast<float>(min(key_lengths(b), 0));  // lengths are not negative
@@ -63,7 +65,8 @@ public:
         const int group = params.thread_keys();
         r_k = RDom(0, group, "r_k");
         r_u = RDom(0, keys / group, "r_u");
-        M_group(u, y, c, p, h, b) = kInitialMax;
+        // V is staged before the first maximum, where K's memory is the only one free: docs/halide-notes.md, 'shared memory'.
+        M_group(u, y, c, p, h, b) = kept_alive(kInitialMax, V(0, 0, c, p, y / rows, h, b));
         M_group(u, y, c, p, h, b) = max(M_group(u, y, c, p, h, b), S(u * group + r_k, y, c, p, h, b));
         M(y, c, p, h, b) = kInitialMax;
         M(y, c, p, h, b) = max(M(y, c, p, h, b), M_group(r_u, y, c, p, h, b));

@@ -69,7 +69,7 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
             .bound_extent(row, count)
             .store_in(MemoryType::GPUShared)
             .split(f.e, xi, tx, groups)
-            .split(row, yi, ty, s.threads_y())
+            .split(row, yi, ty, s.threads_y(), TailStrategy::GuardWithIf)
             .reorder(xi, yi, tx, ty)
             .unroll(xi)
             .gpu_threads(tx, ty);

@@ -39,6 +39,10 @@ struct SpatialAttentionBlockSchedule {
             s.block_rows /= 2;
             s.thread_rows = s.block_rows < s.thread_rows ? s.block_rows : s.thread_rows;
         }
+        // What wider threads left free.
+        while (s.thread_keys() < 4 && s.shared_bytes() + s.more_keys_bytes() <= m.shared_bytes) {
+            s.block_keys *= 2;
+        }
         return s;
     }
 
@@ -60,23 +64,20 @@ struct SpatialAttentionBlockSchedule {
     // it in different banks.
     static constexpr int padding = 4;
 
+    // What twice the keys would take in addition.
+    constexpr int64_t more_keys_bytes() const {
+        return block_keys * (max_d + padding + 2 * block_rows) * int64_t(sizeof(float));
+    }
+
     // Shared memory of a thread block, at most.
     constexpr int64_t shared_bytes() const {
         const int64_t row = max_d + padding, keys = block_keys + padding, groups = threads_x() + 1;
         const int64_t floats = block_rows * row                                                    // Q
-                               + block_keys * row + block_keys * max_d                             // K, V
+                               + block_keys * row                                                  // K, later V
                                + 2 * block_rows * keys + 2 * block_rows * groups + 2 * block_rows  // S, P, M_group, L_group, M, L
                                + block_rows * threads_x() * (thread_columns + 2);                  // state
         return floats * int64_t(sizeof(float));
     }
 };
-
-// Every compiled size fits everywhere: cmake/kernels.cmake lists them.
-constexpr bool fits(MachineName name, int max_d) {
-    return SpatialAttentionBlockSchedule::defaults(machine(name), max_d).shared_bytes() <= machine(name).shared_bytes;
-}
-static_assert(fits(MachineName::cuda, 256) && fits(MachineName::opencl, 256) && fits(MachineName::vulkan, 256) &&
-              fits(MachineName::cuda, 192) && fits(MachineName::opencl, 192) && fits(MachineName::cuda, 128) &&
-              fits(MachineName::opencl, 128) && fits(MachineName::opencl, 96) && fits(MachineName::opencl, 80));
 
 }  // namespace muattn::schedule

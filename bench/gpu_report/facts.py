@@ -89,11 +89,8 @@ def launches(stmt: Path) -> dict[str, Launch]:
 
 def launch_of(function: str, all_launches: dict[str, Launch]) -> Launch:
     """Halide names a device function after its outermost loop over blocks."""
-    stem = function.removeprefix("_kernel_")
-    for name, launch in all_launches.items():
-        if re.sub(r"[.$]", "_", name) == stem:
-            return launch
-    return Launch(1, 0)
+    named = {"_kernel_" + name.replace(".", "_").replace("$", "__"): launch for name, launch in all_launches.items()}
+    return named[function]
 
 
 def gather(kernels: list[dict], max_registers: int, advance) -> list[Facts]:
