@@ -87,10 +87,14 @@ def launches(stmt: Path) -> dict[str, Launch]:
     return found
 
 
+def without_number(name: str) -> str:
+    """Names of loops and of device functions, made alike; the number at their end may differ."""
+    return re.sub(r"__\d+$", "", name.replace(".", "_").replace("$", "__"))
+
+
 def launch_of(function: str, all_launches: dict[str, Launch]) -> Launch:
     """Halide names a device function after its outermost loop over blocks."""
-    named = {"_kernel_" + name.replace(".", "_").replace("$", "__"): launch for name, launch in all_launches.items()}
-    return named[function]
+    return {"_kernel_" + without_number(name): launch for name, launch in all_launches.items()}[without_number(function)]
 
 
 def gather(kernels: list[dict], max_registers: int, advance) -> list[Facts]:
