@@ -28,8 +28,8 @@ public:
     GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
     GeneratorParam<int> value_columns{"value_columns", 0};
 
-    GeneratorParam<bool> triple{"triple", false};        // blocks of three vectors of map rows
-    GeneratorParam<bool> normalize{"normalize", false};  // columns of Q and K to length 1 over tokens
+    GeneratorParam<int> block_vectors{"block_vectors", 0};  // of map rows; 0: as the schedule has it
+    GeneratorParam<bool> normalize{"normalize", false};     // columns of Q and K to length 1 over tokens
 
     // Dimensions innermost first: (d, n, head, batch).
     Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -38,7 +38,7 @@ public:
     Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
-        params = schedule::ChannelAttentionSchedule::defaults(schedule::machine(machine), triple);
+        params = schedule::ChannelAttentionSchedule::defaults(schedule::machine(machine), block_vectors);
         const int numbers[] = {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns};
         params.override_with(numbers);
         const int chunk = params.chunk_tokens;
@@ -75,7 +75,7 @@ public:
 
         M(i, h, b) = -std::numeric_limits<float>::max();
         M(i, h, b) = max(M(i, h, b), logit(i, r_j, h, b));
-        P(i, j, h, b) = exp2_nonpositive(logit(i, j, h, b) - M(i, h, b));
+        P(i, j, h, b) = exp2_nonpositive(logit(i, j, h, b) - M(i, h, b), get_target());
         L(i, h, b) += P(i, r_j, h, b);
         R(i, h, b) = output_multiplier / L(i, h, b);
         O(i, token, h, b) += P(i, r_j, h, b) * v(r_j, min(likely(token), n - 1), h, b);

@@ -40,9 +40,9 @@ public:
         _halide_user_assert(params.chunk_tokens % params.lanes == 0) << "chunk_tokens must be a multiple of the lanes";
         _halide_user_assert(params.tile_tokens % (params.token_vectors * params.lanes) == 0)
             << "tile_tokens must be a multiple of token_vectors * lanes";
-        const int lanes = params.lanes, chunk = params.chunk_tokens, tile = params.tile_rows();
+        const int lanes = params.lanes, tile = params.tile_rows();
 
-        const Expr n = q.dim(0).extent(), d = q.dim(1).extent();
+        const Expr n = q.dim(0).extent(), d = q.dim(1).extent(), chunk = params.chunk(n);
         const Expr chunks = (n + chunk - 1) / chunk, spans = (chunks + span_chunks - 1) / span_chunks;
         r_v = RDom(0, chunk / lanes, "r_v");
         r_c = RDom(0, span_chunks, "r_c");
@@ -86,7 +86,7 @@ public:
 
         M(i, x, h, b) = -std::numeric_limits<float>::max();
         M(i, x, h, b) = max(M(i, x, h, b), logit(i, r_j, x, h, b));
-        E(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b));
+        E(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b), get_target());
         L(i, x, h, b) += E(i, r_j, x, h, b);
         const Expr row = min(channel, d - 1);
         P(channel, j, h, b) =

@@ -72,7 +72,7 @@ public:
         M_max(i, h, b) = -std::numeric_limits<float>::max();
         M_max(i, h, b) = max(M_max(i, h, b), S(i, r_j, h, b));
         M(i, h, b) = M_max(i, h, b);
-        P(i, j, h, b) = exp2_nonpositive(S(i, j, h, b) - M(i, h, b));
+        P(i, j, h, b) = exp2_nonpositive(S(i, j, h, b) - M(i, h, b), get_target());
         L_sum(i, h, b) += P(i, r_j, h, b);
         R(i, h, b) = output_multiplier / L_sum(i, h, b);
 

@@ -32,14 +32,32 @@ inline Halide::Expr exp2_whole(const Halide::Expr &n) {
     return Halide::reinterpret<float>((Halide::cast<int32_t>(n) + 127) << 23);
 }
 
+// (2^f - 1) / f for f in [-1/2, 1/2], minimax of degree 4 in the relative error of 2^f: 1.7e-7 with roundings.
+inline Halide::Expr exp2_centered_fraction(const Halide::Expr &f) {
+    Halide::Expr p = 1.32647e-3f;
+    p = p * f + 9.67151e-3f;
+    p = p * f + 5.550734e-2f;
+    p = p * f + 2.4022242e-1f;
+    return p * f + 6.9314698e-1f;
+}
+
 // 2^x for -126 <= x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, a number in [0, 2^-126) in
 // between, and NaN for NaN.
 // x = n + f with n = floor(x); 2^f is the polynomial and n goes into the exponent bits. At n = -127 the exponent field is
 // empty and f = 0 leaves an empty mantissa as well: +0.
-inline Halide::Expr exp2_nonpositive(const Halide::Expr &x) {
+inline Halide::Expr exp2_nonpositive(const Halide::Expr &x, const Halide::Target &target) {
     using namespace Halide;
     // Not max(): which operand it returns for NaN is left open.
     Expr y = select(strict_float(x < -127.0f), -127.0f, x);
+    if (target.has_feature(Target::AVX512)) {
+        // Halide's floor() of 16 lanes is two of 8, with shuffles. A sum with 1.5 * 2^23 is rounded to a whole number, n to
+        // nearest, and has n in its last bits.
+        const float shift = 12582912.0f;
+        Expr shifted = strict_float(y + shift);
+        Expr f = strict_float(y - (shifted - shift));
+        Expr two_n = reinterpret<float>((reinterpret<int32_t>(shifted) << 23) + (127 << 23));  // 0 at n = -127
+        return exp2_centered_fraction(f) * (f * two_n) + two_n;
+    }
     Expr n = floor(y);
     Expr f = y - n;
     return reinterpret<float>((cast<int32_t>(n) << 23) + reinterpret<int32_t>(exp2_fraction(f) * f + 1.0f));

@@ -23,7 +23,8 @@ public:
         const Expr a_lse = lse_a(row, h, batch), b_lse = lse_b(row, h, batch), top = max(a_lse, b_lse);
         const auto weight = [&](const Expr &lse) {
             // NaN is not 'no key': it comes through.
-            return select(is_nan(lse), lse, lse <= kInitialMax, 0.0f, exp2_nonpositive((lse - top) * kLog2E));
+            return select(is_nan(lse), lse, lse <= kInitialMax, 0.0f,
+                          exp2_nonpositive((lse - top) * kLog2E, get_target()));
         };
         W(row, h, batch) = Tuple(weight(a_lse), weight(b_lse));
         const Expr w_a = W(row, h, batch)[0], w_b = W(row, h, batch)[1], sum = w_a + w_b;

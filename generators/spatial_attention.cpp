@@ -57,7 +57,7 @@ public:
         S(i, j, c, x, t, h, b) = select(in_window(query, key, b), likely(logit(query, key, last - 1)), kMasked);
         M(i, c, x, t, h, b) = kInitialMax;
         M(i, c, x, t, h, b) = max(M(i, c, x, t, h, b), S(i, r_j, c, x, t, h, b));
-        P(i, j, c, x, t, h, b) = exp2_nonpositive(S(i, j, c, x, t, h, b) - M(i, c, x, t, h, b));
+        P(i, j, c, x, t, h, b) = exp2_nonpositive(S(i, j, c, x, t, h, b) - M(i, c, x, t, h, b), get_target());
         L(i, c, x, t, h, b) += P(i, r_j, c, x, t, h, b);
         Expr value = V(e, skipped + r_j, c, t, h, b);
         if (guard_values) {
@@ -127,7 +127,7 @@ private:
     // The state of a group after a chunk: old is what the group holds, stats what group 0 holds.
     Tuple next_state(const FuncRef &old, const FuncRef &stats, const Expr &group, const Expr &chunk) const {
         const Expr m = stats[0], M_c = M(i, chunk, x, t, h, b), m_new = max(m, M_c);
-        const Expr keep = exp2_nonpositive(m - m_new), add = exp2_nonpositive(M_c - m_new);
+        const Expr keep = exp2_nonpositive(m - m_new, get_target()), add = exp2_nonpositive(M_c - m_new, get_target());
         std::vector<Expr> next{m_new, stats[1] * keep + L(i, chunk, x, t, h, b) * add, keep, add};
         next.resize(params.value_group, 0.0f);
         for (int column = 0; column < params.value_group; column++) {

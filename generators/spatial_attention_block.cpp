@@ -150,7 +150,7 @@ private:
     }
 
     Expr power_of_two(const Expr &x) const {
-        return get_target().has_feature(Target::CUDA) ? exp2_cuda(x) : exp2_nonpositive(x);
+        return get_target().has_feature(Target::CUDA) ? exp2_cuda(x) : exp2_nonpositive(x, get_target());
     }
 
     // The same value, with a use of Q after the loop over blocks of keys: docs/halide-notes.md, 'shared memory'.

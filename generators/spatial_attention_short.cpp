@@ -46,7 +46,7 @@ public:
         lane_max(l, row, h, b) = max(lane_max(l, row, h, b), S(l, r_z, row, h, b));
         M(row, h, b) = kInitialMax;
         M(row, h, b) = max(M(row, h, b), lane_max(r_l, row, h, b));
-        P(l, z, row, h, b) = exp2_nonpositive(S(l, z, row, h, b) - M(row, h, b));
+        P(l, z, row, h, b) = exp2_nonpositive(S(l, z, row, h, b) - M(row, h, b), get_target());
         lane_sum(l, row, h, b) += P(l, r_z, row, h, b);
         L(row, h, b) += lane_sum(r_l, row, h, b);
 

@@ -62,7 +62,7 @@ public:
         lane_max(l, i, x, p, h, b) = max(lane_max(l, i, x, p, h, b), S(r_s * lanes + l, i, x, p, h, b));
         M(i, x, p, h, b) = kInitialMax;
         M(i, x, p, h, b) = max(M(i, x, p, h, b), lane_max(r_l, i, x, p, h, b));
-        P(j, i, x, p, h, b) = exp2_nonpositive(S(j, i, x, p, h, b) - M(i, x, p, h, b));
+        P(j, i, x, p, h, b) = exp2_nonpositive(S(j, i, x, p, h, b) - M(i, x, p, h, b), get_target());
         lane_sum(l, i, x, p, h, b) += P(r_s * lanes + l, i, x, p, h, b);
         L(i, x, p, h, b) += lane_sum(r_l, i, x, p, h, b);
 
@@ -82,7 +82,7 @@ public:
         r_p = RDom(0, (n_k() + span - 1) / span, "r_p");
         m_all(i, x, h, b) = kInitialMax;
         m_all(i, x, h, b) = max(m_all(i, x, h, b), partial(0, i, x, r_p, h, b)[1]);
-        weight(i, x, p, h, b) = exp2_nonpositive(partial(0, i, x, p, h, b)[1] - m_all(i, x, h, b));
+        weight(i, x, p, h, b) = exp2_nonpositive(partial(0, i, x, p, h, b)[1] - m_all(i, x, h, b), get_target());
         l_all(i, x, h, b) += partial(0, i, x, r_p, h, b)[2] * weight(i, x, r_p, h, b);
         merged(e, i, x, h, b) += partial(e, i, x, r_p, h, b)[0] * weight(i, x, r_p, h, b);
 

@@ -58,6 +58,7 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     for (Func *copy : {&f.Q, &f.K}) {
         copy->compute_at(f.lanes_sum, f.r_c)
             .bound_extent(f.c, 1)
+            .bound_storage(f.u, s.chunk_row())
             .vectorize(f.u, lanes, TailStrategy::RoundUp);
     }
     f.Q.bound_extent(f.x, 1);

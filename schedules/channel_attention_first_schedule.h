@@ -22,7 +22,9 @@ struct ChannelAttentionFirstSchedule {
             return {m.lanes, 2, 2, 24, 256, 1, 4, 192};
         }
         const bool wide = m.registers >= 32;
-        return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, 256, 3, wide ? 8 : 4, 192};
+        // With 16 lanes partial sums are large: the longer the chunk, the more is done before they are loaded and stored.
+        const bool large = m.lanes >= 16;
+        return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, large ? 1024 : 256, 3, wide ? 8 : 4, large ? 384 : 192};
     }
 
     // {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens}; 0 keeps what is
@@ -35,15 +37,29 @@ struct ChannelAttentionFirstSchedule {
         }
     }
 
+    static constexpr int64_t kLeastSpan = 1024;  // tokens; fewer are not worth a partial map
+
     constexpr int tile_rows() const { return tile_blocks * map_rows; }
+
+    // Tokens of a chunk for n tokens, an int or an Expr: chunks of one size, whole vectors, and none for tokens that are not there.
+    template<typename T>
+    constexpr T chunk(T n) const {
+        const T chunks = (n + (chunk_tokens - 1)) / chunk_tokens;
+        return ((n + (chunks - 1)) / chunks + (lanes - 1)) / lanes * lanes;
+    }
+
+    // Floats from one row to the next in the copies of Q and K: one vector more, so that rows do not share places in the cache.
+    constexpr int chunk_row() const { return chunk_tokens + lanes; }
+
+    constexpr int64_t chunks(int64_t n) const { return (n + chunk(n) - 1) / chunk(n); }
 
     // Chunks of a span: as many spans as give every thread of a common machine work, but no more partial maps than fit
     // in a few megabytes. A function of the shape alone, so that the result does not depend on the number of threads.
     constexpr int64_t span_chunks(int64_t maps, int64_t n, int64_t d) const {
-        const int64_t chunks = (n + chunk_tokens - 1) / chunk_tokens;
+        const int64_t chunks = this->chunks(n);
         const int64_t tasks = maps * ((d + tile_rows() - 1) / tile_rows());
         const int64_t wanted = std::max<int64_t>(1, 32 / tasks), affordable = std::max<int64_t>(1, (1 << 20) / (maps * d * d));
-        const int64_t spans = std::min({wanted, affordable, std::max<int64_t>(1, chunks / 4)});
+        const int64_t spans = std::min({wanted, affordable, std::max<int64_t>(1, n / kLeastSpan)});
         return (chunks + spans - 1) / spans;
     }
 
@@ -52,7 +68,7 @@ struct ChannelAttentionFirstSchedule {
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t rows = round_up(std::min<int64_t>(tile_rows(), d), map_rows), columns = round_up(d, map_columns);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t map = floats(chunk_tokens * rows) + floats(chunk_tokens * columns) +
+        const int64_t map = floats(chunk_row() * rows) + floats(chunk_row() * columns) +
                             (normalize ? 3 : 1) * floats(lanes * rows * columns) + floats(lanes * rows) + floats(lanes * columns) +
                             floats(rows * columns) + floats(rows) + floats(columns);
         const int64_t output = floats((tile_tokens + (token_vectors + 1) * lanes) * d);
@@ -63,8 +79,7 @@ struct ChannelAttentionFirstSchedule {
     template<typename BlockBytes>
     constexpr int64_t serial_bytes(int64_t maps, int64_t n, int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t tiles = (d + tile_rows() - 1) / tile_rows(), rows = tiles * round_up(std::min<int64_t>(tile_rows(), d), lanes);
-        const int64_t chunks = (n + chunk_tokens - 1) / chunk_tokens, per_span = span_chunks(maps, n, d);
-        const int64_t spans = (chunks + per_span - 1) / per_span, sums = normalize ? 3 : 1;
+        const int64_t per_span = span_chunks(maps, n, d), spans = (chunks(n) + per_span - 1) / per_span, sums = normalize ? 3 : 1;
         auto floats = [&](int64_t count) { return int64_t(block_bytes((count + 2 * lanes) * sizeof(float))); };
         return sums * floats(maps * rows * d * spans)           // span_sum
                + (sums + 1) * floats(maps * rows * d)           // S, E

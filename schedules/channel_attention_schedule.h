@@ -15,25 +15,25 @@ struct ChannelAttentionSchedule {
     int tile_blocks;    // blocks of row_vectors * lanes map rows in a tile: what one task computes
     int chunk_tokens;   // tokens that a tile treats at once
     int value_columns;  // columns of the map that P V sums in registers
-    bool triple;        // row_vectors is 3: less waste for d = 48 and the like
+    int block_vectors;  // 0, or row_vectors of a kind of kernel with blocks of its own, which waste less at some d: 3 or 2
 
-    static constexpr ChannelAttentionSchedule defaults(Machine m, bool triple = false) {
+    static constexpr ChannelAttentionSchedule defaults(Machine m, int block_vectors = 0) {
         if (m.few_registers()) {
-            return triple ? ChannelAttentionSchedule{m.lanes, 3, 1, 1, 4, 128, 128, true}
-                          : ChannelAttentionSchedule{m.lanes, 1, 4, 4, 12, 128, 128, false};
+            const int vectors = block_vectors != 0 ? block_vectors : 1;
+            return {m.lanes, vectors, 4 / vectors, 4 / vectors, 12 / vectors, 128, 128, block_vectors};
         }
-        const bool wide = m.registers >= 32;
-        const int vectors = triple ? 3 : wide ? 2
-                                              : 4,
-                  others = (wide ? 24 : 12) / vectors;
-        return {m.lanes, vectors, others, others, 12 / vectors / (m.lanes >= 16 ? 2 : 1), 128, 128, triple};
+        const int vectors = block_vectors != 0 ? block_vectors : 4;
+        const int others = (m.registers >= 32 ? 24 : 12) / vectors;
+        const bool large = m.lanes >= 16;                             // such a machine has 1 MB and more of second-level cache for a map's tile
+        const int columns = vectors == 2 && others > 8 ? 8 : others;  // for d = 32 and the like, without waste
+        return {m.lanes, vectors, columns, others, (large ? 16 : 12) / vectors, 128, large ? 256 : 128, block_vectors};
     }
 
     // {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns}; 0 keeps what is there. cmake/kernels.cmake
-    // lists the same names in the same order. The register tile of a triple stays.
+    // lists the same names in the same order. The register tile of a kind with blocks of its own stays.
     constexpr void override_with(const int *p) {
         int *const fields[] = {&row_vectors, &column_group, &token_unroll, &tile_blocks, &chunk_tokens, &value_columns};
-        for (int x = triple ? 3 : 0; x < 6; x++) {
+        for (int x = block_vectors != 0 ? 3 : 0; x < 6; x++) {
             *fields[x] = p[x] != 0 ? p[x] : *fields[x];
         }
     }

@@ -24,7 +24,7 @@ TEST_P(ChannelShapes, SmallSizes) {
 }
 
 TEST_P(ChannelShapes, ChannelsAroundTiles) {
-    for (const auto &s : {channel_schedule(GetParam()), channel_triple_schedule(GetParam())}) {
+    for (const auto &s : channel_schedules(GetParam())) {
         for (const int64_t d : around({s.lanes, 2 * s.lanes, s.block_rows(), 2 * s.block_rows(), s.column_group,
                                        2 * s.column_group, s.tile_rows(), s.tile_rows() + s.block_rows(),
                                        2 * s.tile_rows(), s.value_columns, 2 * s.value_columns})) {

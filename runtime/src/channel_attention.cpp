@@ -46,12 +46,13 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
 
 static_assert(int(Kind::last_normalized) == int(Kind::last) + 1 &&
               int(Kind::triple_normalized) == int(Kind::triple) + 1 &&
-              int(Kind::first_normalized) == int(Kind::first) + 1);
+              int(Kind::pair_normalized) == int(Kind::pair) + 1 && int(Kind::first_normalized) == int(Kind::first) + 1);
 
 // Of a kernel of the channels-last layout.
 schedule::ChannelAttentionSchedule schedule_of(const Kernel &kernel) {
     const bool triple = kernel.kind == Kind::triple || kernel.kind == Kind::triple_normalized;
-    auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel.machine, triple);
+    const bool pair = kernel.kind == Kind::pair || kernel.kind == Kind::pair_normalized;
+    auto schedule = schedule::ChannelAttentionSchedule::defaults(kernel.machine, triple ? 3 : pair ? 2 : 0);
     schedule.override_with(kernel.parameters);
     return schedule;
 }
@@ -86,11 +87,13 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
         return gpu::run_channel_attention(*kernel, tensors, call.H, scale, per_head, output_multiplier);
     }
     if (!first && device_of(backend) == MUATTN_CPU) {
-        // Blocks of rows that leave fewer rows empty. A smaller build may have one of the two.
-        const Kernel *triple = kernel_of(Kind::triple);
-        if (triple != nullptr &&
-            (kernel == nullptr || schedule_of(*triple).rows(call.d) < schedule_of(*kernel).rows(call.d))) {
-            kernel = triple;
+        // Blocks of rows that leave the fewest rows empty, of several the largest. A smaller build may lack some.
+        for (Kind kind : {Kind::triple, Kind::pair}) {
+            const Kernel *other = kernel_of(kind);
+            if (other != nullptr &&
+                (kernel == nullptr || schedule_of(*other).rows(call.d) < schedule_of(*kernel).rows(call.d))) {
+                kernel = other;
+            }
         }
     }
     if (kernel == nullptr) {

@@ -39,6 +39,8 @@ enum class Kind {
     last_normalized,
     triple,  // channels-last, blocks of three vectors of rows
     triple_normalized,
+    pair,  // of two
+    pair_normalized,
     first,  // channels-first
     first_normalized,
 };

@@ -33,7 +33,7 @@ const TableRow table[] = {
 // The tiles of a GPU are other numbers with other names: what counts in a test is where they end.
 constexpr int kGpuRows = 32, kGpuKeys = 32, kGpuChannels = 32, kGpuTokens = 64;
 constexpr SpatialAttentionSchedule kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
-constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, false};
+constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
 constexpr ChannelAttentionFirstSchedule kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens};
 
 template<typename Schedule>
@@ -73,12 +73,16 @@ ChannelAttentionSchedule channel_schedule(const std::string &backend) {
                  });
 }
 
-ChannelAttentionSchedule channel_triple_schedule(const std::string &backend) {
-    return is_gpu(backend)
-               ? kGpuChannel
-               : schedule_of<ChannelAttentionSchedule>("channel_attention", "triple", backend, [](schedule::Machine m) {
-                     return ChannelAttentionSchedule::defaults(m, true);
-                 });
+std::vector<ChannelAttentionSchedule> channel_schedules(const std::string &backend) {
+    if (is_gpu(backend)) {
+        return {kGpuChannel};
+    }
+    const auto of_kind = [&](const std::string &kind, ChannelAttentionSchedule (*defaults)(schedule::Machine)) {
+        return schedule_of("channel_attention", kind, backend, defaults);
+    };
+    return {channel_schedule(backend),
+            of_kind("triple", [](schedule::Machine m) { return ChannelAttentionSchedule::defaults(m, 3); }),
+            of_kind("pair", [](schedule::Machine m) { return ChannelAttentionSchedule::defaults(m, 2); })};
 }
 
 ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend) {

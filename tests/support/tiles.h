@@ -18,7 +18,7 @@ schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
 schedule::SpatialAttentionSplitSchedule split_schedule(const std::string &backend);
 schedule::SpatialAttentionShortSchedule short_schedule(const std::string &backend);
 schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
-schedule::ChannelAttentionSchedule channel_triple_schedule(const std::string &backend);
+std::vector<schedule::ChannelAttentionSchedule> channel_schedules(const std::string &backend);  // of every kind
 schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);
 
 // Each edge, one less and one more, without repetition and without what is below 1.
