@@ -21,7 +21,8 @@ struct SpatialAttentionSchedule {
             return {m.lanes, 1, 4, 4, 8, 256, m.scalable};
         }
         const bool wide = m.registers >= 32;
-        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, m.lanes >= 16 ? 4 : 8, 256, m.scalable};
+        // S and P of a block in the first-level cache: with 16 lanes a block has more rows, so fewer keys.
+        return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, 8, m.lanes >= 16 ? 128 : 256, m.scalable};
     }
 
     // {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys}; 0 keeps what is there. cmake/kernels.cmake lists

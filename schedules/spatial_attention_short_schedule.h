@@ -33,7 +33,7 @@ struct SpatialAttentionShortSchedule {
     static constexpr int kTiles = 3;
     constexpr std::array<Tile, kTiles> tiles() const {
         if (registers >= 32) {
-            return {{{4, 6}, {3, 8}, {2, 10}}};
+            return {{{4, 6}, {3, 8}, {2, 12}}};
         }
         if (registers >= 16) {
             return {{{4, 3}, {5, 2}, {3, 4}}};
