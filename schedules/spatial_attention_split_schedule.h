@@ -20,7 +20,9 @@ struct SpatialAttentionSplitSchedule {
             return {m.lanes, 4, 1, 1, 8, 256};
         }
         const bool wide = m.registers >= 32;
-        return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, 8, 256};
+        // With 16 lanes a group is done sooner than the next one's reads arrive: longer groups, of which more are under way.
+        const bool large = m.lanes >= 16;
+        return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, large ? 32 : 8, large ? 512 : 256};
     }
 
     // {block_rows, key_unroll, value_vectors, group_keys, span_keys}; 0 keeps what is there. cmake/kernels.cmake lists
