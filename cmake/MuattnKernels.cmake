@@ -15,6 +15,14 @@ set(MUATTN_OPERATIONS "" CACHE STRING "Operations to build, e.g. spatial_attenti
 set(MUATTN_DTYPES "" CACHE STRING "Element types to build; empty: all")
 set(MUATTN_KINDS "" CACHE STRING "Kinds of kernels to build, e.g. plain;lse; empty: all")
 set(MUATTN_HEAD_DIM 0 CACHE STRING "The only head dimension of spatial attention's kernels; 0: any")
+if(MUATTN_HEAD_DIM)  # its calls take the first GPU kernel that holds it
+  foreach(d IN LISTS muattn_gpu_head_dims)
+    if(d GREATER_EQUAL MUATTN_HEAD_DIM)
+      set(muattn_gpu_head_dims ${d})
+      break()
+    endif()
+  endforeach()
+endif()
 
 # By default whole libraries for the machine that builds them have GPU kernels.
 set(gpu_default OFF)
@@ -31,6 +39,19 @@ function(muattn_backend name target condition)
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
   set_property(GLOBAL PROPERTY MUATTN_TYPE_${name} ${ARGN})  # C_BACKEND, or none
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
+endfunction()
+
+# A GPU for which there are kernels and no backend of the library: nothing else is built then.
+function(muattn_device name target)
+  set_property(GLOBAL PROPERTY MUATTN_DEVICE ${name})
+  if(name STREQUAL "metal")  # its code generator stops at an assertion in a kernel
+    string(APPEND target "-no_asserts")
+  endif()
+  # Halide's CMake looks for what only a program on the device's machine is linked with.
+  set(FOUNDATION_LIBRARY Foundation CACHE STRING "Of macOS")
+  set(METAL_LIBRARY Metal CACHE STRING "Of macOS")
+  set_property(GLOBAL PROPERTY MUATTN_GPU_BACKENDS ${name})
+  set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
 endfunction()
 
 # After the CPU backends, of which the last gives the host's part of the target.
@@ -121,9 +142,11 @@ function(muattn_add_kernel symbol backend generator)
   if(type)
     set(runtime "")
   endif()
-  set(stmt "")
+  set(extra "")
   if(backend STREQUAL "cuda")
-    set(stmt CONCEPTUAL_STMT stmt_file)  # for bench/gpu_report: threads and shared memory
+    set(extra CONCEPTUAL_STMT file)  # for bench/gpu_report: threads and shared memory
+  elseif(backend STREQUAL MUATTN_DEVICE)
+    set(extra DEVICE_CODE file)
   endif()
   add_halide_library(${symbol} FROM muattn_generators
     GENERATOR ${generator}
@@ -131,7 +154,7 @@ function(muattn_add_kernel symbol backend generator)
     TARGETS ${target}
     FEATURES ${MUATTN_HALIDE_FEATURES}
     ${runtime}
-    ${stmt}
+    ${extra}
     PARAMS machine=${backend} ${ARGN})
   if(type)
     target_compile_options(${symbol} PRIVATE -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp-contract=fast -fno-math-errno)
@@ -196,10 +219,15 @@ function(muattn_gpu_kernel operation direction dtype kind head_dim generator)
 endfunction()
 
 muattn_targets()
-get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
-list(GET backends -1 baseline)
+get_property(MUATTN_DEVICE GLOBAL PROPERTY MUATTN_DEVICE)
+if(MUATTN_DEVICE)
+  set(baseline ${MUATTN_DEVICE})
+else()
+  get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
+  list(GET backends -1 baseline)
+endif()
 get_property(runtime_target GLOBAL PROPERTY MUATTN_TARGET_${baseline})
-if(MUATTN_GPU)
+if(MUATTN_GPU AND NOT MUATTN_DEVICE)
   muattn_gpu_targets()
   get_property(gpu_backends GLOBAL PROPERTY MUATTN_GPU_BACKENDS)
   list(JOIN gpu_backends "-" gpu_features)
@@ -225,8 +253,10 @@ if(baseline_type)
 else()
   add_halide_runtime(muattn_halide_runtime TARGETS ${runtime_target})
 endif()
-muattn_kernels()
-if(MUATTN_GPU)
+if(NOT MUATTN_DEVICE)
+  muattn_kernels()
+endif()
+if(MUATTN_GPU OR MUATTN_DEVICE)
   muattn_gpu_kernels()
 endif()
 muattn_check_wanted()

@@ -10,6 +10,10 @@
 namespace muattn::gpu {
 namespace {
 
+// Spans of tokens are the same on every machine.
+constexpr auto kChannelSchedule =
+    schedule::ChannelAttentionTilesSchedule::defaults(schedule::machine(schedule::MachineName::opencl));
+
 const halide_type_t kFloat(halide_type_float, 32), kInt(halide_type_int, 32);
 
 // Few rows to a key/value head leave most thread blocks empty: the keys are split then, unless they are few as well. Numbers
@@ -84,8 +88,7 @@ muattn_status run_channel_attention(const Kernel &kernel, const Argument *const 
     const bool first = kernel.kind == Kind::first || kernel.kind == Kind::first_normalized;
     const Argument &shape = *tensors[0];
     const int64_t n = shape.size(first ? 3 : 2), d = shape.size(first ? 2 : 3);
-    int32_t span_steps =
-        int32_t(schedule::ChannelAttentionTilesSchedule::defaults().span_steps(shape.size(0) * shape.size(1), n, d));
+    int32_t span_steps = int32_t(kChannelSchedule.span_steps(shape.size(0) * shape.size(1), n, d));
     void *arguments[] = {nullptr,        &q.buffer,          &k.buffer,   &v.buffer,
                          &scales.buffer, &output_multiplier, &span_steps, &out.buffer};
     return session.run(arguments);
