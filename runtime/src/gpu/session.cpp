@@ -94,10 +94,9 @@ Session::~Session() {
 
 muattn_status Session::check_shared(int64_t bytes) const {
     const size_t most = shared_bytes(device_);
-    return size_t(bytes) <= most
-               ? MUATTN_OK
-               : fail(MUATTN_UNSUPPORTED, "%s takes %lld bytes of shared memory, the device has %zu", kernel_.name,
-                      static_cast<long long>(bytes), most);
+    return size_t(bytes) <= most ? MUATTN_OK
+                                 : fail(MUATTN_UNSUPPORTED, "%s takes %lld bytes of shared memory, the device has %zu",
+                                        kernel_.name, static_cast<long long>(bytes), most);
 }
 
 muattn_status Session::new_copy(size_t bytes, Copy **copy) {

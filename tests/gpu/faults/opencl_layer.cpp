@@ -17,7 +17,8 @@ bool fault_is(const char *name) {
     return fault != nullptr && strcmp(fault, name) == 0;
 }
 
-cl_int CL_API_CALL device_info(cl_device_id device, cl_device_info what, size_t size, void *value, size_t *size_needed) {
+cl_int CL_API_CALL device_info(cl_device_id device, cl_device_info what, size_t size, void *value,
+                               size_t *size_needed) {
     const cl_int error = driver->clGetDeviceInfo(device, what, size, value, size_needed);
     if (error == CL_SUCCESS && what == CL_DEVICE_LOCAL_MEM_SIZE && value != nullptr && fault_is("shared")) {
         const cl_ulong little = 4096;
@@ -51,7 +52,8 @@ cl_int clGetLayerInfo(cl_layer_info what, size_t size, void *value, size_t *size
     return CL_SUCCESS;
 }
 
-cl_int clInitLayer(cl_uint count, const cl_icd_dispatch *target, cl_uint *layer_count, const cl_icd_dispatch **dispatch) {
+cl_int clInitLayer(cl_uint count, const cl_icd_dispatch *target, cl_uint *layer_count,
+                   const cl_icd_dispatch **dispatch) {
     if (count < sizeof layer / sizeof(void *)) {
         return CL_INVALID_VALUE;
     }

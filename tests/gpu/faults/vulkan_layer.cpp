@@ -22,8 +22,7 @@ VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info,
     }
     next_instance_function = link->u.pLayerInfo->pfnNextGetInstanceProcAddr;
     link->u.pLayerInfo = link->u.pLayerInfo->pNext;
-    const auto create =
-        reinterpret_cast<PFN_vkCreateInstance>(next_instance_function(nullptr, "vkCreateInstance"));
+    const auto create = reinterpret_cast<PFN_vkCreateInstance>(next_instance_function(nullptr, "vkCreateInstance"));
     const VkResult error = create(info, callbacks, instance);
     if (error == VK_SUCCESS) {
         next_properties = reinterpret_cast<PFN_vkGetPhysicalDeviceProperties>(
