@@ -15,6 +15,14 @@ set(MUATTN_OPERATIONS "" CACHE STRING "Operations to build, e.g. spatial_attenti
 set(MUATTN_DTYPES "" CACHE STRING "Element types to build; empty: all")
 set(MUATTN_KINDS "" CACHE STRING "Kinds of kernels to build, e.g. plain;lse; empty: all")
 set(MUATTN_HEAD_DIM 0 CACHE STRING "The only head dimension of spatial attention's kernels; 0: any")
+if(MUATTN_HEAD_DIM)  # its calls take the first GPU kernel that holds it
+  foreach(d IN LISTS muattn_gpu_head_dims)
+    if(d GREATER_EQUAL MUATTN_HEAD_DIM)
+      set(muattn_gpu_head_dims ${d})
+      break()
+    endif()
+  endforeach()
+endif()
 
 # By default whole libraries for the machine that builds them have GPU kernels.
 set(gpu_default OFF)
@@ -23,6 +31,7 @@ if(Halide_CMAKE_TARGET MATCHES "^x86-64-linux" AND NOT CMAKE_CROSSCOMPILING AND 
   set(gpu_default ON)
 endif()
 option(MUATTN_GPU "GPU kernels: CUDA, Vulkan and OpenCL" ${gpu_default})
+set(MUATTN_GPU_APIS "" CACHE STRING "Of those, the APIs to build kernels for, e.g. cuda;opencl; empty: all")
 
 function(muattn_backend name target condition)
   # A sanitizer goes into the target: given as FEATURES of a kernel, Halide would not give it to the runtime.
@@ -33,8 +42,25 @@ function(muattn_backend name target condition)
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
 endfunction()
 
-# After the CPU backends, of which the last gives the host's part of the target.
+# A GPU for which there are kernels and no backend of the library: nothing else is built then.
+function(muattn_device name target)
+  set_property(GLOBAL PROPERTY MUATTN_DEVICE ${name})
+  if(name STREQUAL "metal")  # its code generator stops at an assertion in a kernel
+    string(APPEND target "-no_asserts")
+  endif()
+  # Halide's CMake looks for what only a program on the device's machine is linked with.
+  set(FOUNDATION_LIBRARY Foundation CACHE STRING "Of macOS")
+  set(METAL_LIBRARY Metal CACHE STRING "Of macOS")
+  set_property(GLOBAL PROPERTY MUATTN_GPU_BACKENDS ${name})
+  set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
+endfunction()
+
+# After the CPU backends, of which the last gives the host's part of the target. The runtime knows all APIs.
 function(muattn_gpu_backend name feature)
+  set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_APIS_KNOWN ${name})
+  if(MUATTN_GPU_APIS AND NOT name IN_LIST MUATTN_GPU_APIS)
+    return()
+  endif()
   get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
   list(GET backends -1 host)
   get_property(host_target GLOBAL PROPERTY MUATTN_TARGET_${host})
@@ -97,7 +123,11 @@ function(muattn_kernel_is_wanted operation dtype kind out)
 endfunction()
 
 function(muattn_check_wanted)
-  foreach(list IN ITEMS MUATTN_OPERATIONS MUATTN_DTYPES MUATTN_KINDS)
+  set(lists MUATTN_OPERATIONS MUATTN_DTYPES MUATTN_KINDS)
+  if(MUATTN_GPU)
+    list(APPEND lists MUATTN_GPU_APIS)
+  endif()
+  foreach(list IN LISTS lists)
     get_property(known GLOBAL PROPERTY ${list}_KNOWN)
     list(REMOVE_DUPLICATES known)
     foreach(name IN LISTS ${list})
@@ -121,9 +151,11 @@ function(muattn_add_kernel symbol backend generator)
   if(type)
     set(runtime "")
   endif()
-  set(stmt "")
+  set(extra "")
   if(backend STREQUAL "cuda")
-    set(stmt CONCEPTUAL_STMT stmt_file)  # for bench/gpu_report: threads and shared memory
+    set(extra CONCEPTUAL_STMT file)  # for bench/gpu_report: threads and shared memory
+  elseif(backend STREQUAL MUATTN_DEVICE)
+    set(extra DEVICE_CODE file)
   endif()
   add_halide_library(${symbol} FROM muattn_generators
     GENERATOR ${generator}
@@ -131,7 +163,7 @@ function(muattn_add_kernel symbol backend generator)
     TARGETS ${target}
     FEATURES ${MUATTN_HALIDE_FEATURES}
     ${runtime}
-    ${stmt}
+    ${extra}
     PARAMS machine=${backend} ${ARGN})
   if(type)
     target_compile_options(${symbol} PRIVATE -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp-contract=fast -fno-math-errno)
@@ -196,13 +228,18 @@ function(muattn_gpu_kernel operation direction dtype kind head_dim generator)
 endfunction()
 
 muattn_targets()
-get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
-list(GET backends -1 baseline)
+get_property(MUATTN_DEVICE GLOBAL PROPERTY MUATTN_DEVICE)
+if(MUATTN_DEVICE)
+  set(baseline ${MUATTN_DEVICE})
+else()
+  get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
+  list(GET backends -1 baseline)
+endif()
 get_property(runtime_target GLOBAL PROPERTY MUATTN_TARGET_${baseline})
-if(MUATTN_GPU)
+if(MUATTN_GPU AND NOT MUATTN_DEVICE)
   muattn_gpu_targets()
-  get_property(gpu_backends GLOBAL PROPERTY MUATTN_GPU_BACKENDS)
-  list(JOIN gpu_backends "-" gpu_features)
+  get_property(apis GLOBAL PROPERTY MUATTN_GPU_APIS_KNOWN)
+  list(JOIN apis "-" gpu_features)
   string(APPEND runtime_target "-${gpu_features}")
 endif()
 
@@ -225,8 +262,10 @@ if(baseline_type)
 else()
   add_halide_runtime(muattn_halide_runtime TARGETS ${runtime_target})
 endif()
-muattn_kernels()
-if(MUATTN_GPU)
+if(NOT MUATTN_DEVICE)
+  muattn_kernels()
+endif()
+if(MUATTN_GPU OR MUATTN_DEVICE)
   muattn_gpu_kernels()
 endif()
 muattn_check_wanted()

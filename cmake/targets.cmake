@@ -10,6 +10,10 @@ function(muattn_targets)
     set(asked "${Halide_CMAKE_TARGET}")
   endif()
   string(REGEX MATCH "^[a-z0-9_]+-[0-9]+-[a-z_]+" t "${asked}")  # without features
+  if(asked MATCHES "-(metal|webgpu)(-|$)")
+    muattn_device("${CMAKE_MATCH_1}" ${asked})
+    return()
+  endif()
   if(t MATCHES "^x86-64-")
     muattn_rung(avx512 ${t}-sse41-avx-f16c-fma-avx2-avx512-avx512_skylake
       [[__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()]])

@@ -1,5 +1,6 @@
 """Libraries for a target: headers, static library or, where no compiler for the target is here, kernels with the runtime's
-sources, CMake package and manifest.json. Only what changed is made anew. docs/targets.md says more."""
+sources, CMake package and manifest.json. For Metal and WebGPU: kernels and the source of their device code. Only what changed is
+made anew. docs/targets.md says more."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ MACHINES = {"x86_64": "x86-64-linux", "aarch64": "arm-64-linux", "riscv64": "ris
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser("./dev generate", description=__doc__)
     parser.add_argument("--target", required=True, help="Halide target: architecture-bits-system, alone for all backends of "
-                        "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2")  # fmt: skip
+                        "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2; with metal or "
+                        "webgpu, e.g. arm-64-osx-metal, for kernels of that GPU alone")  # fmt: skip
     parser.add_argument("--ops", default="", metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
     parser.add_argument("--dtypes", default="", metavar="T,T", help="only these element types")
     parser.add_argument("--kinds", default="", metavar="KIND,KIND", help="only these kinds of kernels")
@@ -69,6 +71,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, str]:
     for name in "TESTS", "BENCH", "PYTHON", "CLI":
         options[f"MUATTN_{name}"] = "OFF"
     toolchain = arguments.toolchain or ROOT / f"cmake/toolchains/{target.triple}.cmake"
+    if target.device:  # nothing is compiled here
+        return options
     if toolchain.is_file() and not arguments.kernels_only:
         options["CMAKE_TOOLCHAIN_FILE"] = str(toolchain.resolve())
     elif target.triple != MACHINES.get(os.uname().machine) or arguments.kernels_only:

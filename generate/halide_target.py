@@ -10,6 +10,8 @@ import halide
 # The build sets these itself, or they need a build of another kind.
 NOT_HERE = {"jit", "no_runtime", "user_context", "no_asserts", "no_bounds_query", "c_plus_plus_name_mangling",
             "embed_bitcode", "profile", "profile_by_timer", "asan", "msan", "tsan"}  # fmt: skip
+# GPUs that there are kernels for, and no backend of the library; the systems for which Halide's build makes host code for them.
+DEVICES = {"metal": ("osx", "ios"), "webgpu": ("wasmrt",)}
 # Families of features by architecture: what else a list of valid ones would be too long to read.
 PREFIXES = {
     "x86": ("avx", "sse", "f16c", "fma", "x86"),
@@ -36,6 +38,10 @@ class Target:
     def triple(self) -> str:
         return f"{self.arch}-{self.bits}-{self.os}"
 
+    @property
+    def device(self) -> str | None:
+        return next((feature for feature in self.features if feature in DEVICES), None)
+
     def __str__(self) -> str:
         return "-".join((self.triple, *self.features))
 
@@ -56,7 +62,7 @@ def halide_names() -> dict[str, list[str]]:
 def valid_features(arch: str, names: list[str]) -> list[str]:
     prefixes = PREFIXES.get(arch, ())
     features = [name for name in names if name.startswith(prefixes) and name not in NOT_HERE]
-    return features + (["vector_bits_N"] if "vector_bits" in prefixes else [])
+    return features + (["vector_bits_N"] if "vector_bits" in prefixes else []) + list(DEVICES)
 
 
 def parse(text: str) -> Target:
@@ -79,7 +85,16 @@ def parse(text: str) -> Target:
         raise TargetError(f"'{text}': Halide does not take it")
     target = Target(arch, parts[1], parts[2], tuple(parts[3:]))
     check_vectors(target)
+    check_device(target)
     return target
+
+
+def check_device(target: Target) -> None:
+    devices = [feature for feature in target.features if feature in DEVICES]
+    if len(devices) > 1:
+        raise TargetError(f"'{target}': one of {', '.join(devices)} at a time")
+    if devices and target.os not in DEVICES[devices[0]]:
+        raise TargetError(f"'{target}': {devices[0]} is for {' and '.join(DEVICES[devices[0]])} alone")
 
 
 def check_vectors(target: Target) -> None:

@@ -28,13 +28,13 @@ def kernel_entry(kernel: dict[str, str]) -> dict[str, int | str | None]:
 
 def write_manifest(build: Path, out: Path, target: Target) -> dict:
     cache = (build / "CMakeCache.txt").read_text()
-    kernels = json.loads((build / "generated/kernels.json").read_text())
+    kernels = json.loads((build / f"generated/{'gpu_' if target.device else ''}kernels.json").read_text())
     manifest = {
         "target": str(target),
         "muattn": re.search(r"^CMAKE_PROJECT_VERSION:STATIC=(.*)$", cache, re.M)[1],
         "halide": version("halide"),
         "head_dim": int(re.search(r"^MUATTN_HEAD_DIM:\w+=(\d+)$", cache, re.M)[1]) or None,
-        "runtime": "sources" if (out / "runtime/src").is_dir() else "compiled",
+        "runtime": "none" if target.device else "sources" if (out / "runtime/src").is_dir() else "compiled",
         "backends": list(dict.fromkeys(kernel["backend"] for kernel in kernels)),
         "kernels": [kernel_entry(kernel) for kernel in kernels],
         "files": {str(path.relative_to(out)): facts(path) for path in sorted(out.rglob("*")) if path.is_file()},
@@ -56,6 +56,7 @@ def show(manifest: dict, out: Path, console: Console) -> None:
     if manifest["runtime"] == "compiled":
         for name, size in libraries.items():
             console.print(f"{out / name}: {size / 1000:.0f} kB", soft_wrap=True)
-    else:
-        total = sum(libraries.values()) / 1000
-        console.print(f"{out}: {len(libraries)} libraries, {total:.0f} kB; CMakeLists.txt there compiles the runtime", soft_wrap=True)
+        return
+    total = sum(libraries.values()) / 1000
+    rest = "source/ has their device code" if manifest["runtime"] == "none" else "CMakeLists.txt there compiles the runtime"
+    console.print(f"{out}: {len(libraries)} libraries, {total:.0f} kB; {rest}", soft_wrap=True)

@@ -31,9 +31,11 @@ public:
     Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
-        params = schedule::ChannelAttentionTilesSchedule::defaults();
+        params = schedule::ChannelAttentionTilesSchedule::defaults(schedule::machine(machine));
         const int numbers[] = {map_tile, token_tile, step, thread_tile};
         params.override_with(numbers);
+        _halide_user_assert(params.shared_bytes() <= schedule::machine(machine).shared_bytes)
+            << "tiles take " << params.shared_bytes() << " bytes of shared memory";
         const int tokens = params.step;
 
         const Expr d = q.dim(channels_first ? 1 : 0).extent(), n = q.dim(channels_first ? 0 : 1).extent();

@@ -13,7 +13,14 @@ struct ChannelAttentionTilesSchedule {
     int step;         // tokens, respectively columns, that are staged and summed at a time
     int thread_tile;  // rows and columns, or tokens, of one thread
 
-    static constexpr ChannelAttentionTilesSchedule defaults() { return {32, 64, 32, 4}; }
+    // Machines differ in token_tile alone.
+    static constexpr ChannelAttentionTilesSchedule defaults(Machine m) {
+        ChannelAttentionTilesSchedule s{32, 64, 32, 4};
+        while (s.shared_bytes() > m.shared_bytes && s.token_tile > s.thread_tile) {
+            s.token_tile /= 2;
+        }
+        return s;
+    }
 
     // {map_tile, token_tile, step, thread_tile}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the
     // same order.
@@ -27,6 +34,13 @@ struct ChannelAttentionTilesSchedule {
 
     // Floats from one row to the next in what is staged.
     static constexpr int padding = 4;
+
+    // Shared memory of a thread block: two factors' steps and the sum, of the map or of the output.
+    constexpr int64_t shared_bytes() const {
+        const int64_t rows = map_tile + padding, map = 2 * step * rows + map_tile * map_tile,
+                      output = step * rows + (step + padding) * token_tile + map_tile * token_tile;
+        return std::max(map, output) * int64_t(sizeof(float));
+    }
 
     // Steps of tokens to a span, so that all maps together give enough tiles to fill a device.
     constexpr int64_t span_steps(int64_t maps, int64_t n, int64_t d) const {

@@ -66,8 +66,11 @@ using namespace muattn;
 // Kernels may report from several threads: the first message is the cause.
 void halide_error(void *user_context, const char *message) {
     auto *call = static_cast<CallContext *>(user_context);
-    if (call != nullptr && call->failed.exchange(1) == 0) {
+    if (call != nullptr && call->mark == CallContext::kMark && call->failed.exchange(1) == 0) {
         strncpy(call->message, message, sizeof call->message - 1);
+        for (size_t end = strlen(call->message); end > 0 && call->message[end - 1] == '\n'; end--) {
+            call->message[end - 1] = 0;
+        }
     }
 }
 

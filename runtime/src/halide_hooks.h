@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "memory.h"
 
@@ -9,6 +10,9 @@ namespace muattn {
 
 // Handed to a kernel as its user_context: lives as long as the call.
 struct CallContext {
+    // Tells it from what Halide's allocator on Vulkan hands to halide_error() in its place: itself.
+    static constexpr uint64_t kMark = 0x6d75617474'63616c;
+    uint64_t mark = kMark;
     SlabPool slabs;
     std::atomic<int> failed{0};  // not bool: exchanging a byte takes libatomic on RISC-V
     char message[256] = "";

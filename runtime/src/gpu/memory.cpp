@@ -7,6 +7,7 @@
 
 #include "../error.h"
 #include "device.h"
+#include "failure.h"
 
 extern "C" int halide_vulkan_release_unused_device_allocations(void *user_context);  // no header has it
 
@@ -158,16 +159,14 @@ muattn_status copy_to_device(CallContext &context, const Allocation &allocation,
     Bytes view(allocation, const_cast<void *>(host), bytes);
     view.buffer.set_host_dirty();
     const int error = halide_copy_to_device(&context, &view.buffer, interface_of(allocation.device));
-    return error == 0 ? MUATTN_OK
-                      : fail(MUATTN_INTERNAL_ERROR, "copy to the device: error %d: %s", error, context.message);
+    return error == 0 ? MUATTN_OK : failure("copy to the device", error, context);
 }
 
 muattn_status copy_to_host(CallContext &context, const Allocation &allocation, void *host, size_t bytes) {
     Bytes view(allocation, host, bytes);
     view.buffer.set_device_dirty();
     const int error = halide_copy_to_host(&context, &view.buffer);
-    return error == 0 ? MUATTN_OK
-                      : fail(MUATTN_INTERNAL_ERROR, "copy from the device: error %d: %s", error, context.message);
+    return error == 0 ? MUATTN_OK : failure("copy from the device", error, context);
 }
 
 }  // namespace muattn::gpu

@@ -5,6 +5,7 @@
 #include "../error.h"
 #include "../key_lengths.h"
 #include "schedules/channel_attention_tiles_schedule.h"
+#include "schedules/spatial_attention_block_schedule.h"
 #include "session.h"
 
 namespace muattn::gpu {
@@ -45,6 +46,8 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
     KeyLengths lengths;
     MUATTN_RETURN_IF_ERROR(lengths.set(call, options.key_lengths));
     Session session(*kernel);
+    MUATTN_RETURN_IF_ERROR(session.check_shared(
+        schedule::SpatialAttentionBlockSchedule::defaults(kernel->machine, kernel->head_dim).shared_bytes()));
     BoundBuffer q, k, v, scale, key_lengths, additive, boolean, out, lse;
     MUATTN_RETURN_IF_ERROR(session.input(q, call.q));
     MUATTN_RETURN_IF_ERROR(session.input(k, call.k));
@@ -75,6 +78,8 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
 muattn_status run_channel_attention(const Kernel &kernel, const Argument *const *tensors, int64_t H, const float *scale,
                                     bool per_head, float output_multiplier) {
     Session session(kernel);
+    const auto tiles = schedule::ChannelAttentionTilesSchedule::defaults(kernel.machine);
+    MUATTN_RETURN_IF_ERROR(session.check_shared(tiles.shared_bytes()));
     BoundBuffer q, k, v, scales, out;
     MUATTN_RETURN_IF_ERROR(session.input(q, *tensors[0]));
     MUATTN_RETURN_IF_ERROR(session.input(k, *tensors[1]));
@@ -84,8 +89,7 @@ muattn_status run_channel_attention(const Kernel &kernel, const Argument *const 
     const bool first = kernel.kind == Kind::first || kernel.kind == Kind::first_normalized;
     const Argument &shape = *tensors[0];
     const int64_t n = shape.size(first ? 3 : 2), d = shape.size(first ? 2 : 3);
-    int32_t span_steps =
-        int32_t(schedule::ChannelAttentionTilesSchedule::defaults().span_steps(shape.size(0) * shape.size(1), n, d));
+    int32_t span_steps = int32_t(tiles.span_steps(shape.size(0) * shape.size(1), n, d));
     void *arguments[] = {nullptr,        &q.buffer,          &k.buffer,   &v.buffer,
                          &scales.buffer, &output_multiplier, &span_steps, &out.buffer};
     return session.run(arguments);

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <new>
 
 #include "../error.h"
 #include "../halide_hooks.h"
@@ -72,7 +73,63 @@ void *current_cuda_context() {
     return current != nullptr && current(&context) == 0 ? context : nullptr;
 }
 
+struct VulkanContext {
+    halide_vulkan_memory_allocator *allocator = nullptr;
+    VkInstance_T *instance = nullptr;
+    VkDevice_T *device = nullptr;
+    VkPhysicalDevice_T *physical_device = nullptr;
+    VkQueue_T *queue = nullptr;
+    uint32_t queue_family = 0;
+    VkDebugUtilsMessengerEXT messenger{};
+
+    // Makes the device where there is none yet.
+    int acquire_and_release(CallContext *call) {
+        const int error = halide_vulkan_acquire_context(call, &allocator, &instance, &device, &physical_device, &queue,
+                                                        &queue_family, &messenger, true);
+        halide_vulkan_release_context(call, instance, device, queue, messenger);
+        return error;
+    }
+};
+
 }  // namespace
+
+// Halide's allocator on Vulkan reports to the call that made it, however long ago that was: here one that does not end.
+void open(muattn_device device) {
+    if (device != MUATTN_VULKAN) {
+        return;
+    }
+    static std::atomic_flag busy = ATOMIC_FLAG_INIT;
+    static bool opened = false;
+    alignas(CallContext) static char memory[sizeof(CallContext)];
+    while (busy.test_and_set(std::memory_order_acquire)) {
+        sched_yield();
+    }
+    if (!opened) {
+        VulkanContext().acquire_and_release(new (memory) CallContext);
+        opened = true;
+    }
+    busy.clear(std::memory_order_release);
+}
+
+size_t shared_bytes(muattn_device device) {
+    if (device != MUATTN_OPENCL) {
+        return SIZE_MAX;
+    }
+    constexpr uint32_t kQueueDevice = 0x1091, kLocalMemorySize = 0x1023;
+    using Info = int32_t (*)(void *, uint32_t, size_t, void *, size_t *);
+    const auto queue_info = driver_function<Info>(MUATTN_OPENCL, "clGetCommandQueueInfo"),
+               device_info = driver_function<Info>(MUATTN_OPENCL, "clGetDeviceInfo");
+    CallContext call;
+    void *context = nullptr, *queue = nullptr, *of_queue = nullptr;
+    uint64_t bytes = 0;
+    if (halide_acquire_cl_context(&call, &context, &queue, true) != 0) {
+        return SIZE_MAX;
+    }
+    const bool known = queue_info(queue, kQueueDevice, sizeof of_queue, &of_queue, nullptr) == 0 &&
+                       device_info(of_queue, kLocalMemorySize, sizeof bytes, &bytes, nullptr) == 0;
+    halide_release_cl_context(&call);
+    return known ? size_t(bytes) : SIZE_MAX;
+}
 
 QueueKey queue_key(muattn_device device) {
     switch (device) {
@@ -120,6 +177,7 @@ muattn_status muattn_get_queue(muattn_device device, muattn_queue *queue) {
     if (!available(device)) {
         return fail(MUATTN_INVALID_BACKEND, "device: this machine has none of this kind");
     }
+    open(device);
     CallContext call;
     int error = 0;
     if (device == MUATTN_CUDA) {
@@ -130,16 +188,9 @@ muattn_status muattn_get_queue(muattn_device device, muattn_queue *queue) {
         error = halide_acquire_cl_context(&call, &queue->context, &queue->queue, true);
         halide_release_cl_context(&call);
     } else {
-        halide_vulkan_memory_allocator *allocator = nullptr;
-        VkInstance_T *instance = nullptr;
-        VkDevice_T *logical = nullptr;
-        VkPhysicalDevice_T *physical = nullptr;
-        VkQueue_T *vulkan_queue = nullptr;
-        VkDebugUtilsMessengerEXT messenger{};
-        error = halide_vulkan_acquire_context(&call, &allocator, &instance, &logical, &physical, &vulkan_queue,
-                                              &queue->vulkan_queue_family, &messenger, true);
-        halide_vulkan_release_context(&call, instance, logical, vulkan_queue, messenger);
-        *queue = {logical, vulkan_queue, instance, physical, queue->vulkan_queue_family};
+        VulkanContext vulkan;
+        error = vulkan.acquire_and_release(&call);
+        *queue = {vulkan.device, vulkan.queue, vulkan.instance, vulkan.physical_device, vulkan.queue_family};
     }
     return error == 0 ? MUATTN_OK : fail(MUATTN_INTERNAL_ERROR, "device: error %d: %s", error, call.message);
 }
@@ -161,6 +212,11 @@ int halide_cuda_get_stream(void *, void *, void **stream) {
 }
 
 int halide_acquire_cl_context(void *user_context, void **context, void **queue, bool create) {
+    if (!create) {  // the end of the process, where Halide would call functions that it loads with its first kernel
+        *context = *queue = nullptr;
+        opencl_turn.test_and_set(std::memory_order_acquire);
+        return 0;
+    }
     while (opencl_turn.test_and_set(std::memory_order_acquire)) {
         sched_yield();
     }
@@ -169,7 +225,7 @@ int halide_acquire_cl_context(void *user_context, void **context, void **queue, 
         *queue = given_opencl.queue;
         return 0;
     }
-    if (opencl_context == nullptr && create && !create_opencl_context()) {
+    if (opencl_context == nullptr && !create_opencl_context()) {
         opencl_turn.clear(std::memory_order_release);
         halide_error(user_context, "no OpenCL device could be opened");
         return halide_error_code_gpu_device_error;

@@ -5,6 +5,7 @@
 #include "../error.h"
 #include "../memory.h"
 #include "device.h"
+#include "failure.h"
 
 namespace muattn::gpu {
 namespace {
@@ -89,6 +90,13 @@ Session::~Session() {
     for (int i = 0; i < count_; i++) {
         give_back(copies_[i].allocation);
     }
+}
+
+muattn_status Session::check_shared(int64_t bytes) const {
+    const size_t most = shared_bytes(device_);
+    return size_t(bytes) <= most ? MUATTN_OK
+                                 : fail(MUATTN_UNSUPPORTED, "%s takes %lld bytes of shared memory, the device has %zu",
+                                        kernel_.name, static_cast<long long>(bytes), most);
 }
 
 muattn_status Session::new_copy(size_t bytes, Copy **copy) {
@@ -205,11 +213,8 @@ muattn_status Session::run(void **arguments) {
     void *user_context = &context_;
     arguments[0] = &user_context;
     const int error = kernel_.run(arguments);
-    if (error == halide_error_code_out_of_memory || error == halide_error_code_device_malloc_failed) {
-        return fail(MUATTN_OUT_OF_MEMORY, "out of memory in %s: %s", kernel_.name, context_.message);
-    }
     if (error != 0) {
-        return fail(MUATTN_INTERNAL_ERROR, "%s: error %d: %s", kernel_.name, error, context_.message);
+        return failure(kernel_.name, error, context_);
     }
     for (int i = 0; i < count_; i++) {
         if (copies_[i].result != nullptr) {

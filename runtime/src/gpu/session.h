@@ -10,11 +10,13 @@ namespace muattn::gpu {
 
 class Session {
 public:
-    explicit Session(const Kernel &kernel) : kernel_(kernel), device_(device_of(kernel.backend)) {}
+    explicit Session(const Kernel &kernel) : kernel_(kernel), device_(device_of(kernel.backend)) { open(device_); }
     Session(const Session &) = delete;
     Session &operator=(const Session &) = delete;
     ~Session();
 
+    // Whether the device has as much shared memory as the kernel takes.
+    muattn_status check_shared(int64_t bytes) const;
     // Binds buffer to the argument in device memory: the caller's where it is there already, else a copy.
     muattn_status input(BoundBuffer &buffer, const Argument &argument);
     // The same for an output, which run() copies back where it is not in device memory.
