@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -31,4 +32,5 @@ def provenance(backend: str, command: str) -> dict[str, str]:
 
 def file_stem(results: dict) -> str:
     """date-device-backend: the name of a result's files, without what they hold."""
-    return f"{results['date']}-{results['device'].replace(' ', '-')}-{results['backend']}"
+    device = re.sub(r"\(R\)|\(TM\)|[^\w.+-]+", "-", results["device"]).strip("-")
+    return re.sub("-+", "-", f"{results['date']}-{device}-{results['backend']}")
