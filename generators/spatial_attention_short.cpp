@@ -25,15 +25,18 @@ public:
         params.override_with(numbers);
         const int lanes = params.lanes;
 
+        // Register tiles reach past the last vector and the last row. What lies there was not computed: a multiplication by a
+        // number below 2^-126, which it may be, takes Intel's processors a hundred cycles.
+        const Expr last_row = n_q() - 1, z_key = min(z, vectors(n_k()) - 1), z_value = min(z, vectors(d_v()) - 1);
         const Expr h_kv = h / heads_per_kv, key = z * lanes + l, read_key = min(key, n_k() - 1);
         K_rows(e, l, z, h, b) = k(min(likely(e), d() - 1), read_key, h_kv, b);
         K(l, e, z, h, b) = K_rows(e, l, z, h, b) * (scale(h) * kLog2E);
         const RDom r_e(0, d(), "r_e");
-        QK = in_each_tile("QK", q(r_e, min(row, n_q() - 1), h, b) * K(l, r_e, z, h, b));
+        QK = in_each_tile("QK", q(r_e, min(row, last_row), h, b) * K(l, r_e, z_key, h, b));
         key_tile = least_padding(n_k());
         Expr logit = chosen(QK, key_tile);
         if (mask_kind != MaskKind::none) {
-            const Expr mask_row = min(row, n_q() - 1), mask_key = min(likely(key), n_k() - 1);
+            const Expr mask_row = min(row, last_row), mask_key = min(likely(key), n_k() - 1);
             dense_mask = dense_masks();
             same_mask_rows = same_masks(1);
             bias(l, z, row, h, b) = mask_bias(mask_row, mask_key, h, b);
@@ -43,16 +46,16 @@ public:
 
         const RDom r_z(0, vectors(n_k()), "r_z"), r_l(0, lanes, "r_l");
         lane_max(l, row, h, b) = kInitialMax;
-        lane_max(l, row, h, b) = max(lane_max(l, row, h, b), S(l, r_z, row, h, b));
+        lane_max(l, row, h, b) = max(lane_max(l, row, h, b), S(l, r_z, min(row, last_row), h, b));
         M(row, h, b) = kInitialMax;
         M(row, h, b) = max(M(row, h, b), lane_max(r_l, row, h, b));
         P(l, z, row, h, b) = exp2_nonpositive(S(l, z, row, h, b) - M(row, h, b), get_target());
-        lane_sum(l, row, h, b) += P(l, r_z, row, h, b);
+        lane_sum(l, row, h, b) += P(l, r_z, min(row, last_row), h, b);
         L(row, h, b) += lane_sum(r_l, row, h, b);
 
         const RDom r_j(0, n_k(), "r_j");
         V(l, j, z, h, b) = v(min(likely(z * lanes) + l, d_v() - 1), j, h_kv, b);
-        PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, row, h, b) * V(l, r_j, z, h, b));
+        PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
         value_tile = least_padding(d_v());
         O(l, z, row, h, b) = normalised(chosen(PV, value_tile), L(row, h, b));
 
