@@ -123,6 +123,10 @@ def test_a_package_of_kernels_and_sources_makes_a_library(tmp_path):
     make(*SMALL, "--kernels-only", "--out", tmp_path / "out")
     program = subprocess.run([program_of_a_package(tmp_path)], check=True, capture_output=True, text=True)
     assert "cpu:sse41" in program.stdout
+    environment = os.environ | {"PKG_CONFIG_PATH": str(next(tmp_path.glob("prefix/**/muattn.pc")).parent)}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "muattn"], check=True, capture_output=True, text=True, env=environment).stdout
+    subprocess.run([os.environ.get("CC", "cc"), MAIN_C, *flags.split(), "-o", tmp_path / "program"], check=True)
+    subprocess.run([tmp_path / "program"], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_a_program_for_windows_links(tmp_path):
