@@ -159,6 +159,14 @@ def test_an_unknown_operation_is_named(capsys, tmp_path):
     assert "unknown 'spatial'; there are spatial_attention" in error and error.count("\n") == 1
 
 
+def test_riscv_without_a_compiler_is_one_length_of_vectors(capsys, tmp_path):
+    words = ["--kernels-only", "--ops", "merge", "--out", tmp_path / "out"]
+    assert generate.main(["--target", "riscv-64-linux", *map(str, words)]) == 1
+    assert "riscv-64-linux-rvv-vector_bits_256" in capsys.readouterr().err
+    make("--target", "riscv-64-linux-rvv-vector_bits_256", *words)
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["backends"] == ["rvv_256"]
+
+
 def test_a_folder_of_something_else_stays(capsys, tmp_path):
     (tmp_path / "precious").write_text("")
     with pytest.raises(SystemExit):
