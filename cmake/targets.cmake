@@ -2,8 +2,6 @@
 # condition under which a processor (and its operating system) runs it, evaluated in runtime/src/registry.cpp. One line adds a rung to the ladder.
 set(MUATTN_TARGET "" CACHE STRING "Halide target of the kernels. Without features: all backends of its family. Empty: the machine that CMake builds for")
 
-option(MUATTN_EXPERIMENTAL "Backends that fail tests as well" OFF)
-
 function(muattn_targets)
   set(asked "${MUATTN_TARGET}")
   if(NOT asked)
@@ -21,14 +19,21 @@ function(muattn_targets)
       [[__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()]])
     muattn_rung(sse41 ${t}-sse41 [[__builtin_cpu_supports("sse4.1")]])
   elseif(t STREQUAL "arm-64-linux")
+    muattn_rung(sve_256 ${t}-arm_dot_prod-arm_fp16-sve-vector_bits_256  # Neoverse V1, which has no SVE2
+      [[has_sve() && sve_bits() == 256 && has_dot_prod() && has_fp16()]])
     muattn_rung(sve2_128 ${t}-arm_dot_prod-arm_fp16-sve2-vector_bits_128
       [[has_sve2() && sve_bits() == 128 && has_dot_prod() && has_fp16()]])
     muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 [[has_dot_prod() && has_fp16()]])
     muattn_rung(neon ${t} true)
   elseif(t STREQUAL "arm-64-osx")
     muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 true)  # every such machine has both
-  elseif(asked STREQUAL "riscv-64-linux" AND MUATTN_EXPERIMENTAL)
-    muattn_backend(scalar ${t} true C_BACKEND)  # not right yet: docs/targets.md
+  elseif(t STREQUAL "riscv-64-linux")
+    if(MUATTN_KERNELS_ONLY AND asked STREQUAL t)
+      message(FATAL_ERROR "${t}: without a C++ compiler for it here, one length of vectors, e.g. ${t}-rvv-vector_bits_256")
+    endif()
+    muattn_rung(rvv_256 ${t}-rvv-vector_bits_256 [[has_rvv() && rvv_bits() == 256]])
+    muattn_rung(rvv_128 ${t}-rvv-vector_bits_128 [[has_rvv() && rvv_bits() == 128]])
+    muattn_rung(scalar ${t} true C_BACKEND)  # Halide writes no code for a processor without vectors but C++
   elseif(t STREQUAL "wasm-32-wasmrt")
     muattn_rung(simd128 ${t}-wasm_simd128 true)  # an engine without it loads no such module
   endif()
@@ -41,7 +46,7 @@ endfunction()
 # Of the caller's ladder: what was asked for, by all or by its target.
 function(muattn_rung name target condition)
   if(asked STREQUAL t OR asked STREQUAL target)
-    muattn_backend(${name} ${target} "${condition}")
+    muattn_backend(${name} ${target} "${condition}" ${ARGN})
   endif()
 endfunction()
 

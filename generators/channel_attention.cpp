@@ -10,6 +10,7 @@
 #include "estimates.h"
 #include "machines.h"
 #include "math.h"
+#include "riscv.h"
 #include "schedules/channel_attention_cpu.h"
 
 namespace {
@@ -17,7 +18,7 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelAttention : public Generator<ChannelAttention>, ChannelAttentionStages {
+class ChannelAttention : public CpuGenerator<ChannelAttention>, ChannelAttentionStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     // The numbers of the schedule; 0 leaves the machine's default.

@@ -8,6 +8,7 @@
 #include "channel_attention_inputs.h"
 #include "machines.h"
 #include "math.h"
+#include "riscv.h"
 #include "schedules/channel_attention_first_cpu.h"
 
 namespace {
@@ -15,7 +16,7 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelAttentionFirst : public Generator<ChannelAttentionFirst>, ChannelAttentionFirstStages {
+class ChannelAttentionFirst : public CpuGenerator<ChannelAttentionFirst>, ChannelAttentionFirstStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     // The numbers of the schedule; 0 leaves the machine's default.

@@ -18,7 +18,7 @@ inline const std::map<std::string, schedule::MachineName> &machine_names() {
         {"simd256", schedule::MachineName::simd256},     {"simd512", schedule::MachineName::simd512},
         {"cuda", schedule::MachineName::cuda},           {"opencl", schedule::MachineName::opencl},
         {"vulkan", schedule::MachineName::vulkan},       {"metal", schedule::MachineName::metal},
-        {"webgpu", schedule::MachineName::webgpu},
+        {"webgpu", schedule::MachineName::webgpu},       {"sve_256", schedule::MachineName::sve_256},
     };
     return names;
 }

@@ -4,13 +4,14 @@
 // A side that saw no key (lse -inf) has weight 0; if neither did, out = 0 and lse = -inf.
 #include "machines.h"
 #include "math.h"
+#include "riscv.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
 
-class Merge : public Generator<Merge> {
+class Merge : public CpuGenerator<Merge> {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
 

@@ -4,6 +4,7 @@
 
 #include "machines.h"
 #include "math.h"
+#include "riscv.h"
 
 namespace muattn {
 
@@ -17,7 +18,7 @@ enum class MaskKind {
 enum class SoftcapKind { never, always, optional };  // optional: softcap 0 is none
 
 template<typename T>
-class SpatialAttentionGenerator : public Halide::Generator<T> {
+class SpatialAttentionGenerator : public CpuGenerator<T> {
     template<typename X>
     using Param = Halide::GeneratorParam<X>;
 

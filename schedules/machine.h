@@ -20,6 +20,7 @@ enum class MachineName { sse41,
                          avx512,
                          neon,
                          neon_fp16,
+                         sve_256,
                          sve2_128,
                          sve2_256,
                          sve2_512,
@@ -43,7 +44,8 @@ constexpr Machine machine(MachineName name) {
     // ARM. neon_fp16 also has arm_dot_prod and arm_fp16.
     case MachineName::neon: return {4, 32};
     case MachineName::neon_fp16: return {4, 32};
-    // SVE2 and RISC-V's V with vectors of so many bits, no other length.
+    // SVE, SVE2 and RISC-V's V with vectors of so many bits, no other length.
+    case MachineName::sve_256: return {8, 32, true};
     case MachineName::sve2_128: return {4, 32, true};
     case MachineName::sve2_256: return {8, 32, true};
     case MachineName::sve2_512: return {16, 32, true};

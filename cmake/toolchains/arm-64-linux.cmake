@@ -1,5 +1,4 @@
-# 64-bit ARM Linux by Debian's cross compiler; programs run under qemu-user, with vectors of 128 bits, the length
-# that has a backend.
+# 64-bit ARM Linux by Debian's cross compiler; programs run under qemu-user, with vectors of 128 bits.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

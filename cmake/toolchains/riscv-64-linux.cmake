@@ -1,9 +1,9 @@
-# 64-bit RISC-V Linux by Debian's cross compiler; programs run under qemu-user.
+# 64-bit RISC-V Linux by Debian's cross compiler; programs run under qemu-user, with vectors of 256 bits.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR riscv64)
 set(CMAKE_C_COMPILER riscv64-linux-gnu-gcc)
 set(CMAKE_CXX_COMPILER riscv64-linux-gnu-g++)
-set(CMAKE_CROSSCOMPILING_EMULATOR "qemu-riscv64;-L;/usr/riscv64-linux-gnu")
+set(CMAKE_CROSSCOMPILING_EMULATOR "qemu-riscv64;-cpu;rv64,v=true,vlen=256,vext_spec=v1.0;-E;MUATTN_TEST_RVV=1;-L;/usr/riscv64-linux-gnu")
 set(CMAKE_FIND_ROOT_PATH /usr/riscv64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)

@@ -9,6 +9,7 @@
 namespace muattn {
 
 muattn_status run_kernel(const Kernel &kernel, void **arguments, const Work &work) {
+    install_hooks();
     CallContext call;
     SlabPool serial;
     const int threads = muattn_get_num_threads();

@@ -1,4 +1,4 @@
-// Strong definitions of functions that are weak in the Halide runtime: these win when the library is linked together.
+// What the Halide runtime calls for errors, memory and threads.
 #include "halide_hooks.h"
 
 #include <HalideRuntime.h>
@@ -56,15 +56,8 @@ void run_one(void *context, int index) {
     }
 }
 
-}  // namespace
-}  // namespace muattn
-
-extern "C" {
-
-using namespace muattn;
-
 // Kernels may report from several threads: the first message is the cause.
-void halide_error(void *user_context, const char *message) {
+void on_error(void *user_context, const char *message) {
     auto *call = static_cast<CallContext *>(user_context);
     if (call != nullptr && call->mark == CallContext::kMark && call->failed.exchange(1) == 0) {
         strncpy(call->message, message, sizeof call->message - 1);
@@ -74,9 +67,9 @@ void halide_error(void *user_context, const char *message) {
     }
 }
 
-void halide_print(void *, const char *) {}
+void on_print(void *, const char *) {}
 
-void *halide_malloc(void *, size_t bytes) {
+void *on_malloc(void *, size_t bytes) {
     if (current_slab != nullptr) {
         if (void *p = current_slab->push(bytes)) {
             return p;
@@ -85,7 +78,7 @@ void *halide_malloc(void *, size_t bytes) {
     return allocate(bytes);
 }
 
-void halide_free(void *, void *p) {
+void on_free(void *, void *p) {
     if (current_slab != nullptr && current_slab->owns(p)) {
         current_slab->pop(p);
     } else {
@@ -93,7 +86,7 @@ void halide_free(void *, void *p) {
     }
 }
 
-int halide_do_task(void *user_context, halide_task_t task, int index, uint8_t *closure) {
+int on_task(void *user_context, halide_task_t task, int index, uint8_t *closure) {
     auto *call = static_cast<CallContext *>(user_context);
     Slab *const outer = current_slab;
     current_slab = call->slabs.take();
@@ -103,7 +96,7 @@ int halide_do_task(void *user_context, halide_task_t task, int index, uint8_t *c
     return error;
 }
 
-int halide_do_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
+int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
     if (size <= 1 || muattn_get_num_threads() == 1) {
         for (int i = min; i < min + size; i++) {
             if (const int error = halide_do_task(user_context, task, i, closure)) {
@@ -119,6 +112,51 @@ int halide_do_par_for(void *user_context, halide_task_t task, int min, int size,
     }
     return halide_default_do_par_for(user_context, task, min, size, closure);
 }
+
+}  // namespace
+
+#if defined(_WIN32)
+// Halide has no weak functions there, and has to be told.
+void install_hooks() {
+    static std::atomic<bool> installed{false};
+    if (!installed.load(std::memory_order_acquire)) {
+        halide_set_error_handler(on_error);
+        halide_set_custom_print(on_print);
+        halide_set_custom_malloc(on_malloc);
+        halide_set_custom_free(on_free);
+        halide_set_custom_do_task(on_task);
+        halide_set_custom_do_par_for(on_par_for);
+        installed.store(true, std::memory_order_release);
+    }
+}
+#else
+void install_hooks() {}
+#endif
+
+}  // namespace muattn
+
+extern "C" {
+
+using namespace muattn;
+
+#if !defined(_WIN32)
+// These are weak in Halide's runtime: ours win when the library is linked together.
+void halide_error(void *user_context, const char *message) { on_error(user_context, message); }
+void halide_print(void *user_context, const char *message) { on_print(user_context, message); }
+void *halide_malloc(void *user_context, size_t bytes) { return on_malloc(user_context, bytes); }
+void halide_free(void *user_context, void *p) { on_free(user_context, p); }
+int halide_do_task(void *user_context, halide_task_t task, int index, uint8_t *closure) {
+    return on_task(user_context, task, index, closure);
+}
+int halide_do_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
+    return on_par_for(user_context, task, min, size, closure);
+}
+#endif
+
+#if defined(__MINGW32__)
+// Microsoft's name, which Halide's code calls, for what touches every page of a large stack frame of rax bytes.
+__asm__(".globl __chkstk\n__chkstk:\n\tjmp ___chkstk_ms\n");
+#endif
 
 muattn_status muattn_set_num_threads(int n) {
     if (n < 1 || n > kMaxThreads) {

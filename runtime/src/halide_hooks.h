@@ -18,4 +18,7 @@ struct CallContext {
     char message[256] = "";
 };
 
+// Before a kernel runs.
+void install_hooks();
+
 }  // namespace muattn

@@ -23,6 +23,7 @@ inline bool has_fp16() {
     const unsigned long both = 1ul << 9 | 1ul << 10;  // HWCAP_FPHP, HWCAP_ASIMDHP
     return (getauxval(AT_HWCAP) & both) == both;
 }
+inline bool has_sve() { return (getauxval(AT_HWCAP) & 1ul << 22) != 0; }   // HWCAP_SVE
 inline bool has_sve2() { return (getauxval(AT_HWCAP2) & 1ul << 1) != 0; }  // HWCAP2_SVE2
 // Code for vectors of one length is wrong, not slow, where they have another: it writes past arrays.
 inline int sve_bits() {

@@ -20,6 +20,7 @@ MAIN_C = ROOT / "tests/consumer/minimal/main.c"
 SMALL = ["--target", "x86-64-linux-sse41", "--ops", "spatial_attention", "--kinds", "plain", "--head-dim", "64"]
 PLAIN = ["--ops", "spatial_attention", "--kinds", "plain"]
 READOBJ = "llvm-readobj-19"
+MINGW = "x86_64-w64-mingw32"
 
 
 @pytest.fixture(autouse=True)
@@ -101,22 +102,39 @@ def test_object_files_for_systems_without_a_compiler_here(tmp_path, target, form
             assert re.search(rf"Name: _?{symbol}_argv\b", text)
 
 
-def test_a_package_of_kernels_and_sources_makes_a_library(tmp_path):
-    make(*SMALL, "--kernels-only", "--out", tmp_path / "out")
-    for command in (["cmake", "-S", tmp_path / "out", "-B", tmp_path / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"],
-                    ["cmake", "--build", tmp_path / "build"],
-                    ["cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "prefix"]):  # fmt: skip
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def program_of_a_package(tmp_path: Path, *options: str) -> Path:
+    """Builds and installs the package in tmp_path/out, and a program with it."""
+    configure = ["cmake", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *options]
     (tmp_path / "user").mkdir()
     shutil.copy(MAIN_C, tmp_path / "user/main.c")
     (tmp_path / "user/CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.20)\nproject(user C)\nfind_package(muattn REQUIRED)\n"
         "add_executable(program main.c)\ntarget_link_libraries(program PRIVATE muattn::muattn m)\n")  # fmt: skip
-    subprocess.run(["cmake", "-S", tmp_path / "user", "-B", tmp_path / "user/build", "-G", "Ninja",
-                    f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-    subprocess.run(["cmake", "--build", tmp_path / "user/build"], check=True, stdout=subprocess.DEVNULL)
-    program = subprocess.run([tmp_path / "user/build/program"], check=True, capture_output=True, text=True)
+    for command in ([*configure, "-S", tmp_path / "out", "-B", tmp_path / "build"],
+                    ["cmake", "--build", tmp_path / "build"],
+                    ["cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "prefix"],
+                    [*configure, "-S", tmp_path / "user", "-B", tmp_path / "user/build", f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}"],
+                    ["cmake", "--build", tmp_path / "user/build"]):  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return tmp_path / "user/build/program"
+
+
+def test_a_package_of_kernels_and_sources_makes_a_library(tmp_path):
+    make(*SMALL, "--kernels-only", "--out", tmp_path / "out")
+    program = subprocess.run([program_of_a_package(tmp_path)], check=True, capture_output=True, text=True)
     assert "cpu:sse41" in program.stdout
+    environment = os.environ | {"PKG_CONFIG_PATH": str(next(tmp_path.glob("prefix/**/muattn.pc")).parent)}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "muattn"], check=True, capture_output=True, text=True, env=environment).stdout
+    subprocess.run([os.environ.get("CC", "cc"), MAIN_C, *flags.split(), "-o", tmp_path / "program"], check=True)
+    subprocess.run([tmp_path / "program"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_program_for_windows_links(tmp_path):
+    """By Debian's mingw-w64; it is not run."""
+    make("--target", "x86-64-windows-sse41", *SMALL[2:], "--out", tmp_path / "out")
+    program = program_of_a_package(tmp_path, "-DCMAKE_SYSTEM_NAME=Windows", f"-DCMAKE_C_COMPILER={MINGW}-gcc", f"-DCMAKE_CXX_COMPILER={MINGW}-g++")
+    text = subprocess.run([READOBJ, "--coff-imports", program.with_suffix(".exe")], check=True, capture_output=True, text=True).stdout
+    assert set(re.findall(r"Name: (\S+\.dll)", text)) == {"KERNEL32.dll", "msvcrt.dll"}
 
 
 @pytest.mark.parametrize("words, message", [
@@ -139,6 +157,14 @@ def test_an_unknown_operation_is_named(capsys, tmp_path):
     assert generate.main(["--target", "x86-64-linux", "--ops", "spatial", "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "unknown 'spatial'; there are spatial_attention" in error and error.count("\n") == 1
+
+
+def test_riscv_without_a_compiler_is_one_length_of_vectors(capsys, tmp_path):
+    words = ["--kernels-only", "--ops", "merge", "--out", tmp_path / "out"]
+    assert generate.main(["--target", "riscv-64-linux", *map(str, words)]) == 1
+    assert "riscv-64-linux-rvv-vector_bits_256" in capsys.readouterr().err
+    make("--target", "riscv-64-linux-rvv-vector_bits_256", *words)
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["backends"] == ["rvv_256"]
 
 
 def test_a_folder_of_something_else_stays(capsys, tmp_path):

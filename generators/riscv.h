@@ -1,0 +1,121 @@
+// What Halide 21 has to be spared, or told, where it writes code for RISC-V: passes over lowered kernels.
+#pragma once
+#include "Halide.h"
+
+namespace muattn {
+
+// Through LLVM or through C++.
+class ForRiscV : public Halide::Internal::IRMutator {
+protected:
+    using Expr = Halide::Expr;
+    using Halide::Internal::IRMutator::visit;
+
+    // NaN becomes the largest integer here, and not 0 or the smallest as elsewhere: exp2_nonpositive() would make a number of
+    // it.
+    Expr visit(const Halide::Internal::Cast *op) override {
+        using namespace Halide::Internal;
+        const Expr value = mutate(op->value);
+        const Expr cast = Cast::make(op->type, value);
+        if (!op->type.is_int() || !value.type().is_float()) {
+            return cast;
+        }
+        const Expr is_number =
+            Call::make(Halide::Bool(op->type.lanes()), Call::strict_eq, {value, value}, Call::PureIntrinsic);
+        return Select::make(is_number, cast, make_zero(op->type));
+    }
+
+    // The C++ takes a negative size, of a stage that is not used, for an overflow.
+    Halide::Internal::Stmt visit(const Halide::Internal::Allocate *op) override {
+        using namespace Halide::Internal;
+        const Stmt mutated = IRMutator::visit(op);
+        const Allocate *a = mutated.as<Allocate>();
+        if (a == nullptr || a->constant_allocation_size() != 0) {
+            return mutated;
+        }
+        std::vector<Expr> extents;
+        for (const Expr &extent : a->extents) {
+            extents.push_back(Max::make(extent, make_zero(extent.type())));
+        }
+        return Allocate::make(a->name, a->type, a->memory_type, extents, a->condition, a->body, a->new_expr,
+                              a->free_function, a->padding);
+    }
+};
+
+// With vectors, a select whose condition is one bit for all lanes fails in LLVM's verifier, and a mux is lowered to such
+// selects where its index is the same for all lanes; the negation of a vector becomes a call of a function that nobody has.
+// So conditions compare vectors, and a negation is a select.
+class ForRiscVVectors : public ForRiscV {
+protected:
+    using ForRiscV::visit;
+
+    // What kernels convert is whole and small: added to 1.5 * 2^23, it is the low bits of the sum, and NaN is a multiple of 2^9
+    // that the exponent loses. QEMU 7.2 dies of the instruction that converts.
+    Expr visit(const Halide::Internal::Cast *op) override {
+        using namespace Halide::Internal;
+        if (op->type.element_of() != Halide::Int(32) || !op->value.type().is_float() || op->type.is_scalar()) {
+            return ForRiscV::visit(op);
+        }
+        const int lanes = op->type.lanes();
+        const Expr sum = Call::make(op->value.type(), Call::strict_add,
+                                    {mutate(op->value), as_vector(12582912.0f, lanes)}, Call::PureIntrinsic);
+        return Sub::make(Halide::reinterpret(op->type, sum), as_vector(0x4b400000, lanes));
+    }
+
+    static Expr as_vector(const Expr &x, int lanes) {
+        return x.type().is_vector() ? x : Halide::Internal::Broadcast::make(x, lanes);
+    }
+
+    Expr visit(const Halide::Internal::Select *op) override {
+        using namespace Halide::Internal;
+        const int lanes = op->type.lanes();
+        const Expr condition = mutate(op->condition), a = mutate(op->true_value), b = mutate(op->false_value);
+        const Broadcast *same = condition.as<Broadcast>();
+        if (lanes == 1 || (same == nullptr && condition.type().is_vector())) {
+            return Select::make(condition, a, b);
+        }
+        const Expr number = Cast::make(Halide::Int(32), same != nullptr ? same->value : condition);
+        return Select::make(NE::make(as_vector(number, lanes), as_vector(Expr(0), lanes)), a, b);
+    }
+
+    Expr visit(const Halide::Internal::Not *op) override {
+        using namespace Halide::Internal;
+        const int lanes = op->type.lanes();
+        const auto bits = [&](bool bit) { return as_vector(make_bool(bit), lanes); };
+        return lanes == 1 ? IRMutator::visit(op) : Select::make(mutate(op->a), bits(false), bits(true));
+    }
+
+    Expr visit(const Halide::Internal::Call *op) override {
+        using namespace Halide::Internal;
+        const Expr mutated = IRMutator::visit(op);
+        const Call *mux = mutated.as<Call>();
+        if (mux == nullptr || !mux->is_intrinsic(Call::mux) || mux->type.is_scalar()) {
+            return mutated;
+        }
+        const int lanes = mux->type.lanes();
+        const Expr index = as_vector(mux->args[0], lanes);
+        Expr chosen = as_vector(mux->args.back(), lanes);
+        for (int i = int(mux->args.size()) - 3; i >= 0; i--) {
+            const Expr is_i = EQ::make(index, as_vector(make_const(index.type().element_of(), i), lanes));
+            chosen = Select::make(is_i, as_vector(mux->args[i + 1], lanes), chosen);
+        }
+        return chosen;
+    }
+};
+
+// The base of the generators that have kernels for CPUs.
+template<typename T>
+class CpuGenerator : public Halide::Generator<T> {
+public:
+    Halide::Pipeline build_pipeline() override {
+        Halide::Pipeline pipeline = Halide::Generator<T>::build_pipeline();
+        const Halide::Target target = this->get_target();
+        if (target.has_feature(Halide::Target::RVV)) {
+            pipeline.add_custom_lowering_pass(new ForRiscVVectors);
+        } else if (target.arch == Halide::Target::RISCV) {
+            pipeline.add_custom_lowering_pass(new ForRiscV);
+        }
+        return pipeline;
+    }
+};
+
+}  // namespace muattn
