@@ -65,6 +65,22 @@ protected:
         return x.type().is_vector() ? x : Halide::Internal::Broadcast::make(x, lanes);
     }
 
+    // Where some lanes are not loaded, Halide gives LLVM, which wants bytes, a stride in elements. An index that is no ramp makes
+    // it gather.
+    Expr visit(const Halide::Internal::Load *op) override {
+        using namespace Halide::Internal;
+        const Expr predicate = mutate(op->predicate), index = mutate(op->index);
+        const Ramp *ramp = index.as<Ramp>();
+        if (ramp == nullptr || is_const_one(predicate) || is_const_one(ramp->stride)) {
+            return Load::make(op->type, op->name, index, op->image, op->param, predicate, op->alignment);
+        }
+        const int lanes = op->type.lanes();
+        const Expr lane = Ramp::make(make_zero(ramp->base.type()), make_one(ramp->base.type()), lanes);
+        const Expr offsets = Mul::make(lane, as_vector(ramp->stride, lanes));
+        return Load::make(op->type, op->name, Add::make(as_vector(ramp->base, lanes), offsets), op->image, op->param,
+                          predicate, ModulusRemainder());
+    }
+
     Expr visit(const Halide::Internal::Select *op) override {
         using namespace Halide::Internal;
         const int lanes = op->type.lanes();
