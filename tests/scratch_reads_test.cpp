@@ -1,6 +1,6 @@
-// Kernels compute with no scratch memory that they did not write, not even where the result is thrown away: a number below
-// 2^-126 there costs an Intel processor a hundred cycles each time. Signalling NaN tell: whoever computes with one raises
-// FE_INVALID.
+// The products of few keys read no scratch memory that was not written, not even where the result is thrown away: a number
+// below 2^-126 there costs an Intel processor a hundred cycles each time. Signalling NaN tell: whoever computes with one
+// raises FE_INVALID.
 #include <cfenv>
 #include <cstdint>
 #include <cstdlib>
@@ -45,19 +45,17 @@ TEST_P(ScratchReads, FewKeys) {
     if (is_gpu(GetParam())) {
         GTEST_SKIP() << "scratch memory of the processor";
     }
-    for (const auto mask : {SpatialCase::no_mask, SpatialCase::additive, SpatialCase::boolean}) {
-        for (const int64_t n_k : {17, 49, 77, 128, 197}) {
-            for (const int64_t d : {8, 32, 40, 64}) {
-                SpatialCase c;
-                c.H = c.Hk = 2, c.n_q = 53, c.n_k = n_k, c.d = d, c.d_v = d + 3, c.mask = mask;
-                c.lse = false;
-                const SpatialTensors t = make_tensors(c);
-                muattn_release_memory();
-                feclearexcept(FE_ALL_EXCEPT);
-                ASSERT_EQ(run(c, t), MUATTN_OK);
-                EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
-            }
-        }
+    // Rows, keys and columns past the last register tile and the last vector.
+    const int64_t sizes[][3] = {{197, 197, 64}, {49, 49, 32}, {128, 128, 32}, {30, 17, 8}, {100, 33, 24}};
+    for (const auto &[n_q, n_k, d] : sizes) {
+        SpatialCase c;
+        c.H = c.Hk = 2, c.n_q = n_q, c.n_k = n_k, c.d = c.d_v = d;
+        c.lse = false;
+        const SpatialTensors t = make_tensors(c);
+        muattn_release_memory();
+        feclearexcept(FE_ALL_EXCEPT);
+        ASSERT_EQ(run(c, t), MUATTN_OK);
+        EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
     }
 }
 
