@@ -32,6 +32,7 @@ protected:
     void SetUp() override {
         OnEveryBackend::SetUp();
         ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);  // the flags are this thread's
+        muattn_set_scratch_poison(0);                     // whose NaN are quiet
         ASSERT_EQ(muattn_set_allocator(allocate, deallocate, nullptr), MUATTN_OK);
     }
     void TearDown() override {
