@@ -21,8 +21,10 @@ function(muattn_targets)
       [[__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()]])
     muattn_rung(sse41 ${t}-sse41 [[__builtin_cpu_supports("sse4.1")]])
   elseif(t STREQUAL "arm-64-linux")
-    muattn_rung(sve_256 ${t}-arm_dot_prod-arm_fp16-sve-vector_bits_256  # Neoverse V1, which has no SVE2
-      [[has_sve() && sve_bits() == 256 && has_dot_prod() && has_fp16()]])
+    if(MUATTN_EXPERIMENTAL OR NOT asked STREQUAL t)  # by name or on request: docs/targets.md
+      muattn_rung(sve_256 ${t}-arm_dot_prod-arm_fp16-sve-vector_bits_256  # Neoverse V1, which has no SVE2
+        [[has_sve() && sve_bits() == 256 && has_dot_prod() && has_fp16()]])
+    endif()
     muattn_rung(sve2_128 ${t}-arm_dot_prod-arm_fp16-sve2-vector_bits_128
       [[has_sve2() && sve_bits() == 128 && has_dot_prod() && has_fp16()]])
     muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 [[has_dot_prod() && has_fp16()]])

@@ -22,10 +22,12 @@ struct ChannelAttentionSchedule {
             const int vectors = block_vectors != 0 ? block_vectors : 1;
             return {m.lanes, vectors, 4 / vectors, 4 / vectors, 12 / vectors, 128, 128, block_vectors};
         }
-        const int vectors = block_vectors != 0 ? block_vectors : 4;
+        // LLVM fails an assertion where four vectors are scalable.
+        const int vectors = block_vectors != 0 ? block_vectors : m.scalable ? 2
+                                                                            : 4;
         const int others = (m.registers >= 32 ? 24 : 12) / vectors;
-        const bool large = m.lanes >= 16;                             // such a machine has 1 MB and more of second-level cache for a map's tile
-        const int columns = vectors == 2 && others > 8 ? 8 : others;  // for d = 32 and the like, without waste
+        const bool large = m.lanes >= 16;                                   // such a machine has 1 MB and more of second-level cache for a map's tile
+        const int columns = block_vectors == 2 && others > 8 ? 8 : others;  // for d = 32 and the like, without waste
         return {m.lanes, vectors, columns, others, (large ? 16 : 12) / vectors, 128, large ? 256 : 128, block_vectors};
     }
 
