@@ -1,5 +1,7 @@
 // Elementary functions in the form that the kernels need them.
 #pragma once
+#include <initializer_list>
+
 #include "Halide.h"
 
 namespace muattn {
@@ -18,13 +20,18 @@ inline const float kNormalizeEps = 1e-12f;
 
 inline Halide::Expr minus_infinity() { return Halide::reinterpret<float>(Halide::Expr(0xff800000u)); }
 
-// 2^f - 1 over f, for f in [0, 1): minimax of degree 4, so that 2^f is exactly 1 at f = 0. Relative error of 2^f: 1.5e-7.
+// The polynomial with these coefficients, the highest power's first, by Horner's rule.
+inline Halide::Expr polynomial(const Halide::Expr &x, std::initializer_list<float> coefficients) {
+    Halide::Expr p;
+    for (const float c : coefficients) {
+        p = p.defined() ? p * x + c : Halide::Expr(c);
+    }
+    return p;
+}
+
+// (2^f - 1) / f for f in [0, 1), minimax of degree 4, so that 2^f is exactly 1 at f = 0. Relative error of 2^f: 1.5e-7.
 inline Halide::Expr exp2_fraction(const Halide::Expr &f) {
-    Halide::Expr p = 1.86713e-3f;
-    p = p * f + 9.01703e-3f;
-    p = p * f + 5.579991e-2f;
-    p = p * f + 2.4016445e-1f;
-    return p * f + 6.9315131e-1f;
+    return polynomial(f, {1.86713e-3f, 9.01703e-3f, 5.579991e-2f, 2.4016445e-1f, 6.9315131e-1f});
 }
 
 // 2^n for a whole number n in [-127, 127], 0 at -127.
@@ -32,13 +39,9 @@ inline Halide::Expr exp2_whole(const Halide::Expr &n) {
     return Halide::reinterpret<float>((Halide::cast<int32_t>(n) + 127) << 23);
 }
 
-// (2^f - 1) / f for f in [-1/2, 1/2], minimax of degree 4 in the relative error of 2^f: 1.7e-7 with roundings.
+// The same for f in [-1/2, 1/2]. Relative error of 2^f: 1.7e-7 with roundings.
 inline Halide::Expr exp2_centered_fraction(const Halide::Expr &f) {
-    Halide::Expr p = 1.32647e-3f;
-    p = p * f + 9.67151e-3f;
-    p = p * f + 5.550734e-2f;
-    p = p * f + 2.4022242e-1f;
-    return p * f + 6.9314698e-1f;
+    return polynomial(f, {1.32647e-3f, 9.67151e-3f, 5.550734e-2f, 2.4022242e-1f, 6.9314698e-1f});
 }
 
 // 2^x for -126 <= x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, a number in [0, 2^-126) in
@@ -77,13 +80,8 @@ inline Halide::Expr tanh_accurate(const Halide::Expr &x) {
     Expr y = select(strict_float(scaled < -126.0f), -126.0f, scaled);  // keeps NaN, as in exp2_nonpositive
     Expr n = round(y);
     Expr f = y - n;  // in [-1/2, 1/2]
-    // (2^f - 1) / f on [-1/2, 1/2], minimax.
-    Expr p = 1.5403513e-4f;
-    p = p * f + 1.3390736e-3f;
-    p = p * f + 9.6182375e-3f;
-    p = p * f + 5.5503574e-2f;
-    p = p * f + 2.4022650e-1f;
-    p = p * f + 6.9314719e-1f;
+    // (2^f - 1) / f on [-1/2, 1/2], minimax of degree 5.
+    Expr p = polynomial(f, {1.5403513e-4f, 1.3390736e-3f, 9.6182375e-3f, 5.5503574e-2f, 2.4022650e-1f, 6.9314719e-1f});
     Expr two_n = exp2_whole(n);
     // A case of its own near 0: the compiler may reorder the sum to two_n (p f + 1) - 1, which cancels there.
     Expr t = select(n == 0.0f, p * f, two_n * (p * f) + (two_n - 1.0f));

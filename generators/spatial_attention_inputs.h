@@ -97,10 +97,11 @@ protected:
     }
 
     // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own;
-    // kMasked where a boolean mask hides the key.
+    // kMasked where a boolean mask hides the key. Rounded, so that the sum with a logit has the same bits whether the bias is
+    // read from memory, or computed there and then, where it might become part of an FMA.
     Expr mask_bias(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
         return mask_kind == MaskKind::boolean ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
-                                              : mask_at(additive_mask, query, key, head, b) * kLog2E;
+                                              : Halide::strict_float(mask_at(additive_mask, query, key, head, b) * kLog2E);
     }
     // The boolean mask.
     Expr allowed(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
