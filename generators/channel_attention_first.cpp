@@ -41,6 +41,8 @@ public:
         _halide_user_assert(params.chunk_tokens % params.lanes == 0) << "chunk_tokens must be a multiple of the lanes";
         _halide_user_assert(params.tile_tokens % (params.token_vectors * params.lanes) == 0)
             << "tile_tokens must be a multiple of token_vectors * lanes";
+        _halide_user_assert(params.tile_rows() % params.channel_group == 0)
+            << "map_rows * tile_blocks must be a multiple of channel_group";
         const int lanes = params.lanes, tile = params.tile_rows();
 
         const Expr n = q.dim(0).extent(), d = q.dim(1).extent(), chunk = params.chunk(n);
@@ -58,28 +60,30 @@ public:
         const Expr in_chunk = r_v * lanes + l;
         QK(l, i, j, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * K(in_chunk, j, c, h, b);
 
+        // Each lane's sum of a chunk, then the sum of the lanes while they are in registers, then the chunks' sums.
         const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
+        QK_chunk(i, j, x, c, h, b) += QK(r_l, i, j, x, c, h, b);
+        const Expr products = QK_chunk(i, j, x, chunk_index, h, b);
         if (normalize) {
             // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
             // column, respectively row.
             QQ(l, i, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * Q(in_chunk, i, x, c, h, b);
             KK(l, j, c, h, b) += K(in_chunk, j, c, h, b) * K(in_chunk, j, c, h, b);
-            lanes_sum(l, i, j, x, p, h, b) = zeros();
-            lanes_sum(l, i, j, x, p, h, b) =
-                plus(lanes_sum(l, i, j, x, p, h, b),
-                     {QK(l, i, j, x, chunk_index, h, b), QQ(l, i, x, chunk_index, h, b), KK(l, j, chunk_index, h, b)});
-            sum(i, j, x, p, h, b) += lanes_sum(r_l, i, j, x, p, h, b)[0];
-            sum_QQ(i, x, p, h, b) += lanes_sum(r_l, i, 0, x, p, h, b)[1];
-            sum_KK(j, x, p, h, b) += lanes_sum(r_l, 0, j, x, p, h, b)[2];
-            span_sum(i, j, x, p, h, b) = Tuple(sum(i, j, x, p, h, b), sum_QQ(i, x, p, h, b), sum_KK(j, x, p, h, b));
-            S(i, j, x, h, b) = zeros();
-            S(i, j, x, h, b) = plus(S(i, j, x, h, b), span_sum(i, j, x, r_p, h, b));
-            const Expr q_length = max(sqrt(S(i, j, x, h, b)[1]), kNormalizeEps),
-                       k_length = max(sqrt(S(i, j, x, h, b)[2]), kNormalizeEps);
-            logit(i, j, x, h, b) = S(i, j, x, h, b)[0] / q_length / k_length * to_log2;
+            QQ_chunk(i, x, c, h, b) += QQ(r_l, i, x, c, h, b);
+            KK_chunk(j, c, h, b) += KK(r_l, j, c, h, b);
+            sum(i, j, x, p, h, b) = Tuple(0.0f, 0.0f, 0.0f);
+            const FuncRef before = sum(i, j, x, p, h, b);
+            sum(i, j, x, p, h, b) = Tuple(before[0] + products, before[1] + QQ_chunk(i, x, chunk_index, h, b),
+                                          before[2] + KK_chunk(j, chunk_index, h, b));
+            span_sum(i, j, x, p, h, b) = Tuple(sum(i, j, x, p, h, b));
+            S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b)[0];
+            S_QQ(i, x, h, b) += span_sum(i, 0, x, r_p, h, b)[1];
+            S_KK(j, x, h, b) += span_sum(0, j, x, r_p, h, b)[2];
+            rq(i, x, h, b) = 1.0f / max(sqrt(S_QQ(i, x, h, b)), kNormalizeEps);
+            rk(j, x, h, b) = 1.0f / max(sqrt(S_KK(j, x, h, b)), kNormalizeEps);
+            logit(i, j, x, h, b) = S(i, j, x, h, b) * rq(i, x, h, b) * (rk(j, x, h, b) * to_log2);
         } else {
-            lanes_sum(l, i, j, x, p, h, b) += QK(l, i, j, x, chunk_index, h, b);
-            sum(i, j, x, p, h, b) += lanes_sum(r_l, i, j, x, p, h, b);
+            sum(i, j, x, p, h, b) += products;
             span_sum(i, j, x, p, h, b) = sum(i, j, x, p, h, b);
             S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b);
             logit(i, j, x, h, b) = S(i, j, x, h, b) * to_log2;
@@ -89,9 +93,8 @@ public:
         M(i, x, h, b) = max(M(i, x, h, b), logit(i, r_j, x, h, b));
         E(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b), get_target());
         L(i, x, h, b) += E(i, r_j, x, h, b);
-        const Expr row = min(channel, d - 1);
-        P(channel, j, h, b) =
-            E(row % tile, j, row / tile, h, b) * (output_multiplier / L(row % tile, row / tile, h, b));
+        R(i, x, h, b) = output_multiplier / L(i, x, h, b);
+        P(channel, j, h, b) = E(channel % tile, j, channel / tile, h, b) * R(channel % tile, channel / tile, h, b);
 
         V(token, j, h, b) = v(min(likely(token), n - 1), j, h, b);
         PV(token, channel, h, b) += P(channel, r_j, h, b) * V(token, r_j, h, b);
@@ -106,9 +109,6 @@ public:
     }
 
 private:
-    static Tuple zeros() { return Tuple(0.0f, 0.0f, 0.0f); }
-    static Tuple plus(const FuncRef &a, const Tuple &b) { return Tuple(a[0] + b[0], a[1] + b[1], a[2] + b[2]); }
-
     schedule::ChannelAttentionFirstSchedule params{};
 };
 

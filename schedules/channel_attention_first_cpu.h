@@ -1,5 +1,5 @@
 // Order, tiles, vectors and threads of channels-first channel attention on a CPU, in three parallel steps: partial maps
-// (a task is a tile of rows of one span), maps (one head), outputs (a tile of tokens of one head). What is read from the
+// (a task is a tile of rows of one span), maps (a tile of rows of one head), outputs (a tile of tokens of one head). What is read from the
 // user's arrays is copied first, a chunk of tokens at a time: rows that are a power of two apart would share cache sets.
 #pragma once
 #include "channel_attention_first_schedule.h"
@@ -20,30 +20,31 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
         .fuse(xo, po, task)
         .fuse(task, f.h, task)
         .fuse(task, f.b, task)
-        .parallel(task);
-    // A Func of its own: atomic() on a parallel one would lock every addition.
-    for (Func *sum : {&f.sum, &f.sum_QQ, &f.sum_KK}) {
-        if (sum->defined()) {
-            sum->compute_at(f.span_sum, task)
-                .bound_extent(f.x, 1)
-                .bound_extent(f.p, 1)
-                .update()
-                .atomic()
-                .vectorize(f.r_l, lanes);
-        }
-    }
-    f.lanes_sum.compute_at(f.span_sum, task)
+        .parallel(task)
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    f.sum.compute_at(f.span_sum, task)
         .bound_extent(f.x, 1)
         .bound_extent(f.p, 1)
-        .vectorize(f.l, lanes)
         .update()
         .split(f.i, io, ii, s.map_rows, TailStrategy::RoundUp)
         .split(f.j, jo, ji, s.map_columns, TailStrategy::RoundUp)
-        .reorder(f.l, ii, ji, io, jo, f.r_c)
-        .vectorize(f.l, lanes)
+        .reorder(ii, ji, io, jo, f.r_c)
         .unroll(ii)
         .unroll(ji);
-    f.QK.compute_at(f.lanes_sum, io)
+    // Funcs of their own: atomic() on a parallel one would lock every addition.
+    f.QK_chunk.compute_at(f.sum, io)
+        .bound_extent(f.c, 1)
+        .bound_extent(f.x, 1)
+        .store_in(MemoryType::Register)
+        .unroll(f.i)
+        .unroll(f.j)
+        .update()
+        .atomic()
+        .reorder(f.r_l, f.i, f.j)
+        .vectorize(f.r_l, lanes)
+        .unroll(f.i)
+        .unroll(f.j);
+    f.QK.compute_at(f.sum, io)
         .bound_extent(f.c, 1)
         .bound_extent(f.x, 1)
         .store_in(MemoryType::Register)
@@ -56,7 +57,7 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
         .unroll(f.i)
         .unroll(f.j);
     for (Func *copy : {&f.Q, &f.K}) {
-        copy->compute_at(f.lanes_sum, f.r_c)
+        copy->compute_at(f.sum, f.r_c)
             .bound_extent(f.c, 1)
             .bound_storage(f.u, s.chunk_row())
             .vectorize(f.u, lanes, TailStrategy::RoundUp);
@@ -64,45 +65,73 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     f.Q.bound_extent(f.x, 1);
     if (f.QQ.defined()) {
         f.QQ.bound_extent(f.x, 1);
+        // Several rows at once: one sum alone would wait for its last addition.
         for (Func *norm : {&f.QQ, &f.KK}) {
-            norm->compute_at(f.lanes_sum, f.r_c)
+            const Var row = norm->args()[1];
+            norm->compute_at(f.sum, f.r_c)
                 .bound_extent(f.c, 1)
                 .vectorize(f.l, lanes)
                 .update()
-                .reorder(f.l, f.r_v)
-                .vectorize(f.l, lanes);
+                .split(row, io, ii, norm == &f.QQ ? s.map_rows : s.map_columns, TailStrategy::RoundUp)
+                .reorder(f.l, ii, f.r_v, io)
+                .vectorize(f.l, lanes)
+                .unroll(ii);
         }
+        for (Func *norm : {&f.QQ_chunk, &f.KK_chunk}) {
+            norm->compute_at(f.sum, f.r_c)
+                .bound_extent(f.c, 1)
+                .update()
+                .atomic()
+                .vectorize(f.r_l, lanes);
+        }
+        f.QQ_chunk.bound_extent(f.x, 1);
     }
 
     // Maps.
+    Var ho("ho"), hi("hi"), bo("bo"), bi("bi");
     f.P.compute_root()
         .align_bounds(f.channel, s.channel_group)
-        .fuse(f.h, f.b, task)
-        .parallel(task);
-    f.S.compute_root()
-        .fuse(f.h, f.b, task)
+        .split(f.channel, xo, ii, s.tile_rows(), TailStrategy::GuardWithIf)
+        .split(f.h, ho, hi, 1)
+        .split(f.b, bo, bi, 1)
+        .reorder(ii, f.j, hi, bi, xo, ho, bo)
+        .fuse(xo, ho, task)
+        .fuse(task, bo, task)
         .parallel(task)
-        .update()
-        .reorder(f.i, f.j, f.x, f.r_p, f.h, f.b)
-        .fuse(f.h, f.b, task)
-        .parallel(task);
-    for (Func *row : {&f.M, &f.L}) {
-        row->compute_root()
-            .fuse(f.h, f.b, task)
-            .parallel(task)
-            .update()
-            .reorder(f.i, f.r_j, f.x, f.h, f.b)
-            .fuse(f.h, f.b, task)
-            .parallel(task);
+        .vectorize(ii, lanes, TailStrategy::GuardWithIf);
+    for (Func *map : {&f.S, &f.E}) {
+        map->compute_at(f.P, task)
+            .bound_extent(f.x, 1)
+            .bound_extent(f.h, 1)
+            .bound_extent(f.b, 1)
+            .vectorize(f.i, lanes, TailStrategy::RoundUp);
     }
-    f.E.compute_root()
-        .fuse(f.h, f.b, task)
-        .parallel(task);
+    f.S.update()
+        .reorder(f.i, f.j, f.x, f.r_p)
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
     // Rows past the end of a tile are there but mean nothing.
-    f.S.vectorize(f.i, lanes, TailStrategy::RoundUp).update().vectorize(f.i, lanes, TailStrategy::RoundUp);
-    f.M.vectorize(f.i, lanes, TailStrategy::RoundUp).update().vectorize(f.i, lanes, TailStrategy::RoundUp);
-    f.L.vectorize(f.i, lanes, TailStrategy::RoundUp).update().vectorize(f.i, lanes, TailStrategy::RoundUp);
-    f.E.vectorize(f.i, lanes, TailStrategy::RoundUp);
+    for (Func *row : {&f.M, &f.L}) {
+        row->compute_at(f.P, task)
+            .vectorize(f.i, lanes, TailStrategy::RoundUp)
+            .update()
+            .reorder(f.i, f.r_j)
+            .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    }
+    f.R.compute_at(f.P, task)
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    if (f.rq.defined()) {
+        for (Func *norm : {&f.S_QQ, &f.S_KK}) {
+            norm->compute_at(f.P, task)
+                .vectorize(norm->args()[0], lanes, TailStrategy::RoundUp)
+                .update()
+                .reorder(norm->args()[0], f.r_p)
+                .vectorize(norm->args()[0], lanes, TailStrategy::RoundUp);
+        }
+        for (Func *inverse : {&f.rq, &f.rk}) {
+            inverse->compute_at(f.P, task)
+                .vectorize(inverse->args()[0], lanes, TailStrategy::RoundUp);
+        }
+    }
 
     // Outputs. Shifted inwards, the last tokens and channels repeat a few of the ones before them instead of guarding each.
     const int tile_vectors = s.token_vectors * lanes;

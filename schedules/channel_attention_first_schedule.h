@@ -66,13 +66,16 @@ struct ChannelAttentionFirstSchedule {
     // At most what one task allocates: the stages that schedule_channel_attention_first_cpu() keeps in memory.
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
-        const int64_t rows = round_up(std::min<int64_t>(tile_rows(), d), map_rows), columns = round_up(d, map_columns);
+        const int64_t padded = round_up(std::min<int64_t>(tile_rows(), d + channel_group), lanes);
+        const int64_t rows = round_up(padded, map_rows), columns = round_up(d, map_columns);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t map = floats(chunk_row() * rows) + floats(chunk_row() * columns) +
-                            (normalize ? 3 : 1) * floats(lanes * rows * columns) + floats(lanes * rows) + floats(lanes * columns) +
-                            floats(rows * columns) + floats(rows) + floats(columns);
+        const int64_t sums = floats(chunk_row() * rows) + floats(chunk_row() * columns) +
+                             (normalize ? 3 : 1) * floats(rows * columns) +
+                             (normalize ? floats(lanes * rows) + floats(lanes * columns) + floats(rows) + floats(columns) : 0);
+        const int64_t map = 2 * floats(padded * d) + 3 * floats(padded) +
+                            (normalize ? 2 * floats(padded) + 2 * floats(round_up(d, lanes)) : 0);
         const int64_t output = floats((tile_tokens + (token_vectors + 1) * lanes) * d);
-        return std::max(map, output);
+        return std::max({sums, map, output});
     }
 
     // What is kept from one parallel step to the next, for all heads of the batch.
@@ -81,10 +84,8 @@ struct ChannelAttentionFirstSchedule {
         const int64_t tiles = (d + tile_rows() - 1) / tile_rows(), rows = tiles * round_up(std::min<int64_t>(tile_rows(), d), lanes);
         const int64_t per_span = span_chunks(maps, n, d), spans = (chunks(n) + per_span - 1) / per_span, sums = normalize ? 3 : 1;
         auto floats = [&](int64_t count) { return int64_t(block_bytes((count + 2 * lanes) * sizeof(float))); };
-        return sums * floats(maps * rows * d * spans)           // span_sum
-               + (sums + 1) * floats(maps * rows * d)           // S, E
-               + floats(maps * round_up(d, channel_group) * d)  // P
-               + 2 * floats(maps * rows);                       // M, L
+        return sums * floats(maps * rows * d * spans)             // span_sum
+               + floats(maps * (d + channel_group + lanes) * d);  // P
     }
 
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }

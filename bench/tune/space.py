@@ -115,6 +115,10 @@ SPACES = {
                 "tile_tokens is a multiple of token_vectors x lanes",
                 lambda p, m: p["tile_tokens"] % (p["token_vectors"] * m["lanes"]) == 0,
             ),
+            Rule(
+                "map_rows x tile_blocks is a multiple of channel_group",
+                lambda p, m: p["map_rows"] * p["tile_blocks"] % p["channel_group"] == 0,
+            ),
             in_registers("map_rows", "map_columns"),
             in_registers("token_vectors", "channel_group"),
         ],
