@@ -45,6 +45,11 @@ struct SpatialAttentionSchedule {
     constexpr int tile_rows() const { return tile_blocks * block_rows(); }
     constexpr int64_t tiles(int64_t n_q) const { return (n_q + tile_rows() - 1) / tile_rows(); }
 
+    // Multiplications of both products for one head that sees every key, padding included.
+    constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
+        return round_up(n_q, block_rows()) * round_up(n_k, key_unroll) * (d + round_up(d_v, value_group));
+    }
+
     // At most what one task allocates: the stages that schedule_spatial_attention_cpu() keeps in memory.
     // block_bytes: what an allocation of that many bytes takes.
     template<typename BlockBytes>

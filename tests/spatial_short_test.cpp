@@ -68,10 +68,11 @@ TEST_P(SpatialShort, UpToTheMostKeys) {
 TEST_P(SpatialShort, SameBitsForAnyNumberOfThreads) {
     const auto s = short_schedule(GetParam());
     SpatialCase c;
-    c.B = 2, c.H = 3, c.Hk = 1, c.n_q = 2 * s.block_rows * s.tile_blocks + 5, c.n_k = 77, c.d = 20, c.d_v = 17;
+    c.B = 2, c.H = 3, c.Hk = 1, c.n_q = 2 * s.block_rows * s.tile_blocks + 5, c.n_k = 95, c.d = 20, c.d_v = 32;
     const SpatialTensors t = make_tensors(c);
     ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+    EXPECT_NE(std::string(muattn_last_kernel()).find("/short_"), std::string::npos) << muattn_last_kernel();
     const std::vector<float> out = t.out.elements(), lse = t.lse.elements();
     for (const int threads : {2, 7}) {
         ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
@@ -80,6 +81,18 @@ TEST_P(SpatialShort, SameBitsForAnyNumberOfThreads) {
         EXPECT_EQ(t.out.elements(), out);
         EXPECT_EQ(t.lse.elements(), lse);
     }
+}
+
+// Many queries, and keys or columns far from whole vectors: the general kernel pads less.
+TEST_P(SpatialShort, IsNotForKeysThatPadMuch) {
+    SpatialCase c;
+    c.n_q = 960, c.d = 8, c.n_k = c.d_v = 4 * short_schedule(GetParam()).lanes;
+    expect_agrees_by_short_kernel(c);
+    c.n_k = c.d_v = 1;
+    expect_agrees(c);
+    EXPECT_EQ(std::string(muattn_last_kernel()).find("/short_"), std::string::npos) << muattn_last_kernel();
+    c.n_q = 33;
+    expect_agrees_by_short_kernel(c);
 }
 
 // What hides keys in order goes to the kernel that skips them.

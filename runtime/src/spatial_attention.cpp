@@ -109,6 +109,17 @@ Schedule schedule_of(const Kernel &kernel) {
     return schedule;
 }
 
+// Of two kernels for a call whose queries see every key: that for few keys pads keys and columns to whole vectors, the general one
+// queries. With many queries the one that multiplies less is faster, but for the share that the general one's transposed copies
+// and running softmax take.
+bool pads_less(const Kernel &general, const Kernel &few_keys, const SpatialCall &call) {
+    constexpr int64_t kManyQueries = 512;
+    constexpr double kShare = 1.0 / 16;
+    const auto products = [&](const auto &schedule) { return double(schedule.products(call.n_q, call.n_k, call.d, call.d_v)); };
+    return call.n_q >= kManyQueries && products(schedule_of<schedule::SpatialAttentionSchedule>(general)) <
+                                           (1 - kShare) * products(schedule_of<schedule::SpatialAttentionShortSchedule>(few_keys));
+}
+
 Work work_of(const SpatialCall &call, const Kernel &kernel) {
     if (is_short(kernel)) {
         const auto schedule = schedule_of<schedule::SpatialAttentionShortSchedule>(kernel);
@@ -148,6 +159,10 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
     if (kernel != nullptr && is_split(*kernel) && work_of(call, *kernel).serial_bytes > kMostSerialBytes) {
         kernel = kernel_for(Fit::few_keys);
+    }
+    if (kernel != nullptr && is_short(*kernel) && !call.with_mask) {
+        const Kernel *general = kernel_for(Fit::general);
+        kernel = general != nullptr && pads_less(*general, *kernel, call) ? general : kernel;
     }
     for (const Fit wider : {Fit::general, Fit::guarded}) {
         kernel = kernel != nullptr ? kernel : kernel_for(wider);
