@@ -66,6 +66,9 @@ int halide_default_do_par_for(void *user_context, halide_task_t task, int min, i
 int halide_error_explicit_bounds_too_small(void *uc, const char *name, const char *, int, int, int, int) {
     return report(uc, halide_error_code_explicit_bounds_too_small, name, "its bounds are too small");
 }
+int halide_error_storage_bound_too_small(void *uc, const char *name, const char *, int, int) {
+    return report(uc, halide_error_code_storage_bound_too_small, name, "its storage is too small");
+}
 int halide_error_bad_type(void *uc, const char *name, uint32_t, uint32_t) {
     return report(uc, halide_error_code_bad_type, name, "wrong type");
 }
