@@ -97,7 +97,7 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
         }
     }
     if (kernel == nullptr) {
-        return MUATTN_UNSUPPORTED;
+        return no_kernel(backend);
     }
     BoundBuffer q, k, v, scale, out;
     q.bind(call.q);

@@ -38,7 +38,7 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     const Kernel *kernel = find_kernel(backend, Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain,
                                        any_negative_stride({&a, &b, &l_a, &l_b, &o, &l}));
     if (kernel == nullptr) {
-        return MUATTN_UNSUPPORTED;
+        return no_kernel(backend);
     }
     if (device_of(backend) != MUATTN_CPU) {
         const Argument *const tensors[] = {&a, &b, &l_a, &l_b, &o, &l};

@@ -66,10 +66,12 @@ muattn_status choose_backend(muattn_device device, int *backend);
 // The device that a backend computes on.
 muattn_device device_of(int backend);
 
-// The kernel of a backend; of those with room for d and d_v only, the first with room for head_dim. Null with the reason in
-// muattn_last_error(). Negative strides: where the backend cannot have them (Machine::scalable), that of the next one that can.
+// The kernel of a backend; of those with room for d and d_v only, the first with room for head_dim. Null where there is none,
+// which may be no failure. Negative strides: where the backend cannot have them (Machine::scalable), that of the next one that can.
 const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
                           bool negative_strides, int64_t head_dim = 0);
+// The failure of a call for which find_kernel() found none.
+muattn_status no_kernel(int backend, int64_t head_dim = 0);
 
 void remember_kernel(const Kernel &kernel);
 

@@ -168,7 +168,7 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
         kernel = kernel != nullptr ? kernel : kernel_for(wider);
     }
     if (kernel == nullptr) {
-        return MUATTN_UNSUPPORTED;
+        return no_kernel(backend);
     }
     KeyLengths lengths;
     MUATTN_RETURN_IF_ERROR(lengths.set(call, options.key_lengths));

@@ -41,7 +41,7 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
     const Kernel *kernel = find_kernel(backend, Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
                                        kind_of(call, options), false, std::max(call.d, call.d_v));
     if (kernel == nullptr) {
-        return MUATTN_UNSUPPORTED;
+        return no_kernel(backend, std::max(call.d, call.d_v));
     }
     KeyLengths lengths;
     MUATTN_RETURN_IF_ERROR(lengths.set(call, options.key_lengths));
