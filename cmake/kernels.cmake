@@ -16,6 +16,11 @@ function(muattn_generators)
 endfunction()
 
 function(muattn_kernels)
+  # The runtime takes the blocks that leave the fewest rows of a map empty. Those of `last` are of one vector on scalar and of
+  # two where vectors are scalable (schedules/channel_attention_schedule.h), and others have no d there for which they are fewer.
+  muattn_never_chosen("^scalar$" triple triple_normalized)
+  muattn_never_chosen("^(scalar$|sve|rvv)" pair pair_normalized)
+
   #             operation         direction dtype   kind                 generator               its parameters
   muattn_kernel(spatial_attention forward   float32 plain                spatial_attention)
   muattn_kernel(spatial_attention forward   float32 lse                  spatial_attention       with_lse=true)

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <set>
+#include <utility>
 
 #include "support/backends.h"
 
@@ -36,18 +38,28 @@ constexpr SpatialAttentionSchedule kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
 constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
 constexpr ChannelAttentionFirstSchedule kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens};
 
+const TableRow *row_of(const std::string &operation, const std::string &kind, const std::string &backend) {
+    const auto row = std::find_if(std::begin(table), std::end(table), [&](const TableRow &r) {
+        return r.operation == operation && r.kind == kind && r.backend == backend;
+    });
+    return row != std::end(table) ? row : nullptr;
+}
+
+template<typename Schedule>
+Schedule overridden(Schedule defaults, const TableRow &row) {
+    defaults.override_with(row.parameters);
+    return defaults;
+}
+
 template<typename Schedule>
 Schedule schedule_of(const std::string &operation, const std::string &kind, const std::string &backend,
                      Schedule (*defaults)(schedule::Machine)) {
-    for (const TableRow &row : table) {
-        if (row.operation == operation && row.kind == kind && row.backend == backend) {
-            Schedule schedule = defaults(row.machine);
-            schedule.override_with(row.parameters);
-            return schedule;
-        }
+    const TableRow *row = row_of(operation, kind, backend);
+    if (row == nullptr) {
+        fprintf(stderr, "no kernel of %s/%s on %s\n", operation.c_str(), kind.c_str(), backend.c_str());
+        abort();
     }
-    fprintf(stderr, "no kernel of %s/%s on %s\n", operation.c_str(), kind.c_str(), backend.c_str());
-    abort();
+    return overridden(defaults(row->machine), *row);
 }
 
 }  // namespace
@@ -77,12 +89,13 @@ std::vector<ChannelAttentionSchedule> channel_schedules(const std::string &backe
     if (is_gpu(backend)) {
         return {kGpuChannel};
     }
-    const auto of_kind = [&](const std::string &kind, ChannelAttentionSchedule (*defaults)(schedule::Machine)) {
-        return schedule_of("channel_attention", kind, backend, defaults);
-    };
-    return {channel_schedule(backend),
-            of_kind("triple", [](schedule::Machine m) { return ChannelAttentionSchedule::defaults(m, 3); }),
-            of_kind("pair", [](schedule::Machine m) { return ChannelAttentionSchedule::defaults(m, 2); })};
+    std::vector<ChannelAttentionSchedule> schedules;
+    for (const auto &[kind, block_vectors] : {std::pair{"last", 0}, {"triple", 3}, {"pair", 2}}) {
+        if (const TableRow *row = row_of("channel_attention", kind, backend)) {
+            schedules.push_back(overridden(ChannelAttentionSchedule::defaults(row->machine, block_vectors), *row));
+        }
+    }
+    return schedules;
 }
 
 ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend) {
