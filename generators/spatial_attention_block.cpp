@@ -74,15 +74,25 @@ public:
         P(j, y, c, p, h, b) = select(s == kMasked, -0.0f, power_of_two(s - M(y, c, p, h, b)));
         L_group(u, y, c, p, h, b) += P(u * group + r_k, y, c, p, h, b);
         L(y, c, p, h, b) += L_group(r_u, y, c, p, h, b);
-        if (mask_kind == MaskKind::none) {
-            r_whole = RDom(0, keys, "r_whole");
-            const Expr first = seen.first + c * keys, end = first + keys;
-            const Expr whole = first >= seen.all_from && end <= seen.all_to;
-            r_whole.where(whole);
-            r_j.where(!whole);
-            PV(e, y, c, p, h, b) += P(r_whole, y, c, p, h, b) * V(e, r_whole, c, p, y / rows, h, b);
-        }
-        const Expr weight = P(r_j, y, c, p, h, b), value = V(e, r_j, c, p, y / rows, h, b);
+        // First as if all values were finite: a hidden key has weight 0. A value that is not makes the sum of its column infinite
+        // or NaN in every row, whatever its weight, so the first of a thread's rows tells whether the thread has to sum again,
+        // with the values of hidden keys taken out.
+        PV_plain(e, y, c, p, h, b) += P(r_j, y, c, p, h, b) * V(e, r_j, c, p, y / rows, h, b);
+        const int columns = params.thread_columns, thread_rows = params.thread_rows;
+        r_i = RDom(0, columns, "r_i");
+        const Expr bits = reinterpret<uint32_t>(PV_plain(g * columns + r_i, w * thread_rows, c, p, h, b)) << 1;
+        greatest(g, w, c, p, h, b) = Expr(0u);
+        greatest(g, w, c, p, h, b) = max(greatest(g, w, c, p, h, b), bits);
+        const Expr infinity = Expr(0x7f800000u) << 1;
+        const Expr finite = Expr(greatest(e / columns, y / thread_rows, c, p, h, b)) < infinity;
+        PV(e, y, c, p, h, b) = PV_plain(e, y, c, p, h, b);
+        r_reset = RDom(0, 1, "r_reset");
+        r_reset.where(!finite);
+        PV(e, y, c, p, h, b) = cast<float>(r_reset);
+        // !finite would be asked for every key; this becomes the extent of the loop.
+        r_guarded = RDom(0, keys, "r_guarded");
+        r_guarded.where(r_guarded < select(finite, 0, keys));
+        const Expr weight = P(r_guarded, y, c, p, h, b), value = V(e, r_guarded, c, p, y / rows, h, b);
         PV(e, y, c, p, h, b) += weight * zero_if_hidden(value, weight);
 
         r_c = RDom(0, split ? Expr(int(params.part_blocks)) : (n_k() + keys - 1) / keys, "r_c");
@@ -115,10 +125,9 @@ private:
 
     int part_keys() const { return params.part_blocks * params.block_keys; }
 
-    // The keys of part p that some row of a block sees, [first, last), and those that all of them see as far as causal, window and
-    // lengths go, [all_from, all_to).
+    // The keys of part p that some row of a block sees, [first, last).
     struct Keys {
-        Expr first, last, all_from, all_to;
+        Expr first, last;
     };
     Keys keys_of(const Expr &block) const {
         const Expr first_query = split ? Expr(0) : block * params.block_rows;
@@ -126,7 +135,7 @@ private:
         const Expr first = max(first_query + window_first, 0) + p * part_keys();
         Expr last = min(last_query + window_last, min(key_lengths(b), n_k()));
         last = split ? min(last, first + part_keys()) : last;
-        return {first, last, last_query + window_first, min(first_query + window_last, last)};
+        return {first, last};
     }
 
     static std::vector<Expr> elements(const FuncRef &state) {

@@ -125,25 +125,35 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
         stage->update().split(f.y, ty, yi, rows).reorder(f.r_u, yi, ty).unroll(f.r_u).gpu_threads(yi, ty);
     }
 
-    f.PV.compute_at(f.state, f.g)
-        .bound_extent(f.y, rows)
-        .bound_extent(f.e, columns)
-        .store_in(MemoryType::Register)
-        .unroll(f.e)
-        .unroll(f.y);
-    for (int update = 0; update < f.PV.num_update_definitions(); update++) {
+    // Sums of P V, and the same again where values of hidden keys have to be taken out.
+    const auto summed = [&](Func &stage, const RVar &key, int unrolled_keys) {
         RVar r_jo("r_jo"), r_ji("r_ji");
-        const bool whole = f.r_whole.defined() && update == 0;
-        f.PV.update(update)
-            .split(whole ? f.r_whole : f.r_j, r_jo, r_ji, whole ? 2 : 1)
+        stage.compute_at(f.state, f.g)
+            .bound_extent(f.y, rows)
+            .bound_extent(f.e, columns)
+            .store_in(MemoryType::Register)
+            .unroll(f.e)
+            .unroll(f.y)
+            .update(stage.num_update_definitions() - 1)
+            .split(key, r_jo, r_ji, unrolled_keys)
             .reorder(f.e, f.y, r_ji, r_jo)
             .unroll(f.e)
             .unroll(f.y)
             .unroll(r_ji);
-    }
+    };
+    summed(f.PV_plain, f.r_j, 2);
+    summed(f.PV, f.r_guarded, 1);
+    f.PV.update(0).unroll(f.e).unroll(f.y);
+    f.greatest.compute_at(f.state, f.g)
+        .bound_extent(f.g, 1)
+        .bound_extent(f.w, 1)
+        .store_in(MemoryType::Register)
+        .update()
+        .unroll(f.r_i);
 
     // Everything belongs to one block of rows and, but for Q and the state, to one block of keys.
-    for (Func *stage : {&f.Q, &f.K, &f.V, &f.QK, &f.S, &f.M_group, &f.M, &f.P, &f.L_group, &f.L, &f.PV, &f.state}) {
+    for (Func *stage : {&f.Q, &f.K, &f.V, &f.QK, &f.S, &f.M_group, &f.M, &f.P, &f.L_group, &f.L, &f.PV_plain, &f.greatest, &f.PV,
+                        &f.state}) {
         for (const Var &one : stage->defined() ? stage->args() : std::vector<Var>()) {
             for (const Var *outer : {&f.c, &f.p, &f.x, &f.h, &f.b}) {
                 if (one.same_as(*outer)) {
@@ -155,7 +165,7 @@ inline void schedule_spatial_attention_block_gpu(SpatialAttentionBlockStages &f,
 
     // Loops are not to be split at their edges: lavapipe runs such code wrongly, and it is large.
     for (Func *stage : {&f.out, &f.partial, &f.top, &f.merged, &f.state, &f.Q, &f.K, &f.V, &f.QK, &f.S, &f.M_group, &f.M, &f.P,
-                        &f.L_group, &f.L, &f.PV}) {
+                        &f.L_group, &f.L, &f.PV_plain, &f.greatest, &f.PV}) {
         if (!stage->defined()) {
             continue;
         }

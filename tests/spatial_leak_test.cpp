@@ -57,6 +57,25 @@ TEST_P(SpatialLeak, OneBadValue) {
     }
 }
 
+// Of many columns one is bad; GPU kernels treat its group of columns in another way than the rest.
+TEST_P(SpatialLeak, OneBadValueAmongManyColumns) {
+    SpatialCase c;
+    c.n_q = 45, c.n_k = 70, c.d = 64, c.d_v = 64;
+    for (const muattn_causal causal : {MUATTN_CAUSAL_TOP_LEFT, MUATTN_CAUSAL_BOTTOM_RIGHT}) {
+        c.causal = causal;
+        for (const int64_t j : {3, 33, 69}) {
+            for (const int64_t e : {0, 7, 37, 63}) {
+                for (const float bad : {kNan, -kInfinity}) {
+                    const SpatialTensors t = make_tensors(c);
+                    t.v.at(0, 0, j, e) = bad;
+                    SCOPED_TRACE(testing::Message() << bad << " in column " << e << " of the value of key " << j);
+                    expect_agrees(c, t);
+                }
+            }
+        }
+    }
+}
+
 TEST_P(SpatialLeak, BadRowsOfKeysAndValues) {
     for (const SpatialCase &c : masked_cases()) {
         for (const int64_t j : some_keys(c.n_k)) {

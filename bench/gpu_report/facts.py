@@ -16,6 +16,7 @@ ARCHITECTURES = ("sm_80", "sm_90")
 # Of the CUDA C++ Programming Guide, technical specifications per compute capability.
 SHARED_BYTES = {"sm_80": 164 << 10, "sm_90": 228 << 10}  # of a multiprocessor
 REGISTERS, MAX_WARPS, MAX_BLOCKS, RESERVED_BYTES, WARP = 65536, 64, 32, 1024, 32
+MOST_SHARED_BYTES = 48 << 10  # of a thread block, on every device without asking for more
 LEAST_SHARE = 0.8  # of FFMA in the loops of both products ...
 BARRED_HEAD_DIMS = (64, 128)  # ... at these d
 
@@ -32,7 +33,6 @@ class Launch:
 class Facts:
     kernel: str
     head_dim: int
-    kind: str
     architecture: str
     function: str
     registers: int
@@ -51,20 +51,22 @@ class Facts:
 
     @property
     def products(self) -> list[Loop]:
-        return [loop for loop in self.loops if not loop.is_edge]
+        return [loop for loop in self.loops if not loop.is_guarded]
 
     def missed(self) -> list[str]:
         """The bars that it misses, in words."""
         problems = []
         if self.spill_bytes:
             problems.append(f"{self.spill_bytes} bytes of spills")
-        if self.warps == 0:
-            problems.append("does not fit on a multiprocessor")
+        if self.launch.shared_bytes > MOST_SHARED_BYTES:
+            problems.append(f"{self.launch.shared_bytes} bytes of shared memory")
         if any(loop.vector_loads < 1 for loop in self.products):
             problems.append("loads single numbers from shared memory in a product's loop")
-        if self.head_dim in BARRED_HEAD_DIMS and "guarded" not in self.kind and self.loops:
+        if self.head_dim in BARRED_HEAD_DIMS and self.loops:
             if len(self.products) < 2:
                 problems.append(f"{len(self.products)} of 2 product loops found")
+            if len(self.products) == len(self.loops):  # a compiler that takes all numbers for finite may drop it
+                problems.append("no loop that takes out hidden values")
             for loop in self.products:
                 if loop.share < LEAST_SHARE:
                     problems.append(f"{100 * loop.share:.0f} % FFMA in a product's loop")
@@ -105,7 +107,7 @@ def gather(kernels: list[dict], max_registers: int, advance) -> list[Facts]:
         for architecture in ARCHITECTURES:
             with tempfile.TemporaryDirectory() as folder:
                 for function in assemble(ptx, architecture, max_registers, Path(folder)):
-                    facts.append(Facts(kernel["symbol"], kernel["head_dim"], kernel["kind"], architecture, function.name,
+                    facts.append(Facts(kernel["symbol"], kernel["head_dim"], architecture, function.name,
                                        function.registers, function.spill_bytes, launch_of(function.name, starts),
                                        product_loops(function)))  # fmt: skip
         advance()

@@ -25,8 +25,8 @@ class Loop:
         return self.ffma / self.instructions
 
     @property
-    def is_edge(self) -> bool:
-        """Of blocks that a mask crosses: values of hidden keys are taken out, one by one."""
+    def is_guarded(self) -> bool:
+        """P V again, where V is not finite: values of hidden keys are taken out, one by one."""
         return self.mix["SEL"] + self.mix["FSEL"] + self.mix["LOP3"] > self.ffma // 2
 
     @property
