@@ -1,5 +1,6 @@
 // Loaders without devices, and no driver at all: a status and a message, and the processor goes on. Each test has a process of its
 // own, for drivers are asked once.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -45,6 +46,14 @@ TEST(AbsentDevices, CudaWithoutDriver) {
         GTEST_SKIP() << "this machine has a CUDA device";
     }
     expect_absent("cuda", MUATTN_CUDA);
+}
+
+// A driver has the name libcuda.so.1; libcuda.so, which Halide asks for, comes with development files.
+TEST(AbsentDevices, CudaDriverWithoutDevices) {
+    void *const driver = dlopen(MUATTN_TEST_CUDA_DRIVER, RTLD_NOW | RTLD_LOCAL);  // found by its name from now on
+    ASSERT_NE(driver, nullptr) << dlerror();
+    expect_absent("cuda", MUATTN_CUDA);
+    EXPECT_EQ(*static_cast<int *>(dlsym(driver, "muattn_test_times_asked")), 1);
 }
 
 TEST(AbsentDevices, QueuesOfTheProcessor) {
