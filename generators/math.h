@@ -34,15 +34,28 @@ inline Halide::Expr exp2_fraction(const Halide::Expr &f) {
     return polynomial(f, {1.86713e-3f, 9.01703e-3f, 5.579991e-2f, 2.4016445e-1f, 6.9315131e-1f});
 }
 
+// The same for f in [-1/2, 1/2]. Relative error of 2^f: 1.7e-7 with roundings.
+inline Halide::Expr exp2_centered_fraction(const Halide::Expr &f) {
+    return polynomial(f, {1.32647e-3f, 9.67151e-3f, 5.550734e-2f, 2.4022242e-1f, 6.9314698e-1f});
+}
+
 // 2^n for a whole number n in [-127, 127], 0 at -127.
 inline Halide::Expr exp2_whole(const Halide::Expr &n) {
     return Halide::reinterpret<float>((Halide::cast<int32_t>(n) + 127) << 23);
 }
 
-// The same for f in [-1/2, 1/2]. Relative error of 2^f: 1.7e-7 with roundings.
-inline Halide::Expr exp2_centered_fraction(const Halide::Expr &f) {
-    return polynomial(f, {1.32647e-3f, 9.67151e-3f, 5.550734e-2f, 2.4022242e-1f, 6.9314698e-1f});
-}
+// The whole number nearest to y in [-127, 127], and 2 to its power, without an instruction that rounds or converts: a sum with
+// 1.5 * 2^23 is rounded to a whole number, and has it in its last bits. NaN for NaN, and some power.
+struct NearestWhole {
+    Halide::Expr n, two_n;  // 0 at n = -127
+
+    static NearestWhole by_sum(const Halide::Expr &y) {
+        using namespace Halide;
+        const float shift = 12582912.0f;
+        const Expr shifted = strict_float(y + shift);
+        return {strict_float(shifted - shift), reinterpret<float>((reinterpret<int32_t>(shifted) << 23) + (127 << 23))};
+    }
+};
 
 // 2^x for -126 <= x <= 0, relative error below 2e-7; exactly 1 at 0, exactly 0 for x <= -127, a number in [0, 2^-126) in
 // between, and NaN for NaN.
@@ -52,13 +65,11 @@ inline Halide::Expr exp2_nonpositive(const Halide::Expr &x, const Halide::Target
     using namespace Halide;
     // Not max(): which operand it returns for NaN is left open.
     Expr y = select(strict_float(x < -127.0f), -127.0f, x);
-    if (target.has_feature(Target::AVX512)) {
-        // Halide's floor() of 16 lanes is two of 8, with shuffles. A sum with 1.5 * 2^23 is rounded to a whole number, n to
-        // nearest, and has n in its last bits.
-        const float shift = 12582912.0f;
-        Expr shifted = strict_float(y + shift);
-        Expr f = strict_float(y - (shifted - shift));
-        Expr two_n = reinterpret<float>((reinterpret<int32_t>(shifted) << 23) + (127 << 23));  // 0 at n = -127
+    // For AVX-512, Halide's floor() of 16 lanes is two of 8, with shuffles. For RISC-V's it is a change of the rounding mode and
+    // a conversion, which makes the largest integer of NaN and of which QEMU 7.2 dies.
+    if (target.has_feature(Target::AVX512) || target.arch == Target::RISCV) {
+        const auto [n, two_n] = NearestWhole::by_sum(y);
+        Expr f = strict_float(y - n);
         return exp2_centered_fraction(f) * (f * two_n) + two_n;
     }
     Expr n = floor(y);
@@ -74,15 +85,16 @@ inline Halide::Expr exp2_cuda(const Halide::Expr &x) {
 
 // tanh(x) from t = e^(-2|x|) - 1, in (-1, 0]: tanh(|x|) = -t / (t + 2), which loses nothing near 0 because t does not:
 // t = 2^n (2^f - 1) + (2^n - 1) for -2|x| log2(e) = n + f, n rounded to nearest. Relative error below 5e-7.
-inline Halide::Expr tanh_accurate(const Halide::Expr &x) {
+inline Halide::Expr tanh_accurate(const Halide::Expr &x, const Halide::Target &target) {
     using namespace Halide;
     const Expr scaled = abs(x) * (-2.0f * kLog2E);
     Expr y = select(strict_float(scaled < -126.0f), -126.0f, scaled);  // keeps NaN, as in exp2_nonpositive
-    Expr n = round(y);
+    const Expr nearest = round(y);
+    const auto [n, two_n] =
+        target.arch == Target::RISCV ? NearestWhole::by_sum(y) : NearestWhole{nearest, exp2_whole(nearest)};
     Expr f = y - n;  // in [-1/2, 1/2]
     // (2^f - 1) / f on [-1/2, 1/2], minimax of degree 5.
     Expr p = polynomial(f, {1.5403513e-4f, 1.3390736e-3f, 9.6182375e-3f, 5.5503574e-2f, 2.4022650e-1f, 6.9314719e-1f});
-    Expr two_n = exp2_whole(n);
     // A case of its own near 0: the compiler may reorder the sum to two_n (p f + 1) - 1, which cancels there.
     Expr t = select(n == 0.0f, p * f, two_n * (p * f) + (two_n - 1.0f));
     Expr magnitude = -t / (t + 2.0f);

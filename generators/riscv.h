@@ -10,20 +10,6 @@ protected:
     using Expr = Halide::Expr;
     using Halide::Internal::IRMutator::visit;
 
-    // NaN becomes the largest integer here, and not 0 or the smallest as elsewhere: exp2_nonpositive() would make a number of
-    // it.
-    Expr visit(const Halide::Internal::Cast *op) override {
-        using namespace Halide::Internal;
-        const Expr value = mutate(op->value);
-        const Expr cast = Cast::make(op->type, value);
-        if (!op->type.is_int() || !value.type().is_float()) {
-            return cast;
-        }
-        const Expr is_number =
-            Call::make(Halide::Bool(op->type.lanes()), Call::strict_eq, {value, value}, Call::PureIntrinsic);
-        return Select::make(is_number, cast, make_zero(op->type));
-    }
-
     // The C++ takes a negative size, of a stage that is not used, for an overflow.
     Halide::Internal::Stmt visit(const Halide::Internal::Allocate *op) override {
         using namespace Halide::Internal;
@@ -47,19 +33,6 @@ protected:
 class ForRiscVVectors : public ForRiscV {
 protected:
     using ForRiscV::visit;
-
-    // What kernels convert is whole and small: added to 1.5 * 2^23, it is the low bits of the sum, and NaN is a multiple of 2^9
-    // that the exponent loses. QEMU 7.2 dies of the instruction that converts.
-    Expr visit(const Halide::Internal::Cast *op) override {
-        using namespace Halide::Internal;
-        if (op->type.element_of() != Halide::Int(32) || !op->value.type().is_float() || op->type.is_scalar()) {
-            return ForRiscV::visit(op);
-        }
-        const int lanes = op->type.lanes();
-        const Expr sum = Call::make(op->value.type(), Call::strict_add,
-                                    {mutate(op->value), as_vector(12582912.0f, lanes)}, Call::PureIntrinsic);
-        return Sub::make(Halide::reinterpret(op->type, sum), as_vector(0x4b400000, lanes));
-    }
 
     static Expr as_vector(const Expr &x, int lanes) {
         return x.type().is_vector() ? x : Halide::Internal::Broadcast::make(x, lanes);

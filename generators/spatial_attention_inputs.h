@@ -90,7 +90,7 @@ protected:
 
     // The logit in units of log 2, from the product.
     Expr capped(const Expr &product) const {
-        const Expr logit = tanh_accurate(product) * (softcap * kLog2E);
+        const Expr logit = tanh_accurate(product, this->get_target()) * (softcap * kLog2E);
         return softcap_kind == SoftcapKind::never    ? product
                : softcap_kind == SoftcapKind::always ? logit
                                                      : Halide::select(with_softcap(), logit, product);
