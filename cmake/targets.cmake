@@ -35,10 +35,8 @@ function(muattn_targets)
     if(MUATTN_KERNELS_ONLY AND asked STREQUAL t)
       message(FATAL_ERROR "${t}: without a C++ compiler for it here, one length of vectors, e.g. ${t}-rvv-vector_bits_256")
     endif()
-    if(MUATTN_EXPERIMENTAL OR NOT asked STREQUAL t)  # by name or on request: docs/targets.md
-      muattn_rung(rvv_256 ${t}-rvv-vector_bits_256 [[has_rvv() && rvv_bits() == 256]])
-      muattn_rung(rvv_128 ${t}-rvv-vector_bits_128 [[has_rvv() && rvv_bits() == 128]])
-    endif()
+    muattn_rung(rvv_256 ${t}-rvv-vector_bits_256 [[has_rvv() && rvv_bits() == 256]])
+    muattn_rung(rvv_128 ${t}-rvv-vector_bits_128 [[has_rvv() && rvv_bits() == 128]])
     muattn_rung(scalar ${t} true C_BACKEND)  # Halide writes no code for a processor without vectors but C++
   elseif(t STREQUAL "wasm-32-wasmrt")
     muattn_rung(simd128 ${t}-wasm_simd128 true)  # an engine without it loads no such module

@@ -220,7 +220,7 @@ MUATTN_API const char *muattn_backend_name(int index);
 /* 1 if this machine can run it. */
 MUATTN_API int muattn_backend_available(int index);
 /* Use this backend for all calls of the process from now on; NULL: the best available one again.
- * "cpu:sve2_..." leaves calls with negative strides to the next backend.
+ * "cpu:sve..." and "cpu:rvv_..." leave calls with negative strides to the next backend.
  * Errors: MUATTN_INVALID_BACKEND (unknown, or not for this machine; the message lists the names). */
 MUATTN_API muattn_status muattn_force_backend(const char *name);
 /* The backend that the next call uses; "" if this machine runs none. */
