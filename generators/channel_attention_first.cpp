@@ -43,7 +43,7 @@ public:
             << "tile_tokens must be a multiple of token_vectors * lanes";
         _halide_user_assert(params.tile_rows() % params.channel_group == 0)
             << "map_rows * tile_blocks must be a multiple of channel_group";
-        const int lanes = params.lanes, tile = params.tile_rows();
+        const int lanes = params.lanes, tile = params.tile_rows(), channels = params.channel_group;
 
         const Expr n = q.dim(0).extent(), d = q.dim(1).extent(), chunk = params.chunk(n);
         const Expr chunks = (n + chunk - 1) / chunk, spans = (chunks + span_chunks - 1) / span_chunks;
@@ -60,13 +60,13 @@ public:
         const Expr in_chunk = r_v * lanes + l;
         QK(l, i, j, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * K(in_chunk, j, c, h, b);
 
-        // Each lane's sum of a chunk, then the sum of the lanes while they are in registers, then the chunks' sums.
+        // A chunk's lanes are added up while they are in registers, then the chunks.
         const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
         QK_chunk(i, j, x, c, h, b) += QK(r_l, i, j, x, c, h, b);
         const Expr products = QK_chunk(i, j, x, chunk_index, h, b);
         if (normalize) {
-            // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
-            // column, respectively row.
+            // The norms run along with the products, so that Q and K are read once: span_sum[1] is the same in every column j,
+            // span_sum[2] in every row i, and column 0 and row 0 are read.
             QQ(l, i, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * Q(in_chunk, i, x, c, h, b);
             KK(l, j, c, h, b) += K(in_chunk, j, c, h, b) * K(in_chunk, j, c, h, b);
             QQ_chunk(i, x, c, h, b) += QQ(r_l, i, x, c, h, b);
@@ -94,7 +94,10 @@ public:
         E(i, j, x, h, b) = exp2_nonpositive(logit(i, j, x, h, b) - M(i, x, h, b), get_target());
         L(i, x, h, b) += E(i, r_j, x, h, b);
         R(i, x, h, b) = output_multiplier / L(i, x, h, b);
-        P(channel, j, h, b) = E(channel % tile, j, channel / tile, h, b) * R(channel % tile, channel / tile, h, b);
+        // The row within a tile: in a map smaller than a tile, rows past its own are not asked for.
+        const Expr rows = min(tile, (d + channels - 1) / channels * channels),
+                   row = unsafe_promise_clamped(channel % tile, 0, rows - 1);
+        P(channel, j, h, b) = E(row, j, channel / tile, h, b) * R(row, channel / tile, h, b);
 
         V(token, j, h, b) = v(min(likely(token), n - 1), j, h, b);
         PV(token, channel, h, b) += P(channel, r_j, h, b) * V(token, r_j, h, b);

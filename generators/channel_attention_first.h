@@ -16,30 +16,31 @@ struct ChannelAttentionFirstStages {
     Halide::RDom r_p;         // over the spans
     Halide::RDom r_j;         // over the columns of the map
 
-    Halide::Func Q{"Q"};    // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
-    Halide::Func K{"K"};    // (u, j, c, h, b)        the chunk's keys
-    Halide::Func QK{"QK"};  // (l, i, j, x, c, h, b)  the chunk's part of Q K^T, one sum per lane
-    Halide::Func QQ{"QQ"};  // (l, i, x, c, h, b)     the chunk's part of |Q_i|^2, where rows are normalised
-    Halide::Func KK{"KK"};  // (l, j, c, h, b)        the chunk's part of |K_j|^2
+    Halide::Func Q{"Q"};                // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
+    Halide::Func K{"K"};                // (u, j, c, h, b)        the chunk's keys
+    Halide::Func QK{"QK"};              // (l, i, j, x, c, h, b)  the chunk's part of Q K^T, one sum per lane
+    Halide::Func QQ{"QQ"};              // (l, i, x, c, h, b)     the chunk's part of |Q_i|^2, where rows are normalised
+    Halide::Func KK{"KK"};              // (l, j, c, h, b)        the chunk's part of |K_j|^2
     Halide::Func QK_chunk{"QK_chunk"};  // (i, j, x, c, h, b)  the lanes of QK added up
     Halide::Func QQ_chunk{"QQ_chunk"};  // (i, x, c, h, b)     of QQ
     Halide::Func KK_chunk{"KK_chunk"};  // (j, c, h, b)        of KK
-    Halide::Func sum{"sum"};            // (i, j, x, p, h, b)  the span's part; where rows are normalised of {Q K^T, |Q_i|^2, |K_j|^2}
+    // The span's part of Q K^T; with normalize a tuple, of Q K^T, |Q_i|^2 and |K_j|^2.
+    Halide::Func sum{"sum"};            // (i, j, x, p, h, b)
     Halide::Func span_sum{"span_sum"};  // (i, j, x, p, h, b)  the same, kept for the next step
     Halide::Func S{"S"};                // (i, j, x, h, b)     Q K^T
     Halide::Func S_QQ{"S_QQ"};          // (i, x, h, b)        |Q_i|^2
     Halide::Func S_KK{"S_KK"};          // (j, x, h, b)        |K_j|^2
-    Halide::Func rq{"rq"};              // (i, x, h, b)        1 / |Q_i|
-    Halide::Func rk{"rk"};              // (j, x, h, b)        1 / |K_j|
+    Halide::Func rq{"rq"};              // (i, x, h, b)        1 / max(|Q_i|, eps)
+    Halide::Func rk{"rk"};              // (j, x, h, b)        1 / max(|K_j|, eps)
     Halide::Func logit{"logit"};        // (i, j, x, h, b)     in units of log 2
     Halide::Func M{"M"};                // (i, x, h, b)        row maximum of the logits
     Halide::Func E{"E"};                // (i, j, x, h, b)     2^(logit - M)
     Halide::Func L{"L"};                // (i, x, h, b)        row sum of E
-    Halide::Func R{"R"};                // (i, x, h, b)        what a row of E is multiplied with
+    Halide::Func R{"R"};                // (i, x, h, b)        what a row of E is multiplied with: o / L
     Halide::Func P{"P"};                // (channel, j, h, b)  the map, times o
-    Halide::Func V{"V"};          // (token, j, h, b)       values
-    Halide::Func PV{"PV"};        // (token, channel, h, b) P V
-    Halide::Func out{"out"};      // (token, channel, h, b)
+    Halide::Func V{"V"};                // (token, j, h, b)       values
+    Halide::Func PV{"PV"};              // (token, channel, h, b) P V
+    Halide::Func out{"out"};            // (token, channel, h, b)
 };
 
 }  // namespace muattn

@@ -20,7 +20,7 @@ inline const float kNormalizeEps = 1e-12f;
 
 inline Halide::Expr minus_infinity() { return Halide::reinterpret<float>(Halide::Expr(0xff800000u)); }
 
-// The polynomial with these coefficients, the highest power's first, by Horner's rule.
+// The polynomial with these coefficients, one at least, the highest power's first, by Horner's rule.
 inline Halide::Expr polynomial(const Halide::Expr &x, std::initializer_list<float> coefficients) {
     Halide::Expr p;
     for (const float c : coefficients) {
@@ -34,7 +34,7 @@ inline Halide::Expr exp2_fraction(const Halide::Expr &f) {
     return polynomial(f, {1.86713e-3f, 9.01703e-3f, 5.579991e-2f, 2.4016445e-1f, 6.9315131e-1f});
 }
 
-// The same for f in [-1/2, 1/2]. Relative error of 2^f: 1.7e-7 with roundings.
+// (2^f - 1) / f for f in [-1/2, 1/2], minimax of degree 4. Relative error of 2^f: 1.7e-7 with roundings.
 inline Halide::Expr exp2_centered_fraction(const Halide::Expr &f) {
     return polynomial(f, {1.32647e-3f, 9.67151e-3f, 5.550734e-2f, 2.4022242e-1f, 6.9314698e-1f});
 }

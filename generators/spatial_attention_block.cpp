@@ -28,6 +28,11 @@ public:
         params.override_with(numbers);
         _halide_user_assert(params.shared_bytes() <= schedule::machine(machine).shared_bytes)
             << "blocks of max_d = " << int(max_d) << " take " << params.shared_bytes() << " bytes of shared memory";
+        _halide_user_assert(params.max_d % params.thread_columns == 0 && params.block_rows % params.thread_rows == 0 &&
+                            params.block_keys % params.threads_x() == 0 && params.block_keys % 2 == 0)
+            << "threads of " << params.thread_rows << " rows and " << params.thread_columns
+            << " columns leave out part of a block of " << params.block_rows << " rows, " << params.block_keys
+            << " keys and " << params.max_d << " columns";
         const int rows = params.block_rows, keys = params.block_keys;
 
         softcap_condition = softcap > cast<float>(min(key_lengths(b), 0));  // lengths are not negative

@@ -97,11 +97,13 @@ protected:
     }
 
     // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own;
-    // kMasked where a boolean mask hides the key. Rounded, so that the sum with a logit has the same bits whether the bias is
-    // read from memory, or computed there and then, where it might become part of an FMA.
+    // kMasked where a boolean mask hides the key. Rounded by strict_float: a product that is added to a logit there and
+    // then might become part of an FMA, one that is kept in memory first cannot, and a mask would give other bits written out than
+    // broadcast.
     Expr mask_bias(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
-        return mask_kind == MaskKind::boolean ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
-                                              : Halide::strict_float(mask_at(additive_mask, query, key, head, b) * kLog2E);
+        return mask_kind == MaskKind::boolean
+                   ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
+                   : Halide::strict_float(mask_at(additive_mask, query, key, head, b) * kLog2E);
     }
     // The boolean mask.
     Expr allowed(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {

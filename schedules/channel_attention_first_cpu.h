@@ -1,6 +1,7 @@
 // Order, tiles, vectors and threads of channels-first channel attention on a CPU, in three parallel steps: partial maps
-// (a task is a tile of rows of one span), maps (a tile of rows of one head), outputs (a tile of tokens of one head). What is read from the
-// user's arrays is copied first, a chunk of tokens at a time: rows that are a power of two apart would share cache sets.
+// (a task is a tile of rows of one span), maps (a tile of rows of one head), outputs (a tile of tokens of one head). What is
+// read from the user's arrays is copied first, a chunk of tokens at a time: rows that are a power of two apart would share
+// cache sets.
 #pragma once
 #include "channel_attention_first_schedule.h"
 #include "generators/channel_attention_first.h"
@@ -12,7 +13,8 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     const int lanes = s.lanes;
     Var task("task"), io("io"), ii("ii"), jo("jo"), ji("ji"), uo("uo"), ui("ui"), xo("xo"), xi("xi"), po("po"), pi("pi");
 
-    // Partial maps. Split by one before they are fused: bounds inference sees through a split, not through a fused argument.
+    // Partial maps. Arguments are split by one before they are fused, here and in the maps: bounds inference sees through a
+    // split, not through a fused argument. Rows past the end of a tile are there, to fill vectors, but mean nothing.
     f.span_sum.compute_root()
         .split(f.x, xo, xi, 1)
         .split(f.p, po, pi, 1)
@@ -31,7 +33,7 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
         .reorder(ii, ji, io, jo, f.r_c)
         .unroll(ii)
         .unroll(ji);
-    // Funcs of their own: atomic() on a parallel one would lock every addition.
+    // QK_chunk, QQ_chunk and KK_chunk are Funcs of their own: atomic() on a parallel one would lock every addition.
     f.QK_chunk.compute_at(f.sum, io)
         .bound_extent(f.c, 1)
         .bound_extent(f.x, 1)
@@ -109,7 +111,6 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     f.S.update()
         .reorder(f.i, f.j, f.x, f.r_p)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
-    // Rows past the end of a tile are there but mean nothing.
     for (Func *row : {&f.M, &f.L}) {
         row->compute_at(f.P, task)
             .vectorize(f.i, lanes, TailStrategy::RoundUp)
@@ -120,16 +121,17 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     f.R.compute_at(f.P, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     if (f.rq.defined()) {
+        // No columns past the last one: they would be asked of the products, too.
+        const auto in_vectors = [&](auto &&stage, const Var &x) {
+            stage.vectorize(x, lanes, x.same_as(f.i) ? TailStrategy::RoundUp : TailStrategy::GuardWithIf);
+        };
         for (Func *norm : {&f.S_QQ, &f.S_KK}) {
-            norm->compute_at(f.P, task)
-                .vectorize(norm->args()[0], lanes, TailStrategy::RoundUp)
-                .update()
-                .reorder(norm->args()[0], f.r_p)
-                .vectorize(norm->args()[0], lanes, TailStrategy::RoundUp);
+            const Var x = norm->args()[0];
+            in_vectors(norm->compute_at(f.P, task), x);
+            in_vectors(norm->update().reorder(x, f.r_p), x);
         }
         for (Func *inverse : {&f.rq, &f.rk}) {
-            inverse->compute_at(f.P, task)
-                .vectorize(inverse->args()[0], lanes, TailStrategy::RoundUp);
+            in_vectors(inverse->compute_at(f.P, task), inverse->args()[0]);
         }
     }
 

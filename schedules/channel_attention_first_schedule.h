@@ -22,7 +22,7 @@ struct ChannelAttentionFirstSchedule {
             return {m.lanes, 2, 2, 24, 256, 1, 4, 192};
         }
         const bool wide = m.registers >= 32;
-        // With 16 lanes partial sums are large: the longer the chunk, the more is done before they are loaded and stored.
+        // With 16 lanes a chunk is done sooner, and its lanes are added up as seldom as its copies allow.
         const bool large = m.lanes >= 16;
         return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, large ? 1024 : 256, 3, wide ? 8 : 4, large ? 384 : 192};
     }
@@ -66,14 +66,17 @@ struct ChannelAttentionFirstSchedule {
     // At most what one task allocates: the stages that schedule_channel_attention_first_cpu() keeps in memory.
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
-        const int64_t padded = round_up(std::min<int64_t>(tile_rows(), d + channel_group), lanes);
-        const int64_t rows = round_up(padded, map_rows), columns = round_up(d, map_columns);
+        const int64_t padded = padded_rows(d), rows = round_up(padded, map_rows), columns = round_up(d, map_columns);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t sums = floats(chunk_row() * rows) + floats(chunk_row() * columns) +
-                             (normalize ? 3 : 1) * floats(rows * columns) +
-                             (normalize ? floats(lanes * rows) + floats(lanes * columns) + floats(rows) + floats(columns) : 0);
-        const int64_t map = 2 * floats(padded * d) + 3 * floats(padded) +
-                            (normalize ? 2 * floats(padded) + 2 * floats(round_up(d, lanes)) : 0);
+        const int64_t sums = floats(chunk_row() * rows)                                      // Q
+                             + floats(chunk_row() * columns)                                 // K
+                             + (normalize ? 3 : 1) * floats(rows * columns)                  // sum
+                             + (normalize ? floats(lanes * rows) + floats(rows)              // QQ, QQ_chunk
+                                                + floats(lanes * columns) + floats(columns)  // KK, KK_chunk
+                                          : 0);
+        const int64_t map = 2 * floats(padded * d)                                   // S, E
+                            + 3 * floats(padded)                                     // M, L, R
+                            + (normalize ? 2 * floats(padded) + 2 * floats(d) : 0);  // S_QQ, rq, S_KK, rk
         const int64_t output = floats((tile_tokens + (token_vectors + 1) * lanes) * d);
         return std::max({sums, map, output});
     }
@@ -81,11 +84,16 @@ struct ChannelAttentionFirstSchedule {
     // What is kept from one parallel step to the next, for all heads of the batch.
     template<typename BlockBytes>
     constexpr int64_t serial_bytes(int64_t maps, int64_t n, int64_t d, bool normalize, BlockBytes block_bytes) const {
-        const int64_t tiles = (d + tile_rows() - 1) / tile_rows(), rows = tiles * round_up(std::min<int64_t>(tile_rows(), d), lanes);
+        const int64_t rows = (d + tile_rows() - 1) / tile_rows() * padded_rows(d);
         const int64_t per_span = span_chunks(maps, n, d), spans = (chunks(n) + per_span - 1) / per_span, sums = normalize ? 3 : 1;
         auto floats = [&](int64_t count) { return int64_t(block_bytes((count + 2 * lanes) * sizeof(float))); };
-        return sums * floats(maps * rows * d * spans)             // span_sum
-               + floats(maps * (d + channel_group + lanes) * d);  // P
+        return sums * floats(maps * rows * d * spans)            // span_sum
+               + floats(maps * round_up(d, channel_group) * d);  // P
+    }
+
+    // Rows of a tile: what the output's groups of channels ask for, in whole vectors.
+    constexpr int64_t padded_rows(int64_t d) const {
+        return round_up(std::min<int64_t>(tile_rows(), round_up(d, channel_group)), lanes);
     }
 
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }

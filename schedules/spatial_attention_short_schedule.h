@@ -53,12 +53,12 @@ struct SpatialAttentionShortSchedule {
         return (n_q + tile_rows - 1) / tile_rows;
     }
 
-    // Multiplications of both products for one head, padding included.
+    // Multiplications of both products for one head, with keys and columns padded; rows pad to 12 at most.
     constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
-        return n_q * (least_padding(n_k) * d + n_k * least_padding(d_v));
+        return n_q * (least_padded(n_k) * d + n_k * least_padded(d_v));
     }
     // n keys or columns, in whole register tiles of those that pad least.
-    constexpr int64_t least_padding(int64_t n) const {
+    constexpr int64_t least_padded(int64_t n) const {
         int64_t least = INT64_MAX;
         for (const Tile &tile : tiles()) {
             least = std::min(least, round_up(n, int64_t(tile.vectors) * lanes));

@@ -203,6 +203,28 @@ TEST_P(MemoryOfCalls, ChannelTasksAllocateNothing) {
     }
 }
 
+// Memory of the tasks, and what is kept from one parallel step to the next.
+TEST_P(MemoryOfCalls, ChannelsFirstTasksAllocateNothing) {
+    ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
+    const auto s = channel_first_schedule(GetParam());
+    std::vector<int64_t> sizes = around({s.tile_rows(), s.tile_rows() + s.lanes, 2 * s.tile_rows(), 1023});
+    const std::vector<int64_t> small = up_to(s.tile_rows());
+    sizes.insert(sizes.end(), small.begin(), small.end());
+    for (const int64_t d : sizes) {
+        for (const int64_t n : {int64_t(1), int64_t(s.chunk_tokens) + 1}) {
+            for (const bool normalize : {false, true}) {
+                if (n * d * d < 20'000'000) {
+                    ChannelCase c;
+                    c.n = n, c.d = d, c.normalize = normalize, c.channels = MUATTN_CHANNELS_FIRST;
+                    CountingAllocator allocator;
+                    ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
+                    EXPECT_EQ(allocator.allocations, 2) << testing::PrintToString(c);
+                }
+            }
+        }
+    }
+}
+
 TEST_P(MemoryOfCalls, ScratchDoesNotGrowWithTokens) {
     ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
     auto bytes_of = [](const auto &c) {
