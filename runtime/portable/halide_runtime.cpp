@@ -1,5 +1,5 @@
 // As much of Halide's runtime as our kernels call, in C++, for targets that Halide writes C++ for but has no runtime of its
-// own for: RISC-V without vectors. Messages are shorter than Halide's; the arguments of a call were checked before.
+// own for: RISC-V, whose last backend, `scalar`, has no vectors; its others run on it, too. Messages are shorter than Halide's; the arguments of a call were checked before.
 #include <HalideRuntime.h>
 #include <pthread.h>
 

@@ -35,9 +35,13 @@ bool opencl_has_device() {
     if (platforms_of == nullptr || devices_of == nullptr || platforms_of(kMaxPlatforms, platforms, &count) != 0) {
         return false;
     }
-    // Halide takes the first platform.
-    uint32_t devices = 0;
-    return count > 0 && devices_of(platforms[0], kAllDevices, 0, nullptr, &devices) == 0 && devices > 0;
+    for (uint32_t i = 0; i < count && i < kMaxPlatforms; i++) {  // as create_opencl_context() looks for one
+        uint32_t devices = 0;
+        if (devices_of(platforms[i], kAllDevices, 0, nullptr, &devices) == 0 && devices > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool vulkan_has_device() {

@@ -3,6 +3,7 @@
 #include <HalideRuntime.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "../error.h"
@@ -46,13 +47,15 @@ struct Bytes {
     }
 };
 
+constexpr size_t kMostBytes = size_t(INT32_MAX);  // Halide's buffers are below 2^31 bytes
+
 // Sizes that calls of slightly different shapes share: four to a power of two.
 size_t rounded(size_t bytes) {
     size_t step = 1024;
     while (step * 8 < bytes) {
         step *= 2;
     }
-    return (bytes + step - 1) / step * step;
+    return bytes > kMostBytes ? bytes : std::min(kMostBytes, (bytes + step - 1) / step * step);
 }
 
 // The first functions of what a device interface of Halide 21 hides, src/runtime/device_interface.h.
@@ -85,7 +88,6 @@ muattn_device device_of(const halide_device_interface_t *interface) {
 
 muattn_status take(CallContext &context, muattn_device device, size_t bytes, Allocation *allocation) {
     const size_t size = rounded(bytes);
-    constexpr size_t kMostBytes = size_t(INT32_MAX);  // Halide's buffers are below 2^31 bytes
     if (size > kMostBytes) {
         return fail(MUATTN_UNSUPPORTED, "a tensor of %zu MiB is copied to the device: at most 2047 are", size >> 20);
     }
@@ -165,7 +167,10 @@ muattn_status copy_to_device(CallContext &context, const Allocation &allocation,
 muattn_status copy_to_host(CallContext &context, const Allocation &allocation, void *host, size_t bytes) {
     Bytes view(allocation, host, bytes);
     view.buffer.set_device_dirty();
-    const int error = halide_copy_to_host(&context, &view.buffer);
+    int error = halide_copy_to_host(&context, &view.buffer);
+    if (error == 0) {  // on a stream, into pinned memory, Halide's copy has only been asked for
+        error = halide_device_sync(&context, &view.buffer);
+    }
     return error == 0 ? MUATTN_OK : failure("copy from the device", error, context);
 }
 
