@@ -2,7 +2,7 @@
 # condition under which a processor (and its operating system) runs it, evaluated in runtime/src/registry.cpp. One line adds a rung to the ladder.
 set(MUATTN_TARGET "" CACHE STRING "Halide target of the kernels. Without features: all backends of its family. Empty: the machine that CMake builds for")
 
-option(MUATTN_EXPERIMENTAL "Backends that do not pass every test as well" OFF)
+option(MUATTN_EXPERIMENTAL "Also backends whose tests have not been run: sve_256" OFF)
 
 function(muattn_targets)
   set(asked "${MUATTN_TARGET}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from arguments import Parser
+from command_lines import generate as command_line
 from rich.console import Console
 from rich.progress import Progress
 
@@ -26,19 +27,7 @@ MACHINES = {"x86_64": "x86-64-linux", "aarch64": "arm-64-linux", "riscv64": "ris
 
 
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("./dev generate", description=__doc__)
-    parser.add_argument("--target", required=True, help="Halide target: architecture-bits-system, alone for all backends of "
-                        "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2; with metal or "
-                        "webgpu, e.g. arm-64-osx-metal, for kernels of that GPU alone")  # fmt: skip
-    parser.add_argument("--ops", default="", metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
-    parser.add_argument("--dtypes", default="", metavar="T,T", help="only these element types")
-    parser.add_argument("--kinds", default="", metavar="KIND,KIND", help="only these kinds of kernels")
-    parser.add_argument("--head-dim", type=int, default=0, metavar="D", help="spatial attention for d = d_v = D alone")
-    parser.add_argument("--shared", action="store_true", help="libmuattn.so as well")
-    parser.add_argument("--toolchain", type=Path, metavar="FILE", help="CMake toolchain file (default: cmake/toolchains' for the target)")
-    parser.add_argument("--kernels-only", action="store_true", help="kernels and the runtime's sources, even where a compiler is here")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: out/TARGET")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="default: all processors")
+    parser = command_line()
     arguments = parser.parse_args(argv)
     try:
         arguments.target = parse(arguments.target)
@@ -54,7 +43,12 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
 
 
 def is_ours(folder: Path) -> bool:
-    return (folder / "manifest.json").is_file() or not any(folder.iterdir())
+    if not any(folder.iterdir()):
+        return True
+    try:
+        return {"muattn", "target", "kernels"} <= json.loads((folder / "manifest.json").read_text()).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 class BuildError(Exception):

@@ -108,8 +108,8 @@ def program_of_a_package(tmp_path: Path, *options: str) -> Path:
     (tmp_path / "user").mkdir()
     shutil.copy(MAIN_C, tmp_path / "user/main.c")
     (tmp_path / "user/CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.20)\nproject(user C)\nfind_package(muattn REQUIRED)\n"
-        "add_executable(program main.c)\ntarget_link_libraries(program PRIVATE muattn::muattn m)\n")  # fmt: skip
+        "cmake_minimum_required(VERSION 3.20)\nproject(user C)\nfind_package(muattn 0.1 REQUIRED)\n"
+        "add_executable(program main.c)\ntarget_link_libraries(program PRIVATE muattn::muattn)\n")  # fmt: skip
     for command in ([*configure, "-S", tmp_path / "out", "-B", tmp_path / "build"],
                     ["cmake", "--build", tmp_path / "build"],
                     ["cmake", "--install", tmp_path / "build", "--prefix", tmp_path / "prefix"],
