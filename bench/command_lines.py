@@ -1,11 +1,14 @@
-"""What ./dev bench, ./dev tune and ./dev report accept. As a program it prints the help of a verb, without a build:
+"""What ./dev bench, tune, report and generate accept. As a program it prints the help of a verb, without a build, or, after
+"check", looks whether arguments are accepted:
 
-    python3 bench/command_lines.py bench --scaling"""
+    python3 bench/command_lines.py bench --scaling
+    python3 bench/command_lines.py check bench --peers --seconds 2"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +19,7 @@ RESULTS = ROOT / "results"  # git ignores it; what is kept goes to bench/results
 SHAPES = ROOT / "bench/shapes.json"
 BASELINE = ROOT / "bench/report/baseline.json"
 RELEASE = ROOT / "build/release"
+GPU_KERNELS = Path("build/release/generated/gpu_kernels.json")
 MIN_N, MAX_N = 256, 65536  # of --scaling
 
 
@@ -143,10 +147,55 @@ in the innermost product loops, and the share of each core's FMA peak that llvm-
     return parser
 
 
+def report_gpu() -> Parser:
+    parser = Parser(
+        "./dev report --gpu",
+        description="""The static report of the CUDA kernels, without a device: registers and spills under the cap that the library gives
+drivers, shared memory, occupancy, and what the loops of the products consist of. The last line says whether a bar is missed;
+then the exit code is 1. See docs/gpu.md.""",
+    )
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
+    parser.add_argument("--all", action="store_true", help="a line for every device function, not only for those with products")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")
+    parser.add_argument("--kernels", type=Path, default=GPU_KERNELS, metavar="FILE", help="the build's list of GPU kernels")
+    return parser
+
+
+def generate() -> Parser:
+    parser = Parser(
+        "./dev generate",
+        description="""Libraries for a target: headers, static library or, where no compiler for the target is here, kernels with the runtime's
+sources, CMake package and manifest.json. For Metal and WebGPU: kernels and the source of their device code. Only what changed
+is made anew. docs/targets.md says more.""",
+    )
+    parser.add_argument("--target", required=True, help="Halide target: architecture-bits-system, alone for all backends of "
+                        "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2; with metal or "
+                        "webgpu, e.g. arm-64-osx-metal, for kernels of that GPU alone")  # fmt: skip
+    parser.add_argument("--ops", default="", metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
+    parser.add_argument("--dtypes", default="", metavar="T,T", help="only these element types")
+    parser.add_argument("--kinds", default="", metavar="KIND,KIND", help="only these kinds of kernels")
+    parser.add_argument("--head-dim", type=int, default=0, metavar="D", help="spatial attention for d = d_v = D alone")
+    parser.add_argument("--shared", action="store_true", help="libmuattn.so as well")
+    parser.add_argument("--toolchain", type=Path, metavar="FILE", help="CMake toolchain file (default: cmake/toolchains' for the target)")
+    parser.add_argument("--kernels-only", action="store_true", help="kernels and the runtime's sources, even where a compiler is here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: out/TARGET")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="default: all processors")
+    return parser
+
+
+VERBS = {"bench": kernels, "tune": tune, "report": report, "generate": generate}
+MODES = {("bench", "--scaling"): scaling, ("bench", "--peers"): peers, ("bench", "--gpu"): gpu, ("report", "--gpu"): report_gpu}
+
+
 def main(words: list[str]) -> None:
-    modes = {"bench": {"--scaling": scaling, "--peers": peers, "--gpu": gpu}}.get(words[0], {})
-    parser = modes.get(words[1]) if len(words) > 1 else None
-    (parser or {"bench": kernels, "tune": tune, "report": report}[words[0]])().print_help()
+    check = words[0] == "check"
+    words = words[check:]
+    mode = MODES.get(tuple(words[:2]))
+    parser = (mode or VERBS[words[0]])()
+    if check:
+        parser.parse_args(words[2 if mode else 1 :])
+    else:
+        parser.print_help()
 
 
 if __name__ == "__main__":

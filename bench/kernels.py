@@ -55,6 +55,8 @@ def main() -> int:
         parser.error(f"--out must name a .json file, not {options.out}")
     if not options.program.is_file():
         parser.error(f"--program must name a file, not {options.program}")
+    if any(word.split("=")[0] == "--filter" for word in others):
+        parser.error("--filter: here it is --benchmark_filter=REGEX")
     names = listed(parser, options.program, others)
     if "--benchmark_list_tests" in others or "--benchmark_list_tests=true" in others:
         print("\n".join(names))

@@ -11,24 +11,19 @@ import json
 import sys
 from pathlib import Path
 
-from arguments import Parser
-from facts import LEAST_SHARE, Facts, cuda_kernels, gather
+from command_lines import report_gpu as command_line
+from facts import BARRED_HEAD_DIMS, LEAST_SHARE, Facts, cuda_kernels, gather
 from machine_code import ToolError
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-KERNELS = Path("build/release/generated/gpu_kernels.json")
 SETTINGS = Path("runtime/src/gpu/cuda_max_registers.txt")
 
 
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser("./dev report --gpu", description=__doc__)
-    parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
-    parser.add_argument("--all", action="store_true", help="a line for every device function, not only for those with products")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")
-    parser.add_argument("--kernels", type=Path, default=KERNELS, metavar="FILE", help="the build's list of GPU kernels")
+    parser = command_line()
     arguments = parser.parse_args(argv)
     if not arguments.kernels.is_file():
         parser.error(f"--kernels: no file {arguments.kernels}; ./dev setup builds it")
@@ -73,6 +68,15 @@ def as_json(facts: list[Facts]) -> list[dict]:
     ]
 
 
+def without_products(facts: list[Facts]) -> list[tuple[str, str]]:
+    """Kernels of a barred head dimension of which no function has a loop that was taken for a product: the bars would hold of nothing."""
+    found = {}
+    for f in facts:
+        if f.head_dim in BARRED_HEAD_DIMS:
+            found[f.kernel, f.architecture] = found.get((f.kernel, f.architecture), False) or bool(f.loops)
+    return [key for key, has_loops in found.items() if not has_loops]
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = arguments_of(argv)
     kernels = [kernel for kernel in cuda_kernels(arguments.kernels) if arguments.filter in kernel["symbol"]]
@@ -88,6 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(as_json(facts), indent=1) + "\n")
     missed = [f"{f.kernel} on {f.architecture}: {problem}" for f in facts for problem in f.missed()]
+    missed += [f"{kernel} on {architecture}: no loop of its products found" for kernel, architecture in without_products(facts)]
     for line in missed:
         print(f"missed: {line}")
     if missed:

@@ -26,7 +26,8 @@ SPIN_SECONDS = 0.02
 
 
 def best_times(calls: dict, seconds: float, threads: int = 1) -> dict[str, float]:
-    """Best time of each, in seconds: at least 20 calls, or the given time, each; at least 3 calls."""
+    """Best time of each, in seconds: at least 20 calls, or the given time, each; at least 3 calls. Pauses, and the calls after
+    them, do not count."""
     best = dict.fromkeys(calls, float("inf"))
     spent = dict.fromkeys(calls, 0.0)
     count = 0

@@ -44,8 +44,9 @@ def chosen_generators(build: Build, op: str | None, values: set[str]) -> list[st
 
 def chosen_target(build: Build, present: Library, target: str | None) -> str:
     runs = [name for name, available in present.backends().items() if available]
+    target = target and target.removeprefix("cpu:")
     if target is not None and target not in runs:
-        why = "this machine cannot run it" if target in build.targets else "unknown"
+        why = "this machine cannot run it" if target in build.targets else "no backend of this build"
         raise TuneError(f"--target: '{target}': {why}; this machine runs {', '.join(runs)}")
     return target or runs[0]
 

@@ -93,7 +93,7 @@ def test_a_log_has_a_line_at_the_start(capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["softmax"], "op: 'softmax' is no operator"),
-    (["--target", "neon"], "--target: 'neon': unknown; this machine runs"),
+    (["--target", "neon"], "--target: 'neon': no backend of this build; this machine runs"),
     (["spatial_attention", "--values", "colour=1"], "--values: no generator has colour: spatial_attention has row_vectors"),
     (["--values", "span_keys=many"], "--values: 'span_keys=many' is not NAME=N,N"),
     (["--budget", "0"], "--budget: must be above 0, not 0"),
