@@ -78,7 +78,8 @@ public:
             span_sum(i, j, x, p, h, b) = Tuple(sum(i, j, x, p, h, b));
             S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b)[0];
             S_QQ(i, x, h, b) += span_sum(i, 0, x, r_p, h, b)[1];
-            S_KK(j, x, h, b) += span_sum(0, j, x, r_p, h, b)[2];
+            // Whole vectors of columns ask for no products past d.
+            S_KK(j, x, h, b) += span_sum(0, min(j, d - 1), x, r_p, h, b)[2];
             rq(i, x, h, b) = 1.0f / max(sqrt(S_QQ(i, x, h, b)), kNormalizeEps);
             rk(j, x, h, b) = 1.0f / max(sqrt(S_KK(j, x, h, b)), kNormalizeEps);
             logit(i, j, x, h, b) = S(i, j, x, h, b) * rq(i, x, h, b) * (rk(j, x, h, b) * to_log2);

@@ -121,17 +121,17 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     f.R.compute_at(f.P, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     if (f.rq.defined()) {
-        // No columns past the last one: they would be asked of the products, too.
-        const auto in_vectors = [&](auto &&stage, const Var &x) {
-            stage.vectorize(x, lanes, x.same_as(f.i) ? TailStrategy::RoundUp : TailStrategy::GuardWithIf);
-        };
         for (Func *norm : {&f.S_QQ, &f.S_KK}) {
             const Var x = norm->args()[0];
-            in_vectors(norm->compute_at(f.P, task), x);
-            in_vectors(norm->update().reorder(x, f.r_p), x);
+            norm->compute_at(f.P, task)
+                .vectorize(x, lanes, TailStrategy::RoundUp)
+                .update()
+                .reorder(x, f.r_p)
+                .vectorize(x, lanes, TailStrategy::RoundUp);
         }
         for (Func *inverse : {&f.rq, &f.rk}) {
-            in_vectors(inverse->compute_at(f.P, task), inverse->args()[0]);
+            inverse->compute_at(f.P, task)
+                .vectorize(inverse->args()[0], lanes, TailStrategy::RoundUp);
         }
     }
 
