@@ -35,6 +35,8 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--target: {error}")
     if not 0 <= arguments.head_dim <= 1024:
         parser.error(f"--head-dim: must lie in 1..1024, not be {arguments.head_dim}")
+    if arguments.shared and arguments.kernels_only:
+        parser.error("--shared: not with --kernels-only, which compiles no library")
     if arguments.toolchain and not arguments.toolchain.is_file():
         parser.error(f"--toolchain: no file {arguments.toolchain}")
     if arguments.out and arguments.out.exists() and not (arguments.out.is_dir() and is_ours(arguments.out)):

@@ -143,6 +143,8 @@ def test_a_program_for_windows_links(tmp_path):
     (["--target", "arm-64-beos"], "no operating system 'beos'; there are android, "),
     (["--target", "arm-64"], "say architecture, bits and operating system"),
     (["--target", "arm-64-linux-sve2"], "sve2 needs vector_bits_N"),
+    (["--target", "riscv-64-linux-rvv-vector_bits_512"], "there are schedules for rvv of 128, 256 bits"),
+    (["--target", "arm-64-linux", "--shared", "--kernels-only"], "--shared: not with --kernels-only"),
     (["--target", "x86-64-linux", "--head-dim", "2000"], "--head-dim: must lie in 1..1024"),
     (["--target", "x86-64-linux", "--toolchain", "/none"], "--toolchain: no file /none"),
 ])  # fmt: skip
