@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from halide_target import Target, TargetError, parse
-from manifest import show, write_manifest
+from manifest import NAME, show, write_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILDS = ROOT / "build/generate"
@@ -48,7 +48,7 @@ def is_ours(folder: Path) -> bool:
     if not any(folder.iterdir()):
         return True
     try:
-        return {"muattn", "target", "kernels"} <= json.loads((folder / "manifest.json").read_text()).keys()
+        return {"muattn", "target", "kernels"} <= json.loads((folder / NAME).read_text()).keys()
     except (OSError, ValueError, AttributeError):
         return False
 

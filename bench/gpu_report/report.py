@@ -70,11 +70,8 @@ def as_json(facts: list[Facts]) -> list[dict]:
 
 def without_products(facts: list[Facts]) -> list[tuple[str, str]]:
     """Kernels of a barred head dimension of which no function has a loop that was taken for a product: the bars would hold of nothing."""
-    found = {}
-    for f in facts:
-        if f.head_dim in BARRED_HEAD_DIMS:
-            found[f.kernel, f.architecture] = found.get((f.kernel, f.architecture), False) or bool(f.loops)
-    return [key for key, has_loops in found.items() if not has_loops]
+    barred = [f for f in facts if f.head_dim in BARRED_HEAD_DIMS]
+    return sorted({(f.kernel, f.architecture) for f in barred} - {(f.kernel, f.architecture) for f in barred if f.loops})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -109,19 +109,17 @@ Schedule schedule_of(const Kernel &kernel) {
     return schedule;
 }
 
-// Whether the general kernel is faster than that of few keys, for a call without a mask. The latter pads keys and columns to
+// Whether the general kernel is faster than that of few keys, for a call with many queries and no mask. The latter pads keys and columns to
 // register tiles of vectors, the former queries to blocks, and keys and columns to a few. From 512 queries on the one with fewer
 // products was faster by their ratio (Zen 5, AVX-512, 13 shapes), but for a sixteenth or so, which the general one spends on
 // transposed copies and a running softmax. With a mask it would transpose that as well.
 bool pads_less(const Kernel &general, const Kernel &few_keys, const SpatialCall &call) {
-    constexpr int64_t kManyQueries = 512;
     constexpr double kShare = 1.0 / 16;
     const auto products = [&](const auto &schedule) {
         return double(schedule.products(call.n_q, call.n_k, call.d, call.d_v));
     };
-    return call.n_q >= kManyQueries &&
-           products(schedule_of<schedule::SpatialAttentionSchedule>(general)) <
-               (1 - kShare) * products(schedule_of<schedule::SpatialAttentionShortSchedule>(few_keys));
+    return products(schedule_of<schedule::SpatialAttentionSchedule>(general)) <
+           (1 - kShare) * products(schedule_of<schedule::SpatialAttentionShortSchedule>(few_keys));
 }
 
 Work work_of(const SpatialCall &call, const Kernel &kernel) {
@@ -164,13 +162,13 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     if (kernel != nullptr && is_split(*kernel) && work_of(call, *kernel).serial_bytes > kMostSerialBytes) {
         kernel = kernel_for(Fit::few_keys);
     }
-    kernel = kernel != nullptr ? kernel : kernel_for(Fit::few_keys);
-    if (kernel != nullptr && is_short(*kernel) && !call.with_mask) {
+    for (const Fit wider : {Fit::few_keys, Fit::general, Fit::guarded}) {
+        kernel = kernel != nullptr ? kernel : kernel_for(wider);
+    }
+    constexpr int64_t kManyQueries = 512;  // with fewer, what pads_less() gains is not worth looking for
+    if (kernel != nullptr && is_short(*kernel) && !call.with_mask && call.n_q >= kManyQueries) {
         const Kernel *general = kernel_for(Fit::general);
         kernel = general != nullptr && pads_less(*general, *kernel, call) ? general : kernel;
-    }
-    for (const Fit wider : {Fit::general, Fit::guarded}) {
-        kernel = kernel != nullptr ? kernel : kernel_for(wider);
     }
     if (kernel == nullptr) {
         return no_kernel(backend);
