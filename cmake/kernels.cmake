@@ -5,7 +5,7 @@
 # header.
 function(muattn_generators)
   muattn_generator(spatial_attention       row_vectors key_unroll value_group tile_blocks chunk_keys)
-  muattn_generator(spatial_attention_split block_rows key_unroll value_vectors group_keys span_keys)
+  muattn_generator(spatial_attention_split block_rows key_unroll value_vectors group_keys prefetch_keys span_keys)
   muattn_generator(spatial_attention_short block_rows tile_blocks)
   muattn_generator(channel_attention       row_vectors column_group token_unroll tile_blocks chunk_tokens value_columns)
   muattn_generator(channel_attention_first map_rows map_columns tile_blocks chunk_tokens token_vectors channel_group tile_tokens)

@@ -5,6 +5,7 @@
 // once. Columns of d and d_v lie in the vector lanes: with few rows a key costs more to load than to use. Each span p has
 // its maximum m_p, sum l_p and unnormalised output o_p; with m* the largest m_p, the output is
 //   sum_p 2^(m_p - m*) o_p / sum_p 2^(m_p - m*) l_p.
+#include "prefetch.h"
 #include "schedules/spatial_attention_split_cpu.h"
 #include "spatial_attention_inputs.h"
 
@@ -17,11 +18,12 @@ class SpatialAttentionSplit : public SpatialAttentionGenerator<SpatialAttentionS
 public:
     // The numbers of the schedule; 0 leaves the machine's default.
     GeneratorParam<int> block_rows{"block_rows", 0}, key_unroll{"key_unroll", 0};
-    GeneratorParam<int> value_vectors{"value_vectors", 0}, group_keys{"group_keys", 0}, span_keys{"span_keys", 0};
+    GeneratorParam<int> value_vectors{"value_vectors", 0}, group_keys{"group_keys", 0};
+    GeneratorParam<int> prefetch_keys{"prefetch_keys", 0}, span_keys{"span_keys", 0};
 
     void generate() {
         params = schedule::SpatialAttentionSplitSchedule::defaults(schedule::machine(machine));
-        const int numbers[] = {block_rows, key_unroll, value_vectors, group_keys, span_keys};
+        const int numbers[] = {block_rows, key_unroll, value_vectors, group_keys, prefetch_keys, span_keys};
         params.override_with(numbers);
         const int block = params.block_rows, lanes = params.lanes, span = params.span_keys;
 
@@ -76,6 +78,7 @@ public:
         PV_part(e, i, c, x, p, h, b) += P(j_v, i, x, p, h, b) * value;
         r_c = RDom(0, span / params.group_keys, "r_c");
         r_c.where(r_c * params.group_keys < keys);
+        whole_groups = d_v() % (params.value_vectors * lanes) == 0;
         PV(e, i, x, p, h, b) += PV_part(e, i, r_c, x, p, h, b);
         partial(e, i, x, p, h, b) = Tuple(PV(e, i, x, p, h, b), M(i, x, p, h, b), L(i, x, p, h, b));
 
@@ -107,7 +110,10 @@ public:
 
     void schedule() {
         declare_shapes(out);
+        keys = ImageParam(k).parameter();
+        values = ImageParam(v).parameter();
         schedule_spatial_attention_split_cpu(*this, params);
+        PrefetchEveryLine::of(get_pipeline());
     }
 
 private:

@@ -33,19 +33,21 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
         .reorder(ii, ji, io, jo, f.r_c)
         .unroll(ii)
         .unroll(ji);
+    // Lanes are added up in halves, those of map_rows rows together: those of one row alone would be added one by one.
+    const auto together = [&](auto &&stage) { s.sum_together ? stage.vectorize(f.i) : stage.unroll(f.i); };
     // QK_chunk, QQ_chunk and KK_chunk are Funcs of their own: atomic() on a parallel one would lock every addition.
     f.QK_chunk.compute_at(f.sum, io)
         .bound_extent(f.c, 1)
         .bound_extent(f.x, 1)
         .store_in(MemoryType::Register)
-        .unroll(f.i)
         .unroll(f.j)
         .update()
         .atomic()
         .reorder(f.r_l, f.i, f.j)
         .vectorize(f.r_l, lanes)
-        .unroll(f.i)
         .unroll(f.j);
+    together(f.QK_chunk);
+    together(f.QK_chunk.update());
     f.QK.compute_at(f.sum, io)
         .bound_extent(f.c, 1)
         .bound_extent(f.x, 1)

@@ -16,15 +16,16 @@ struct ChannelAttentionFirstSchedule {
     int token_vectors;  // register tile of the output: vectors of tokens ...
     int channel_group;  // ... by channels
     int tile_tokens;    // tokens of an output tile; a multiple of token_vectors * lanes
+    bool sum_together;  // whether the lanes of several dot products are added up together; LLVM 21 fails on that for long scalable vectors
 
     static constexpr ChannelAttentionFirstSchedule defaults(Machine m) {
         if (m.few_registers()) {
-            return {m.lanes, 2, 2, 24, 256, 1, 4, 192};
+            return {m.lanes, 2, 2, 24, 256, 1, 4, 192, !m.scalable};
         }
         const bool wide = m.registers >= 32;
         // With 16 lanes a chunk is done sooner, and its lanes are added up as seldom as its copies allow.
         const bool large = m.lanes >= 16;
-        return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, large ? 1024 : 256, 3, wide ? 8 : 4, large ? 384 : 192};
+        return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, large ? 1024 : 256, 3, wide ? 8 : 4, large ? 384 : 192, !m.scalable};
     }
 
     // {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens}; 0 keeps what is
@@ -52,15 +53,21 @@ struct ChannelAttentionFirstSchedule {
     constexpr int chunk_row() const { return chunk_tokens + lanes; }
 
     constexpr int64_t chunks(int64_t n) const { return (n + chunk(n) - 1) / chunk(n); }
+    constexpr int64_t tiles(int64_t d) const { return (d + tile_rows() - 1) / tile_rows(); }
 
     // Chunks of a span: as many spans as give every thread of a common machine work, but no more partial maps than fit
     // in a few megabytes. A function of the shape alone, so that the result does not depend on the number of threads.
     constexpr int64_t span_chunks(int64_t maps, int64_t n, int64_t d) const {
         const int64_t chunks = this->chunks(n);
-        const int64_t tasks = maps * ((d + tile_rows() - 1) / tile_rows());
+        const int64_t tasks = maps * tiles(d);
         const int64_t wanted = std::max<int64_t>(1, 32 / tasks), affordable = std::max<int64_t>(1, (1 << 20) / (maps * d * d));
         const int64_t spans = std::min({wanted, affordable, std::max<int64_t>(1, n / kLeastSpan)});
         return (chunks + spans - 1) / spans;
+    }
+
+    constexpr int64_t spans(int64_t maps, int64_t n, int64_t d) const {
+        const int64_t of_span = span_chunks(maps, n, d);
+        return (chunks(n) + of_span - 1) / of_span;
     }
 
     // At most what one task allocates: the stages that schedule_channel_attention_first_cpu() keeps in memory.
@@ -84,11 +91,10 @@ struct ChannelAttentionFirstSchedule {
     // What is kept from one parallel step to the next, for all heads of the batch.
     template<typename BlockBytes>
     constexpr int64_t serial_bytes(int64_t maps, int64_t n, int64_t d, bool normalize, BlockBytes block_bytes) const {
-        const int64_t rows = (d + tile_rows() - 1) / tile_rows() * padded_rows(d);
-        const int64_t per_span = span_chunks(maps, n, d), spans = (chunks(n) + per_span - 1) / per_span, sums = normalize ? 3 : 1;
+        const int64_t rows = tiles(d) * padded_rows(d), sums = normalize ? 3 : 1;
         auto floats = [&](int64_t count) { return int64_t(block_bytes((count + 2 * lanes) * sizeof(float))); };
-        return sums * floats(maps * rows * d * spans)            // span_sum
-               + floats(maps * round_up(d, channel_group) * d);  // P
+        return sums * floats(maps * rows * d * spans(maps, n, d))  // span_sum
+               + floats(maps * round_up(d, channel_group) * d);    // P
     }
 
     // Rows of a tile: what the output's groups of channels ask for, in whole vectors.

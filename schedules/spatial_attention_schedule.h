@@ -44,17 +44,18 @@ struct SpatialAttentionSchedule {
     constexpr int block_rows() const { return row_vectors * lanes; }
     constexpr int tile_rows() const { return tile_blocks * block_rows(); }
     constexpr int64_t tiles(int64_t n_q) const { return (n_q + tile_rows() - 1) / tile_rows(); }
+    constexpr int64_t padded_rows(int64_t n_q) const { return round_up(n_q, block_rows()); }
 
     // Multiplications of both products for one head that sees every key, padding included.
     constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
-        return round_up(n_q, block_rows()) * round_up(n_k, key_unroll) * (d + round_up(d_v, value_group));
+        return padded_rows(n_q) * round_up(n_k, key_unroll) * (d + round_up(d_v, value_group));
     }
 
     // At most what one task allocates: the stages that schedule_spatial_attention_cpu() keeps in memory.
     // block_bytes: what an allocation of that many bytes takes.
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t n_q, int64_t d, int64_t d_v, BlockBytes block_bytes) const {
-        const int64_t rows = std::min<int64_t>(tile_rows(), round_up(n_q, block_rows())), block = block_rows();
+        const int64_t rows = std::min<int64_t>(tile_rows(), padded_rows(n_q)), block = block_rows();
         const int64_t columns = round_up(d_v, value_group), groups = columns / value_group + 1, side = transpose_side();
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         return floats(rows * round_up(d, side))                           // Q

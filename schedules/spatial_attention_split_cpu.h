@@ -1,7 +1,7 @@
 // Order, vectors and threads of the split variant of spatial attention on a CPU.
 //
-// One task is a span of keys of one key/value head: it reads each key and value once, from where the user has them, in
-// the order in which they lie in memory. Columns lie in the lanes.
+// One task is a span of keys of one key/value head: a block of rows reads each key and value once, from where the user has them. Columns
+// lie in the lanes. Memory is what decoding waits for, so keys and values are asked for well before they are used.
 #pragma once
 #include "Halide.h"
 
@@ -17,8 +17,9 @@ struct SpatialAttentionSplitStages {
 
     Halide::Func query{"query"}, head{"head"};  // (i, x)                 of a row
     Halide::Func Q{"Q"};                        // (e, i, x, h, b)        queries times scale, 0 past d
-    Halide::Func K{"K"};                        // (e, j, p, h, b)        keys
-    Halide::Func V{"V"};                        // (e, j, p, h, b)        values
+    Halide::Func K{"K"};                        // (e, j, p, h, b)        keys, inlined
+    Halide::Func V{"V"};                        // (e, j, p, h, b)        values, inlined
+    Halide::Parameter keys, values;             // the arrays that K and V read
     Halide::Func products{"products"};          // (l, i, j, x, p, h, b)  of query and key, summed over vectors of columns
     Halide::Func QK{"QK"};                      // (j, i, x, p, h, b)     dot products
     Halide::Func bias{"bias"};                  // (j, i, x, p, h, b)     what the mask adds to a logit, in units of log 2
@@ -30,6 +31,7 @@ struct SpatialAttentionSplitStages {
     Halide::Func lane_sum{"lane_sum"};          // (l, i, x, p, h, b)     sum over every lanes-th key
     Halide::Func L{"L"};                        // (i, x, p, h, b)        row sum of P within the span
     Halide::Func PV_part{"PV_part"};            // (e, i, c, x, p, h, b)  P V of a group of keys
+    Halide::Expr whole_groups;                  // condition: the columns of V are whole groups of vectors
     Halide::Func PV{"PV"};                      // (e, i, x, p, h, b)     P V of the span
     Halide::Func partial{"partial"};            // (e, i, x, p, h, b)     {PV, M, L} of each span
     Halide::Func m_all{"m_all"};                // (i, x, h, b)           maximum over all spans
@@ -74,20 +76,23 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
             .bound_extent(f.p, 1)
             .bound_extent(f.i, s.block_rows);
     }
+    // Lanes are added up in halves, those of key_unroll products together: those of one alone would be added one by one.
+    const auto together = [&](auto &&stage) { s.sum_together ? stage.vectorize(ji) : stage.unroll(ji); };
     f.QK.split(f.j, jo, ji, s.key_unroll, TailStrategy::RoundUp)
         .reorder(ji, f.i, jo)
-        .unroll(ji)
-        .unroll(f.i)
-        .update()
-        .split(f.j, f.c, f.j, s.group_keys, TailStrategy::RoundUp)
-        .split(f.j, jo, ji, s.key_unroll)
-        .reorder(f.QK.rvars(0)[0], ji, f.i, jo, f.c)
+        .unroll(f.i);
+    together(f.QK);
+    f.QK.update()
+        .split(f.j, jo, ji, s.key_unroll, TailStrategy::RoundUp)
+        .reorder(f.QK.rvars(0)[0], ji, f.i, jo)
         .atomic()
         .vectorize(f.QK.rvars(0)[0])
-        .unroll(ji)
-        .unroll(f.i);
+        .unroll(f.i)
+        .prefetch(f.keys, jo, jo, s.prefetch_keys / s.key_unroll, PrefetchBoundStrategy::NonFaulting);
+    together(f.QK.update());
     f.products.compute_at(f.QK, jo)
         .store_in(MemoryType::Register)
+        .reorder_storage(f.l, f.j, f.i, f.x, f.p, f.h, f.b)
         .bound_extent(f.j, s.key_unroll)
         .bound_extent(f.l, lanes)
         .vectorize(f.l)
@@ -98,12 +103,6 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
         .vectorize(f.l)
         .unroll(f.i)
         .unroll(f.j);
-    f.K.compute_at(f.QK, f.c);
-    f.V.compute_at(f.PV, f.r_c);
-    for (Func *copy : {&f.K, &f.V}) {
-        copy->bound_extent(f.p, 1)
-            .vectorize(f.e, lanes, TailStrategy::RoundUp);
-    }
     if (f.bias.defined()) {
         f.bias.compute_at(f.partial, f.x)
             .bound_extent(f.x, 1)
@@ -123,16 +122,20 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
             .vectorize(f.l)
             .unroll(f.i);
     }
-    f.PV.vectorize(f.e, lanes, TailStrategy::RoundUp)
-        .update()
-        .split(f.e, eo, ei, group, TailStrategy::RoundUp)
-        .reorder(ei, f.i, eo, f.r_c)
-        .vectorize(ei, lanes)
-        .unroll(ei)
-        .unroll(f.i);
+    // A group of columns with a part past d_v would read all of it lane by lane; a vector at a time, only the last one is.
+    f.PV.vectorize(f.e, lanes, TailStrategy::RoundUp);
+    const auto by_columns = [&](Stage stage, int columns) {
+        stage.split(f.e, eo, ei, columns, TailStrategy::RoundUp)
+            .reorder(ei, f.i, eo, f.r_c)
+            .vectorize(ei, lanes)
+            .unroll(ei)
+            .unroll(f.i)
+            .prefetch(f.values, f.r_c, f.r_c, 1, PrefetchBoundStrategy::NonFaulting);
+    };
+    by_columns(f.PV.update().specialize(f.whole_groups), group);
+    by_columns(f.PV.update(), lanes);
     f.PV_part.compute_at(f.PV, eo)
         .store_in(MemoryType::Register)
-        .bound_extent(f.e, group)
         .bound_extent(f.c, 1)
         .vectorize(f.e, lanes)
         .unroll(f.e)

@@ -12,23 +12,23 @@ struct SpatialAttentionSplitSchedule {
     int block_rows;     // rows, pairs of a query and a head, that a task treats at once ...
     int key_unroll;     // ... by keys, in Q K^T
     int value_vectors;  // ... by vectors of columns, in P V
-    int group_keys;     // keys that are copied, and that P V sums in registers before it moves to the next columns
+    int group_keys;     // keys that P V sums in registers before it moves to the next columns; it prefetches the next group
+    int prefetch_keys;  // keys ahead of those in use that Q K^T prefetches; a multiple of key_unroll
     int span_keys;      // keys of a span: what one task computes; a multiple of lanes and of group_keys
+    bool sum_together;  // whether the lanes of several dot products are added up together; LLVM 21 fails on that for long scalable vectors
 
     static constexpr SpatialAttentionSplitSchedule defaults(Machine m) {
         if (m.few_registers()) {
-            return {m.lanes, 4, 1, 1, 8, 256};
+            return {m.lanes, 4, 1, 1, 8, 16, 256, !m.scalable};
         }
-        const bool wide = m.registers >= 32;
-        // With 16 lanes a group is done sooner than the next one's reads arrive: longer groups, of which more are under way.
-        const bool large = m.lanes >= 16;
-        return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, large ? 32 : 8, large ? 512 : 256};
+        const bool wide = m.registers >= 32, large = m.lanes >= 16;
+        return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, large ? 16 : 8, 16, large ? 1024 : 256, !m.scalable};
     }
 
-    // {block_rows, key_unroll, value_vectors, group_keys, span_keys}; 0 keeps what is there. cmake/kernels.cmake lists
+    // {block_rows, key_unroll, value_vectors, group_keys, prefetch_keys, span_keys}; 0 keeps what is there. cmake/kernels.cmake lists
     // the same names in the same order.
     constexpr void override_with(const int *p) {
-        int *const fields[] = {&block_rows, &key_unroll, &value_vectors, &group_keys, &span_keys};
+        int *const fields[] = {&block_rows, &key_unroll, &value_vectors, &group_keys, &prefetch_keys, &span_keys};
         for (int *field : fields) {
             *field = *p != 0 ? *p : *field;
             p++;
@@ -41,11 +41,9 @@ struct SpatialAttentionSplitSchedule {
     // At most what one task allocates: the stages that schedule_spatial_attention_split_cpu() keeps in memory.
     // block_bytes: what an allocation of that many bytes takes.
     template<typename BlockBytes>
-    constexpr int64_t scratch_bytes(int64_t d, int64_t d_v, BlockBytes block_bytes) const {
+    constexpr int64_t scratch_bytes(int64_t d_v, BlockBytes block_bytes) const {
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         return 4 * floats(block_rows * (span_keys + lanes))                      // QK, bias, S, P
-               + floats(group_keys * round_up(d, lanes))                         // K
-               + floats(group_keys * round_up(d_v, value_vectors * lanes))       // V
                + 4 * floats(block_rows * lanes)                                  // lane_max, M, lane_sum, L
                + 2 * floats(block_rows * round_up(d_v, value_vectors * lanes));  // PV, PV_part
     }

@@ -49,7 +49,8 @@ TEST_P(OutOfBounds, Spatial) {
 // tiles, and where both split the keys.
 TEST_P(OutOfBounds, KeysBeyondTheirLength) {
     const auto s = spatial_schedule(GetParam());
-    const int64_t chunk = s.chunk_keys, tiles_n_q = std::max<int64_t>(33, s.block_rows() + 1), split_n_q = 1;
+    // Whole blocks of more than 32 queries: fewer, or blocks that are not full, and keys are split.
+    const int64_t chunk = s.chunk_keys, tiles_n_q = (32 / s.block_rows() + 1) * s.block_rows(), split_n_q = 1;
     const std::pair<int64_t, int64_t> cases[] = {{tiles_n_q, 0},     {tiles_n_q, 1},         {tiles_n_q, 5},
                                                  {tiles_n_q, chunk}, {tiles_n_q, chunk + 1}, {split_n_q, 5},
                                                  {split_n_q, chunk}, {split_n_q, chunk + 1}};

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "support/backends.h"
 #include "support/cases.h"
@@ -77,6 +78,33 @@ TEST_P(SpatialSplit, LengthsWindowsAndEmptySpans) {
     c.causal = MUATTN_CAUSAL_OFFSET;
     c.causal_offset = span + 3;
     expect_agrees(c);
+}
+
+// On processors: few rows, or a kernel of tiles that would leave most threads idle.
+TEST_P(SpatialSplit, IsChosenByTheRowsThatItComputes) {
+    if (GetParam().rfind("cpu:", 0) != 0) {
+        GTEST_SKIP() << "GPUs have a rule of their own";
+    }
+    const int64_t block = spatial_schedule(GetParam()).block_rows(), whole_blocks = (32 / block + 1) * block;
+    const struct {
+        int64_t B, H, Hk, n_q, n_k;
+        bool split;
+    } calls[] = {
+        {1, 8, 8, 1, 600, true},              // decoding
+        {1, 8, 2, 2, 600, true},              // of several queries and heads that share keys
+        {2, 8, 8, whole_blocks, 600, false},  // nothing to gain
+        {1, 1, 1, 32, 600, true},             // one task
+        {2, 8, 8, 8, 100, true},              // few keys
+        {2, 8, 8, 12, 100, false},
+        {2, 8, 8, 1, 3, false},
+    };
+    for (const auto &call : calls) {
+        SpatialCase c;
+        c.B = call.B, c.H = call.H, c.Hk = call.Hk, c.n_q = call.n_q, c.n_k = call.n_k, c.d = 8, c.d_v = 8;
+        expect_agrees(c);
+        const bool split = std::string(muattn_last_kernel()).find("/split") != std::string::npos;
+        EXPECT_EQ(split, call.split) << testing::PrintToString(c) << " " << muattn_last_kernel();
+    }
 }
 
 // One call over all keys, and the merge of two calls over disjoint parts of them.

@@ -20,31 +20,42 @@ from progress import Steps
 from provenance import file_stem, provenance
 from report import write_report
 
-# Worker threads of some peers spin for some time after a call, on the processor that the next contestant needs. After such a
-# pause processors and caches are cold, so a call that is not timed comes first.
+# Worker threads of some peers spin for some time after a call, on the processor that the next contestant needs: with more threads than
+# one, a turn begins with a pause. Then come calls that are not timed, for processors, caches and sleeping threads, then those that are.
 SPIN_SECONDS = 0.02
+WARM_SECONDS = 0.005
+BURST_SECONDS = 0.01
+
+
+def turn(call, threads: int) -> list[float]:
+    """Times of one or more calls, in seconds."""
+    if threads > 1:
+        time.sleep(SPIN_SECONDS)
+    start = time.perf_counter()
+    while True:
+        call()
+        if time.perf_counter() > start + WARM_SECONDS:
+            break
+    times = []
+    while not times or sum(times) < BURST_SECONDS:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
 
 
 def best_times(calls: dict, seconds: float, threads: int = 1) -> dict[str, float]:
-    """Best time of each, in seconds: at least 20 calls, or the given time, each; at least 3 calls. Pauses, and the calls after
-    them, do not count."""
-    best = dict.fromkeys(calls, float("inf"))
-    spent = dict.fromkeys(calls, 0.0)
-    count = 0
-    while True:
-        count += 1
-        waiting = [name for name in calls if count <= 3 or (count <= 20 or spent[name] < seconds) and spent[name] < 4 * seconds]
-        if not waiting or count > 20 and all(spent[name] >= seconds for name in waiting):
-            return best
-        for name in waiting:
-            if threads > 1:
-                time.sleep(SPIN_SECONDS)
-                calls[name]()
-            start = time.perf_counter()
-            calls[name]()
-            elapsed = time.perf_counter() - start
-            best[name] = min(best[name], elapsed)
-            spent[name] += elapsed
+    """Best time of each, in seconds, over turns: at least 20 calls, or the given time, each; at least 3 calls."""
+    times = {name: [] for name in calls}
+
+    def wanting(name: str) -> bool:
+        count, spent = len(times[name]), sum(times[name])
+        return count < 3 or (count < 20 or spent < seconds) and spent < 4 * seconds
+
+    while any(wanting(name) for name in calls):
+        for name in filter(wanting, calls):
+            times[name] += turn(calls[name], threads)
+    return {name: min(of_call) for name, of_call in times.items()}
 
 
 def agrees(output, expected: np.ndarray) -> bool:

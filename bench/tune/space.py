@@ -74,10 +74,11 @@ SPACES = {
             "key_unroll": values(1, 2, 4, 8),
             "value_vectors": values(1, 2, 4, 8),
             "group_keys": times("1/2", "2", "4", "8"),
+            "prefetch_keys": times("1/2", "2", "4"),
             "span_keys": times("1/4", "1/2", "2", "4"),
         },
         rules=[
-            multiple("group_keys", "key_unroll"),
+            multiple("prefetch_keys", "key_unroll"),
             multiple("span_keys", "group_keys"),
             Rule("span_keys is a multiple of the lanes", lambda p, m: p["span_keys"] % m["lanes"] == 0),
             in_registers("block_rows", "key_unroll"),

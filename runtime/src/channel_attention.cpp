@@ -114,10 +114,8 @@ muattn_status run(const ChannelCall &call, const muattn_channel_options &options
         int32_t span_chunks = int32_t(schedule.span_chunks(maps, call.n, call.d));
         void *arguments[] = {nullptr,       &q.buffer,          &k.buffer,    &v.buffer,
                              &scale.buffer, &output_multiplier, &span_chunks, &out.buffer};
-        const int64_t spans = (schedule.chunks(call.n) + span_chunks - 1) / span_chunks;
-        const int64_t tiles = (call.d + schedule.tile_rows() - 1) / schedule.tile_rows();
-        const int64_t tasks =
-            maps * std::max(tiles * spans, (call.n + schedule.tile_tokens - 1) / schedule.tile_tokens);
+        const int64_t tasks = maps * std::max(schedule.tiles(call.d) * schedule.spans(maps, call.n, call.d),
+                                              (call.n + schedule.tile_tokens - 1) / schedule.tile_tokens);
         const Work work{tasks, schedule.scratch_bytes(call.d, normalize, Slab::block_bytes),
                         schedule.serial_bytes(maps, call.n, call.d, normalize, Slab::block_bytes)};
         // Halide's buffers are below 2^31 bytes.

@@ -8,7 +8,7 @@ namespace muattn {
 
 enum class Operation { spatial_attention, channel_attention, merge };
 enum class Direction { forward };
-// The names of cmake/kernels.cmake. _lse also writes the log-sum-exp. kind_of() in spatial_attention.cpp counts on the order
+// The names of cmake/kernels.cmake. _lse also writes the log-sum-exp. spatial_kernel.cpp counts on the order
 // of the spatial ones.
 enum class Kind {
     plain,
