@@ -33,7 +33,7 @@ const Backend backends[] = {
 #define MUATTN_BACKEND(name, condition) {"cpu:" #name, MUATTN_CPU, [] { return bool(condition); }},
 #include "backend_table.inc"
 #undef MUATTN_BACKEND
-#define MUATTN_GPU_BACKEND(name) {#name, device_##name, [] { return gpu::available(device_##name); }},
+#define MUATTN_GPU_BACKEND(name) {#name, device_##name, [] { return gpu::unavailable(device_##name) == nullptr; }},
 #include "gpu_backend_table.inc"
 #undef MUATTN_GPU_BACKEND
 };
@@ -128,6 +128,11 @@ int current_backend() {
     return index == kAutomatic ? best_backend() : index;
 }
 
+const char *why_not(const Backend &backend) {
+    return backend.device != MUATTN_CPU ? gpu::unavailable(backend.device)
+                                        : "the processor or its system lacks instructions";
+}
+
 }  // namespace
 
 muattn_device device_of(int backend) { return backends[backend].device; }
@@ -151,8 +156,8 @@ muattn_status choose_backend(muattn_device device, int *backend) {
         }
         if (!backends[i].runs_here()) {
             return fail(MUATTN_INVALID_BACKEND,
-                        "backend: the tensors are in the memory of %s, of which this machine has no device",
-                        backends[i].name);
+                        "backend: the tensors are in the memory of %s, which this machine cannot run: %s",
+                        backends[i].name, gpu::unavailable(device));
         }
         *backend = i;
         return MUATTN_OK;
@@ -216,7 +221,8 @@ muattn_status muattn_force_backend(const char *name) {
     for (int i = 0; i < kBackends; i++) {
         if (strcmp(name, backends[i].name) == 0) {
             if (!backends[i].runs_here()) {
-                return fail(MUATTN_INVALID_BACKEND, "backend: this machine cannot run '%s'", name);
+                return fail(MUATTN_INVALID_BACKEND, "backend: this machine cannot run '%s': %s", name,
+                            why_not(backends[i]));
             }
             forced = i;
             return MUATTN_OK;

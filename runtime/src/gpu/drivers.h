@@ -1,4 +1,5 @@
-// The drivers' shared libraries: found at run time, by the names that users' machines have.
+// The drivers' shared libraries: found at run time, by the names that users' machines have. The few functions and numbers of their C
+// interfaces that are needed stand where they are used; headers are not needed, so that the library builds without them.
 #pragma once
 
 #include "muattn/muattn.h"

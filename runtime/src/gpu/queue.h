@@ -1,8 +1,6 @@
 // The queues that calls of a thread go to.
 #pragma once
 
-#include <cstddef>
-
 #include "muattn/muattn.h"
 
 namespace muattn::gpu {
@@ -16,8 +14,5 @@ QueueKey queue_key(muattn_device device);
 
 // To be called before Halide's runtime is asked for anything on the device.
 void open(muattn_device device);
-
-// What a thread block may share on the device of the queue, in bytes, where Halide's runtime does not ask; else SIZE_MAX.
-size_t shared_bytes(muattn_device device);
 
 }  // namespace muattn::gpu

@@ -6,6 +6,7 @@
 #include "../memory.h"
 #include "device.h"
 #include "failure.h"
+#include "opencl.h"
 
 namespace muattn::gpu {
 namespace {
@@ -93,7 +94,7 @@ Session::~Session() {
 }
 
 muattn_status Session::check_shared(int64_t bytes) const {
-    const size_t most = shared_bytes(device_);
+    const size_t most = device_ == MUATTN_OPENCL ? opencl::shared_bytes() : SIZE_MAX;  // Halide asks Vulkan itself
     return size_t(bytes) <= most ? MUATTN_OK
                                  : fail(MUATTN_UNSUPPORTED, "%s takes %lld bytes of shared memory, the device has %zu",
                                         kernel_.name, static_cast<long long>(bytes), most);

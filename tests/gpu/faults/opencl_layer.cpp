@@ -1,6 +1,6 @@
 // A layer between the OpenCL loader and its driver, for OPENCL_LAYERS, that makes a device fail as MUATTN_TEST_FAULT says:
 // "shared": it has 4 KiB of local memory; "allocation": it finds at a kernel's start that memory is out, as drivers do that allocate
-// late.
+// late; "gpu": the last device of a platform is a GPU, the others are processors.
 #define CL_TARGET_OPENCL_VERSION 300
 #include <CL/cl_layer.h>
 
@@ -15,6 +15,31 @@ cl_icd_dispatch layer{};
 bool fault_is(const char *name) {
     const char *fault = getenv("MUATTN_TEST_FAULT");
     return fault != nullptr && strcmp(fault, name) == 0;
+}
+
+cl_int CL_API_CALL device_ids(cl_platform_id platform, cl_device_type type, cl_uint most, cl_device_id *devices,
+                              cl_uint *count) {
+    cl_device_id all[16];
+    cl_uint all_count = 0;
+    if (!fault_is("gpu") || type == CL_DEVICE_TYPE_ALL || (type & ~(CL_DEVICE_TYPE_GPU | CL_DEVICE_TYPE_CPU)) != 0) {
+        return driver->clGetDeviceIDs(platform, type, most, devices, count);
+    }
+    if (const cl_int error = driver->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 16, all, &all_count)) {
+        return error;
+    }
+    cl_uint found = 0;
+    for (cl_uint i = 0; i < all_count; i++) {
+        if (type & (i + 1 == all_count ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU)) {
+            if (devices != nullptr && found < most) {
+                devices[found] = all[i];
+            }
+            found++;
+        }
+    }
+    if (count != nullptr) {
+        *count = found;
+    }
+    return found > 0 ? CL_SUCCESS : CL_DEVICE_NOT_FOUND;
 }
 
 cl_int CL_API_CALL device_info(cl_device_id device, cl_device_info what, size_t size, void *value,
@@ -59,6 +84,7 @@ cl_int clInitLayer(cl_uint count, const cl_icd_dispatch *target, cl_uint *layer_
     }
     driver = target;
     memcpy(&layer, target, sizeof layer);
+    layer.clGetDeviceIDs = device_ids;
     layer.clGetDeviceInfo = device_info;
     layer.clEnqueueNDRangeKernel = run_kernel;
     *layer_count = sizeof layer / sizeof(void *);
