@@ -251,8 +251,8 @@ typedef struct muattn_queue {
 } muattn_queue;
 
 /* Where this thread's calls on the device go from now on; NULL: the library's choice again, which is for CUDA the thread's current
- * context and its default stream, else a queue of its own. An OpenCL context and queue are given together. Vulkan runs on
- * the library's own device: muattn_get_queue gives its handles, to make buffers with.
+ * context, without one that of the call's tensors, and its default stream, else a queue of its own. An OpenCL context and queue are
+ * given together. Vulkan runs on the library's own device: muattn_get_queue gives its handles, to make buffers with.
  * Errors: MUATTN_INVALID_ARGUMENT (no GPU, half a pair), MUATTN_UNSUPPORTED (Vulkan). */
 MUATTN_API muattn_status muattn_set_queue(muattn_device device, const muattn_queue *queue);
 /* Where they go now. Opens the device where nothing has yet. Errors: MUATTN_INVALID_BACKEND where there is none,

@@ -4,6 +4,7 @@
 
 #include "../error.h"
 #include "../memory.h"
+#include "cuda.h"
 #include "device.h"
 #include "failure.h"
 #include "opencl.h"
@@ -91,6 +92,7 @@ Session::~Session() {
     for (int i = 0; i < count_; i++) {
         give_back(copies_[i].allocation);
     }
+    cuda::leave();
 }
 
 muattn_status Session::check_shared(int64_t bytes) const {
@@ -122,6 +124,9 @@ muattn_status Session::wrap(BoundBuffer &buffer, const Argument &argument) {
             return fail(argument.status, "%s.strides[%d] must not be negative in device memory", argument.name, dim);
         }
         last += (t.shape[dim] - 1) * t.strides[dim];
+    }
+    if (device_ == MUATTN_CUDA && !cuda::adopt_context_of(t.data)) {
+        return fail(argument.status, "%s.data is no pointer of CUDA's, and the thread has no context", argument.name);
     }
     const size_t element = argument.element_bytes();
     buffer.bind(argument);
@@ -211,6 +216,9 @@ muattn_status Session::copy_back(const Copy &copy) {
 }
 
 muattn_status Session::run(void **arguments) {
+    if (device_ == MUATTN_CUDA) {
+        MUATTN_RETURN_IF_ERROR(cuda::check_capability(context_));
+    }
     void *user_context = &context_;
     arguments[0] = &user_context;
     const int error = kernel_.run(arguments);
