@@ -97,9 +97,22 @@ TEST_F(CudaDriverTest, AThreadWithoutAContextTakesThatOfTheTensors) {
             EXPECT_EQ(attend(on_device(device), on_device(device)), MUATTN_OK) << error();
             EXPECT_EQ(driver_->launched_in, primary_context(device));
             EXPECT_EQ(current_context(), nullptr);
+            muattn_release_memory();
+            EXPECT_EQ(driver_->freed_in, primary_context(device));
         }
     }
     EXPECT_EQ(driver_->contexts_made, 0);
+}
+
+TEST_F(CudaDriverTest, MemoryIsGivenBackWhereItIsFrom) {
+    driver_->capabilities = {80, 80};
+    EXPECT_EQ(attend(on_device(1), on_device(1)), MUATTN_OK) << error();
+    push(primary_context(0));
+    const int before = driver_->frees;
+    muattn_release_memory();
+    EXPECT_EQ(driver_->frees, before + 4) << "scale, length, two masks that there are not";
+    EXPECT_EQ(driver_->freed_in, primary_context(1));
+    pop();
 }
 
 TEST_F(CudaDriverTest, TheCurrentContextGoesFirst) {

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "../error.h"
+#include "cuda.h"
 #include "device.h"
 #include "failure.h"
 
@@ -69,10 +70,27 @@ const Implementation &implementation_of(muattn_device device) {
     return *reinterpret_cast<const Implementation *>(interface_of(device)->impl);
 }
 
+// On CUDA, Halide's runtime would keep what is freed for itself, beside what is kept here: not in this scope.
+thread_local bool halide_keeps = true;
+class NothingKept {
+public:
+    explicit NothingKept(muattn_device device) { halide_keeps = device != MUATTN_CUDA; }
+    NothingKept(const NothingKept &) = delete;
+    NothingKept &operator=(const NothingKept &) = delete;
+    ~NothingKept() { halide_keeps = true; }
+};
+
 void free_now(const Allocation &allocation) {
+    const NothingKept nothing_kept(allocation.device);
     CallContext context;
     Bytes bytes(allocation, nullptr, allocation.bytes);
+    muattn_queue &calls = cuda::given();
+    const muattn_queue before = calls;
+    if (allocation.device == MUATTN_CUDA && allocation.queue.context != nullptr) {  // where it is from
+        calls.context = allocation.queue.context;
+    }
     implementation_of(allocation.device).device_free(&context, &bytes.buffer);
+    calls = before;
 }
 
 muattn_device device_of(const halide_device_interface_t *interface) {
@@ -105,6 +123,7 @@ muattn_status take(CallContext &context, muattn_device device, size_t bytes, All
     *allocation = {device, 0, size, queue};
     Bytes fresh(*allocation, nullptr, size);
     for (const bool again : {false, true}) {
+        const NothingKept nothing_kept(device);
         if (implementation_of(device).device_malloc(&context, &fresh.buffer) == 0) {
             allocation->handle = fresh.buffer.device;
             return MUATTN_OK;
@@ -198,6 +217,8 @@ int halide_device_malloc(void *user_context, halide_buffer_t *buffer, const hali
     buffer->device_interface = interface;
     return 0;
 }
+
+bool halide_can_reuse_device_allocations(void *) { return gpu::halide_keeps; }
 
 int halide_device_free(void *, halide_buffer_t *buffer) {
     if (buffer->device != 0) {
