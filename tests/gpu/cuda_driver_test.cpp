@@ -132,5 +132,46 @@ TEST_F(CudaDriverTest, PointersThatItDoesNotKnowAreRefused) {
     EXPECT_EQ(driver_->launches + driver_->contexts_made, 0);
 }
 
+TEST_F(CudaDriverTest, FewBytesOfTheHostAreNotWaitedFor) {
+    driver_->capabilities = {80};
+    const float scale[kHeads] = {0.5f, 0.25f, 0.25f, 2};
+    const int64_t length = 2;
+    muattn_spatial_options options{};
+    options.scale = scale;
+    options.scale_count = kHeads;
+    options.key_lengths = &length;
+    EXPECT_EQ(attend(on_device(0), on_device(0), &options), MUATTN_OK) << error();
+    EXPECT_EQ(driver_->launches, 1);
+    EXPECT_EQ(driver_->copies + driver_->waits, 0);
+    // Scales, of which two are alike, the length, and the masks that there are not.
+    const std::vector<CudaDriver::Fill> &fills = driver_->fills;
+    ASSERT_EQ(fills.size(), 6u);
+    const size_t first[] = {0, 1, 3}, count[] = {1, 2, 1};
+    for (size_t i = 0; i < 3; i++) {
+        EXPECT_EQ(fills[i].address, fills[0].address + first[i] * sizeof(float));
+        EXPECT_EQ(fills[i].count, count[i]);
+        EXPECT_EQ(memcmp(&fills[i].word, &scale[first[i]], sizeof(float)), 0);
+    }
+    EXPECT_EQ(fills[3].word, 2u);
+}
+
+TEST_F(CudaDriverTest, ManyNumbersAreCopied) {
+    driver_->capabilities = {80};
+    constexpr int64_t kBatch = 40;
+    int64_t lengths[kBatch];
+    for (int64_t b = 0; b < kBatch; b++) {
+        lengths[b] = b % 3;
+    }
+    muattn_tensor t = on_device(0), out = on_device(0);
+    for (muattn_tensor *tensor : {&t, &out}) {
+        *tensor = {tensor->data, MUATTN_FLOAT32, MUATTN_CUDA, {kBatch, 1, 2, 1}, {}, 0};
+    }
+    muattn_spatial_options options{};
+    options.key_lengths = lengths;
+    EXPECT_EQ(attend(t, out, &options), MUATTN_OK) << error();
+    EXPECT_EQ(driver_->copies, 1);
+    EXPECT_EQ(driver_->launches, 1);
+}
+
 }  // namespace
 }  // namespace muattn::test

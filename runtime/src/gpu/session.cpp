@@ -8,6 +8,7 @@
 #include "device.h"
 #include "failure.h"
 #include "opencl.h"
+#include "small_write.h"
 
 namespace muattn::gpu {
 namespace {
@@ -111,7 +112,9 @@ muattn_status Session::new_copy(size_t bytes, Copy **copy) {
 muattn_status Session::upload(const void *data, size_t bytes, BoundBuffer &buffer) {
     Copy *copy = nullptr;
     MUATTN_RETURN_IF_ERROR(new_copy(bytes, &copy));
-    MUATTN_RETURN_IF_ERROR(copy_to_device(context_, copy->allocation, data, bytes));
+    if (!write_small(context_, copy->allocation, data, bytes)) {
+        MUATTN_RETURN_IF_ERROR(copy_to_device(context_, copy->allocation, data, bytes));
+    }
     put_on_device(buffer, copy->allocation);
     return MUATTN_OK;
 }

@@ -27,6 +27,10 @@ public:
         default: return reinterpret_cast<uintptr_t>(handle);
         }
     }
+    // The cl_mem of such a handle.
+    static void *opencl_memory(uint64_t handle) {
+        return reinterpret_cast<const OpenCl *>(handle)->memory;  // NOLINT(performance-no-int-to-ptr)
+    }
 
 private:
     struct OpenCl {  // device_handle in opencl.cpp
