@@ -14,15 +14,11 @@ std::vector<std::string> backend_names() {
     return names;
 }
 
-namespace {
-
 bool is_wanted(const std::string &name) {
     const char *wanted = getenv("MUATTN_TEST_BACKENDS");
     return wanted != nullptr ? ("," + std::string(wanted) + ",").find("," + name + ",") != std::string::npos
                              : !is_gpu(name);
 }
-
-}  // namespace
 
 bool is_gpu(const std::string &backend) { return backend.rfind("cpu:", 0) != 0; }
 

@@ -9,8 +9,10 @@
 namespace muattn::test {
 
 std::vector<std::string> backend_names();
-// Of those, the ones that MUATTN_TEST_BACKENDS names, separated by commas; without it, the processor's own. A GPU's driver is
+// Whether MUATTN_TEST_BACKENDS names it, among others, separated by commas; without it, the processor's own are wanted. A GPU's driver is
 // not even loaded unless it is named.
+bool is_wanted(const std::string &name);
+// Those that are wanted and run here.
 std::vector<std::string> available_backends();
 bool backend_is_available(const std::string &name);
 bool is_gpu(const std::string &backend);

@@ -35,6 +35,8 @@ const TableRow table[] = {
 // The tiles of a GPU are other numbers with other names: what counts in a test is where they end.
 constexpr int kGpuRows = 32, kGpuKeys = 32, kGpuChannels = 32, kGpuTokens = 64;
 constexpr SpatialAttentionSchedule kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
+// 512 keys: from there on they are split.
+constexpr SpatialAttentionSplitSchedule kGpuSplit{16, 4, 1, 2, kGpuKeys, 512};
 constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
 constexpr ChannelAttentionFirstSchedule kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens, true};
 
@@ -70,7 +72,9 @@ SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
 }
 
 SpatialAttentionSplitSchedule split_schedule(const std::string &backend) {
-    return schedule_of("spatial_attention", "split", backend, &SpatialAttentionSplitSchedule::defaults);
+    return is_gpu(backend)
+               ? kGpuSplit
+               : schedule_of("spatial_attention", "split", backend, &SpatialAttentionSplitSchedule::defaults);
 }
 
 SpatialAttentionShortSchedule short_schedule(const std::string &backend) {
