@@ -56,16 +56,19 @@ def test_the_file_says_where_it_comes_from(tuned, tuner):
     assert content["ratio"] == pytest.approx(times["default"] / times["tuned"], rel=2e-3)
 
 
+def configure(build, tuned_dir):
+    return [
+        os.environ["CMAKE"], "-S", ROOT, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={os.environ['CMAKE_MAKE_PROGRAM']}",
+        f"-DMUATTN_TUNED_DIR={tuned_dir}", f"-Dmuattn-halide_generators_ROOT={BUILD}", f"-DPython_EXECUTABLE={sys.executable}",
+        "-DMUATTN_TESTS=OFF", "-DMUATTN_BENCH=OFF",
+    ]  # fmt: skip
+
+
 def test_a_build_has_the_numbers_of_the_file(tuned, tuner, tmp_path):
     """CMake with this folder of tuned files: the table of the registry, and a kernel, the same as the tuner measured."""
-    cmake = os.environ["CMAKE"]
-    options = [
-        "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={os.environ['CMAKE_MAKE_PROGRAM']}", f"-DMUATTN_TUNED_DIR={tuner.out}",
-        f"-Dmuattn-halide_generators_ROOT={BUILD}", f"-DPython_EXECUTABLE={sys.executable}", "-DMUATTN_TESTS=OFF", "-DMUATTN_BENCH=OFF",
-    ]  # fmt: skip
-    subprocess.run([cmake, "-S", ROOT, "-B", tmp_path, *options], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(configure(tmp_path, tuner.out), check=True, stdout=subprocess.DEVNULL)
     symbol = "kernel_spatial_attention_forward_float32_split_sse41"
-    subprocess.run([cmake, "--build", tmp_path, "--target", symbol], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([os.environ["CMAKE"], "--build", tmp_path, "--target", symbol], check=True, stdout=subprocess.DEVNULL)
 
     table = (tmp_path / "generated/kernel_table.inc").read_text().splitlines()
     tuned_lines = [line for line in table if re.search(r", [1-9]\d*[,)]", line)]
@@ -74,6 +77,15 @@ def test_a_build_has_the_numbers_of_the_file(tuned, tuner, tmp_path):
     assert all(line.endswith(", 0, 0, 0, 0, 128)") for line in tuned_lines)
     measured = tuner.state / f"{GENERATOR}.sse41/span_keys-128/{symbol}.o"
     assert (tmp_path / f"{symbol}.o").read_bytes() == measured.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["spatial_attention_block.opencl", "merge.cuda"])
+def test_a_file_for_a_gpu_is_refused(tmp_path, name):
+    """Its numbers would go to every head dimension, and the library would reckon with other blocks."""
+    (tmp_path / f"{name}.json").write_text('{"parameters": {"block_rows": 16}}')
+    done = subprocess.run([*configure(tmp_path / "build", tmp_path), "-DMUATTN_GPU=ON"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"{name}.json: there are no tuned files for GPUs" in " ".join(done.stderr.split())
 
 
 def test_other_sources_start_anew(tuned, tuner):
