@@ -39,7 +39,7 @@ const Backend backends[] = {
 };
 constexpr int kBackends = sizeof backends / sizeof backends[0];
 constexpr int kCpuBackends = 0
-#define MUATTN_BACKEND(name, condition) +1
+#define MUATTN_BACKEND(name, condition) +1  // NOLINT(bugprone-macro-parentheses)
 #include "backend_table.inc"
 #undef MUATTN_BACKEND
     ;
