@@ -36,7 +36,7 @@ const TableRow table[] = {
 constexpr int kGpuRows = 32, kGpuKeys = 32, kGpuChannels = 32, kGpuTokens = 64;
 constexpr SpatialAttentionSchedule kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
 // 512 keys: from there on they are split.
-constexpr SpatialAttentionSplitSchedule kGpuSplit{16, 4, 1, 2, kGpuKeys, 512};
+constexpr SpatialAttentionSplitSchedule kGpuSplit{16, 4, 1, 2, kGpuKeys, kGpuKeys, 512, true};
 constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
 constexpr ChannelAttentionFirstSchedule kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens, true};
 
