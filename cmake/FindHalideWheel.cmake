@@ -1,6 +1,11 @@
 # Finds the Halide that PyPI's wheel installed into the Python that runs this build: the one given as Python_EXECUTABLE
 # (pip gives it), else .venv's, else PATH's. Afterwards Python_EXECUTABLE names that Python for all who need it.
-find_program(Python_EXECUTABLE NAMES python3 python HINTS "${PROJECT_SOURCE_DIR}/.venv/bin")
+# The cache entry has a name of its own: Python_EXECUTABLE there would decide what find_package(Python) finds in the whole of a project that
+# has muattn as a part.
+if(NOT Python_EXECUTABLE)
+  find_program(MUATTN_PYTHON_EXECUTABLE NAMES python3 python HINTS "${PROJECT_SOURCE_DIR}/.venv/bin")
+  set(Python_EXECUTABLE "${MUATTN_PYTHON_EXECUTABLE}")
+endif()
 execute_process(
   COMMAND "${Python_EXECUTABLE}" -c "import importlib.util as u; print(*u.find_spec('halide').submodule_search_locations)"
   OUTPUT_VARIABLE _muattn_halide OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
