@@ -171,6 +171,7 @@ is made anew. docs/targets.md says more.""",
     parser.add_argument("--target", required=True, help="Halide target: architecture-bits-system, alone for all backends of "
                         "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2; with metal or "
                         "webgpu, e.g. arm-64-osx-metal, for kernels of that GPU alone")  # fmt: skip
+    parser.add_argument("--backends", default="", metavar="B,B", help="only these backends of the target's, e.g. scalar for riscv-64-linux")
     parser.add_argument("--ops", default="", metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
     parser.add_argument("--dtypes", default="", metavar="T,T", help="only these element types")
     parser.add_argument("--kinds", default="", metavar="KIND,KIND", help="only these kinds of kernels")

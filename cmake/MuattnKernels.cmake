@@ -1,6 +1,7 @@
 # Turns cmake/targets.cmake and cmake/kernels.cmake into compiled kernels, into the tables that runtime/src/registry.cpp
-# includes, and into generated/kernels.json and gpu_kernels.json, the same for tools that look at the compiled code.
+# includes, and into generated/kernels.json, gpu_kernels.json and target.json, the same for tools.
 # Afterwards MUATTN_KERNEL_LIBRARIES names the static libraries.
+include(${CMAKE_CURRENT_LIST_DIR}/MuattnBackends.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/targets.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
 
@@ -8,7 +9,6 @@ set(MUATTN_HALIDE_FEATURES user_context)
 set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
 set(MUATTN_TUNED_DIR "${PROJECT_SOURCE_DIR}/schedules/tuned" CACHE PATH "Folder of the tuned files")
 file(GLOB tuned_files CONFIGURE_DEPENDS "${MUATTN_TUNED_DIR}/*.json")  # a new one asks for a configure as well
-
 
 # A smaller library: each list names what it keeps of a column of cmake/kernels.cmake; an empty one keeps all.
 set(MUATTN_OPERATIONS "" CACHE STRING "Operations to build, e.g. spatial_attention;merge; empty: all")
@@ -24,50 +24,19 @@ if(MUATTN_HEAD_DIM)  # its calls take the first GPU kernel that holds it
   endforeach()
 endif()
 
-# By default whole libraries for the machine that builds them have GPU kernels.
+# By default libraries that name GPU APIs have GPU kernels, and whole ones for the machine that builds them.
+set(MUATTN_GPU_APIS "" CACHE STRING "GPU APIs to build kernels for, e.g. cuda;opencl; empty: all, where MUATTN_GPU is on")
 set(gpu_default OFF)
-if(Halide_CMAKE_TARGET MATCHES "^x86-64-linux" AND NOT CMAKE_CROSSCOMPILING AND NOT MUATTN_SANITIZE AND NOT MUATTN_TARGET
-   AND NOT MUATTN_OPERATIONS AND NOT MUATTN_DTYPES AND NOT MUATTN_KINDS AND NOT MUATTN_HEAD_DIM)
+if(MUATTN_GPU_APIS)
+  set(gpu_default ON)
+elseif(Halide_CMAKE_TARGET MATCHES "^x86-64-linux" AND NOT CMAKE_CROSSCOMPILING AND NOT MUATTN_SANITIZE AND NOT MUATTN_TARGET
+   AND NOT MUATTN_BACKENDS AND NOT MUATTN_OPERATIONS AND NOT MUATTN_DTYPES AND NOT MUATTN_KINDS AND NOT MUATTN_HEAD_DIM)
   set(gpu_default ON)
 endif()
 option(MUATTN_GPU "GPU kernels: CUDA, Vulkan and OpenCL" ${gpu_default})
-set(MUATTN_GPU_APIS "" CACHE STRING "Of those, the APIs to build kernels for, e.g. cuda;opencl; empty: all")
-
-function(muattn_backend name target condition)
-  # A sanitizer goes into the target: given as FEATURES of a kernel, Halide would not give it to the runtime.
-  string(JOIN "-" target ${target} ${MUATTN_KERNEL_FEATURES})
-  set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS ${name})
-  set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
-  set_property(GLOBAL PROPERTY MUATTN_TYPE_${name} ${ARGN})  # C_BACKEND, or none
-  set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_BACKEND_TABLE "MUATTN_BACKEND(${name}, ${condition})\n")
-endfunction()
-
-# A GPU for which there are kernels and no backend of the library: nothing else is built then.
-function(muattn_device name target)
-  set_property(GLOBAL PROPERTY MUATTN_DEVICE ${name})
-  if(name STREQUAL "metal")  # its code generator stops at an assertion in a kernel
-    string(APPEND target "-no_asserts")
-  endif()
-  # Halide's CMake looks for what only a program on the device's machine is linked with.
-  set(FOUNDATION_LIBRARY Foundation CACHE STRING "Of macOS")
-  set(METAL_LIBRARY Metal CACHE STRING "Of macOS")
-  set_property(GLOBAL PROPERTY MUATTN_GPU_BACKENDS ${name})
-  set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
-endfunction()
-
-# After the CPU backends, of which the last gives the host's part of the target. The runtime knows all APIs.
-function(muattn_gpu_backend name feature)
-  set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_APIS_KNOWN ${name})
-  if(MUATTN_GPU_APIS AND NOT name IN_LIST MUATTN_GPU_APIS)
-    return()
-  endif()
-  get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
-  list(GET backends -1 host)
-  get_property(host_target GLOBAL PROPERTY MUATTN_TARGET_${host})
-  set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_BACKENDS ${name})
-  set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${host_target}-${feature})
-  set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_GPU_BACKEND_TABLE "MUATTN_GPU_BACKEND(${name})\n")
-endfunction()
+if(MUATTN_GPU_APIS AND NOT MUATTN_GPU)
+  message(FATAL_ERROR "MUATTN_GPU_APIS: there are no GPU kernels where MUATTN_GPU is OFF, as it is here")
+endif()
 
 function(muattn_generator generator)
   set_property(GLOBAL APPEND PROPERTY MUATTN_GENERATORS ${generator})
@@ -135,14 +104,7 @@ function(muattn_check_wanted)
     list(APPEND lists MUATTN_GPU_APIS)
   endif()
   foreach(list IN LISTS lists)
-    get_property(known GLOBAL PROPERTY ${list}_KNOWN)
-    list(REMOVE_DUPLICATES known)
-    foreach(name IN LISTS ${list})
-      if(NOT name IN_LIST known)
-        list(JOIN known ", " known)
-        message(FATAL_ERROR "${list}: unknown '${name}'; there are ${known}")
-      endif()
-    endforeach()
+    muattn_check_names(${list})
   endforeach()
   get_property(libraries GLOBAL PROPERTY MUATTN_KERNEL_LIBRARIES)
   if(NOT libraries)
@@ -244,14 +206,12 @@ endfunction()
 
 muattn_targets()
 get_property(MUATTN_DEVICE GLOBAL PROPERTY MUATTN_DEVICE)
-if(MUATTN_DEVICE)
-  set(baseline ${MUATTN_DEVICE})
-else()
-  get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
-  list(GET backends -1 baseline)
+if(MUATTN_GPU AND (MUATTN_DEVICE OR MUATTN_KERNELS_ONLY))
+  message(FATAL_ERROR "MUATTN_GPU: only a library that is built on the machine itself has kernels for these APIs")
 endif()
+get_property(baseline GLOBAL PROPERTY MUATTN_BASELINE)
 get_property(runtime_target GLOBAL PROPERTY MUATTN_TARGET_${baseline})
-if(MUATTN_GPU AND NOT MUATTN_DEVICE)
+if(MUATTN_GPU)
   muattn_gpu_targets()
   get_property(apis GLOBAL PROPERTY MUATTN_GPU_APIS_KNOWN)
   list(JOIN apis "-" gpu_features)
@@ -297,3 +257,13 @@ foreach(kernels IN ITEMS kernel gpu_kernel)
   list(JOIN descriptions ",\n" descriptions)
   file(GENERATE OUTPUT "${MUATTN_GENERATED_DIR}/${kernels}s.json" CONTENT "[\n${descriptions}\n]\n")
 endforeach()
+
+get_property(no_rung GLOBAL PROPERTY MUATTN_NO_RUNG)
+get_property(unchecked GLOBAL PROPERTY MUATTN_UNCHECKED)
+list(TRANSFORM unchecked REPLACE "(.+)" "\"\\1\"")
+list(JOIN unchecked ", " unchecked)
+set(rung true)
+if(no_rung)
+  set(rung false)
+endif()
+file(CONFIGURE OUTPUT "${MUATTN_GENERATED_DIR}/target.json" CONTENT "{\"rung\": ${rung}, \"features_not_checked\": [${unchecked}]}\n" @ONLY)

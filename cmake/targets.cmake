@@ -1,83 +1,62 @@
-# The CPU backends of this build, best first: name of a machine in schedules/machine.h, its Halide target, and the C++
-# condition under which a processor (and its operating system) runs it, evaluated in runtime/src/registry.cpp. One line adds a rung to the ladder.
-set(MUATTN_TARGET "" CACHE STRING "Halide target of the kernels. Without features: all backends of its family. Empty: the machine that CMake builds for")
-
-option(MUATTN_EXPERIMENTAL "Also backends whose tests have not been run: sve_256" OFF)
-
+# The CPU backends of this build. A family of targets is a ladder, best rung first: name of a machine in schedules/machine.h,
+# its features of a Halide target. One line adds a rung. cmake/MuattnBackends.cmake says what the functions do.
 function(muattn_targets)
-  set(asked "${MUATTN_TARGET}")
-  if(NOT asked)
-    set(asked "${Halide_CMAKE_TARGET}")
-  endif()
-  string(REGEX MATCH "^[a-z0-9_]+-[0-9]+-[a-z_]+" t "${asked}")  # without features
+  muattn_asked()
   if(asked MATCHES "-(metal|webgpu)(-|$)")
     muattn_device("${CMAKE_MATCH_1}" ${asked})
     return()
   endif()
   if(t MATCHES "^x86-64-")
-    muattn_rung(avx512 ${t}-sse41-avx-f16c-fma-avx2-avx512-avx512_skylake
-      [[__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()]])
-    muattn_rung(avx2 ${t}-sse41-avx-f16c-fma-avx2
-      [[__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()]])
-    muattn_rung(sse41 ${t}-sse41 [[__builtin_cpu_supports("sse4.1")]])
+    muattn_rung(avx512 sse41-avx-f16c-fma-avx2-avx512-avx512_skylake)
+    muattn_rung(avx2 sse41-avx-f16c-fma-avx2)
+    muattn_rung(sse41 sse41)
   elseif(t STREQUAL "arm-64-linux")
-    if(MUATTN_EXPERIMENTAL OR NOT asked STREQUAL t)  # by name or on request: docs/targets.md
-      muattn_rung(sve_256 ${t}-arm_dot_prod-arm_fp16-sve-vector_bits_256  # Neoverse V1, which has no SVE2
-        [[has_sve() && sve_bits() == 256 && has_dot_prod() && has_fp16()]])
+    if(MUATTN_EXPERIMENTAL OR NOT asked STREQUAL t OR "sve_256" IN_LIST MUATTN_BACKENDS)  # on request: docs/targets.md
+      muattn_rung(sve_256 arm_dot_prod-arm_fp16-sve-vector_bits_256)  # Neoverse V1, which has no SVE2
     endif()
-    muattn_rung(sve2_128 ${t}-arm_dot_prod-arm_fp16-sve2-vector_bits_128
-      [[has_sve2() && sve_bits() == 128 && has_dot_prod() && has_fp16()]])
-    muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 [[has_dot_prod() && has_fp16()]])
-    muattn_rung(neon ${t} true)
+    muattn_rung(sve2_128 arm_dot_prod-arm_fp16-sve2-vector_bits_128)
+    muattn_rung(neon_fp16 arm_dot_prod-arm_fp16)
+    muattn_rung(neon "")
   elseif(t STREQUAL "arm-64-osx")
-    muattn_rung(neon_fp16 ${t}-arm_dot_prod-arm_fp16 true)  # every such machine has both
+    muattn_rung(neon_fp16 arm_dot_prod-arm_fp16)
   elseif(t STREQUAL "riscv-64-linux")
     if(MUATTN_KERNELS_ONLY AND asked STREQUAL t)
       message(FATAL_ERROR "${t}: without a C++ compiler for it here, one length of vectors, e.g. ${t}-rvv-vector_bits_256")
     endif()
-    muattn_rung(rvv_256 ${t}-rvv-vector_bits_256 [[has_rvv() && rvv_bits() == 256]])
-    muattn_rung(rvv_128 ${t}-rvv-vector_bits_128 [[has_rvv() && rvv_bits() == 128]])
-    muattn_rung(scalar ${t} true C_BACKEND)  # Halide writes no code for a processor without vectors but C++
+    muattn_rung(rvv_256 rvv-vector_bits_256)
+    muattn_rung(rvv_128 rvv-vector_bits_128)
+    muattn_rung(scalar "" C_BACKEND)  # Halide writes no code for a processor without vectors but C++
   elseif(t STREQUAL "wasm-32-wasmrt")
-    muattn_rung(simd128 ${t}-wasm_simd128 true)  # an engine without it loads no such module
+    muattn_rung(simd128 wasm_simd128)
   endif()
-  get_property(backends GLOBAL PROPERTY MUATTN_BACKENDS)
-  if(NOT backends)
-    muattn_single_target(${asked})
+  get_property(known GLOBAL PROPERTY MUATTN_BACKENDS_KNOWN)
+  if(NOT known)
+    muattn_single_target()
   endif()
+  muattn_check_names(MUATTN_BACKENDS)
 endfunction()
 
-# Of the caller's ladder: what was asked for, by all or by its target.
-function(muattn_rung name target condition)
-  if(asked STREQUAL t OR asked STREQUAL target)
-    muattn_backend(${name} ${target} "${condition}" ${ARGN})
+# What a feature asks of the processor and its operating system, in C++, evaluated in runtime/src/registry.cpp. A feature that is
+# not here is not asked for: every Mac of arm-64-osx has what its rung takes, and no engine without SIMD loads such a module.
+function(muattn_conditions)
+  if(t MATCHES "^x86-64-")
+    muattn_condition(sse41           [[__builtin_cpu_supports("sse4.1")]])
+    muattn_condition(avx             [[__builtin_cpu_supports("avx")]])
+    muattn_condition(f16c            [[has_f16c()]])
+    muattn_condition(fma             [[__builtin_cpu_supports("fma")]])
+    muattn_condition(avx2            [[__builtin_cpu_supports("avx2")]])
+    muattn_condition(avx512          [[__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd")]])
+    muattn_condition(avx512_skylake  [[__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")]])
+  elseif(t STREQUAL "arm-64-linux")
+    muattn_condition(arm_dot_prod    [[has_dot_prod()]])
+    muattn_condition(arm_fp16        [[has_fp16()]])
+    muattn_condition(sve             [[has_sve()]])
+    muattn_condition(sve2            [[has_sve2()]])
+    muattn_condition(vector_bits_N   [[sve_bits() == N]])
+  elseif(t STREQUAL "riscv-64-linux")
+    muattn_condition(rvv             [[has_rvv()]])
+    muattn_condition(vector_bits_N   [[rvv_bits() == N]])
   endif()
-endfunction()
-
-# A target with features is one backend, scheduled for what the target says of its vectors. Whoever names it knows where it
-# runs, but for the length of vectors.
-function(muattn_single_target target)
-  set(condition true)
-  string(REGEX MATCH "-vector_bits_([0-9]+)" _ "${target}")
-  set(bits "${CMAKE_MATCH_1}")
-  if(target MATCHES "-sve2?(-|$)")
-    set(machine sve2_${bits})
-    set(condition "sve_bits() == ${bits}")
-  elseif(target MATCHES "-rvv(-|$)")
-    set(machine rvv_${bits})
-    set(condition "has_rvv() && rvv_bits() == ${bits}")
-  elseif(bits)
-    set(machine simd${bits})
-  elseif(target MATCHES "-avx512")
-    set(machine simd512)
-  elseif(target MATCHES "-avx")
-    set(machine simd256)
-  elseif(target MATCHES "^arm-64-")
-    set(machine neon)
-  else()
-    set(machine simd128)
-  endif()
-  muattn_backend(${machine} ${target} "${condition}")
 endfunction()
 
 # The GPU backends: name of a machine in schedules/machine.h, also that of runtime/src/gpu's device API, and the feature of a

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from command_lines import generate as command_line
@@ -35,13 +36,37 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"--target: {error}")
     if not 0 <= arguments.head_dim <= 1024:
         parser.error(f"--head-dim: must lie in 1..1024, not be {arguments.head_dim}")
-    if arguments.shared and arguments.kernels_only:
-        parser.error("--shared: not with --kernels-only, which compiles no library")
     if arguments.toolchain and not arguments.toolchain.is_file():
         parser.error(f"--toolchain: no file {arguments.toolchain}")
+    if arguments.shared and (reason := why_not_shared(arguments)):
+        parser.error(f"--shared: {reason}")
     if arguments.out and arguments.out.exists() and not (arguments.out.is_dir() and is_ours(arguments.out)):
         parser.error(f"--out: {arguments.out} is there, and not empty, and not what this made before")
     return arguments
+
+
+def toolchain_of(arguments: argparse.Namespace) -> Path | None:
+    """None: the compiler of this machine, or none at all."""
+    file = arguments.toolchain or ROOT / f"cmake/toolchains/{arguments.target.triple}.cmake"
+    return file if file.is_file() and not arguments.kernels_only else None
+
+
+def kernels_alone(arguments: argparse.Namespace) -> bool:
+    """No compiler for the target, or none wanted: the runtime goes along as sources."""
+    here = arguments.target.triple == MACHINES.get(os.uname().machine)
+    return arguments.kernels_only or not (toolchain_of(arguments) or here)
+
+
+def why_not_shared(arguments: argparse.Namespace) -> str | None:
+    if arguments.target.os == "wasmrt":
+        return f"{arguments.target.triple} has static libraries alone: WASI has no shared ones"
+    if arguments.target.device:
+        return f"kernels for {arguments.target.device} come as static libraries alone"
+    if arguments.kernels_only:
+        return "not with --kernels-only, which compiles no library"
+    if kernels_alone(arguments):
+        return f"no compiler for {arguments.target.triple} is known here, so no library is linked; --toolchain names one"
+    return None
 
 
 def is_ours(folder: Path) -> bool:
@@ -61,17 +86,17 @@ def options_of(arguments: argparse.Namespace) -> dict[str, str]:
     """What CMake is told; the name of the build's folder depends on it."""
     target: Target = arguments.target
     options = {"CMAKE_BUILD_TYPE": "Release", "MUATTN_TARGET": str(target), "MUATTN_HEAD_DIM": str(arguments.head_dim)}
-    for name, values in ("OPERATIONS", arguments.ops), ("DTYPES", arguments.dtypes), ("KINDS", arguments.kinds):
+    lists = {"BACKENDS": arguments.backends, "OPERATIONS": arguments.ops, "DTYPES": arguments.dtypes, "KINDS": arguments.kinds}
+    for name, values in lists.items():
         options[f"MUATTN_{name}"] = ";".join(value for value in values.split(",") if value)
     options["MUATTN_SHARED"] = "ON" if arguments.shared else "OFF"
     for name in "TESTS", "BENCH", "PYTHON", "CLI":
         options[f"MUATTN_{name}"] = "OFF"
-    toolchain = arguments.toolchain or ROOT / f"cmake/toolchains/{target.triple}.cmake"
     if target.device:  # nothing is compiled here
         return options
-    if toolchain.is_file() and not arguments.kernels_only:
+    if toolchain := toolchain_of(arguments):
         options["CMAKE_TOOLCHAIN_FILE"] = str(toolchain.resolve())
-    elif target.triple != MACHINES.get(os.uname().machine) or arguments.kernels_only:
+    elif kernels_alone(arguments):
         options["MUATTN_KERNELS_ONLY"] = "ON"
     return options
 
@@ -91,10 +116,11 @@ def run(command: list[str | Path], progress: Progress) -> None:
 
 
 def reason(lines: list[str]) -> str:
-    """CMake puts the message on the line after "CMake Error at"; a generator starts it with "Unhandled exception"."""
+    """CMake puts the message on the lines after "CMake Error at"; a generator starts it with "Unhandled exception"."""
     for n, line in enumerate(lines):
         if line.startswith("CMake Error"):
-            return " ".join(part.strip() for part in lines[n + 1 : n + 4] if part.strip() and not part.startswith("Call Stack"))
+            message = takewhile(lambda part: part and not part.startswith("Call Stack"), map(str.strip, lines[n + 1 :]))
+            return " ".join(message)
         if found := re.search(r"Unhandled exception: (?:Error: )?(.*)", line):
             return f"Halide: {found[1]}"
     return next((line for line in reversed(lines) if line), "no reason given")

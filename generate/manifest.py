@@ -29,6 +29,7 @@ def kernel_entry(kernel: dict[str, str]) -> dict[str, int | str | None]:
 def write_manifest(build: Path, out: Path, target: Target) -> dict:
     cache = (build / "CMakeCache.txt").read_text()
     kernels = json.loads((build / f"generated/{'gpu_' if target.device else ''}kernels.json").read_text())
+    about = {"rung": None, "features_not_checked": []} if target.device else json.loads((build / "generated/target.json").read_text())
     manifest = {
         "target": str(target),
         "muattn": re.search(r"^CMAKE_PROJECT_VERSION:STATIC=(.*)$", cache, re.M)[1],
@@ -36,6 +37,7 @@ def write_manifest(build: Path, out: Path, target: Target) -> dict:
         "head_dim": int(re.search(r"^MUATTN_HEAD_DIM:\w+=(\d+)$", cache, re.M)[1]) or None,
         "runtime": "none" if target.device else "sources" if (out / "runtime/src").is_dir() else "compiled",
         "backends": list(dict.fromkeys(kernel["backend"] for kernel in kernels)),
+        **about,  # whether cmake/targets.cmake has these features, and those of which the library does not ask the processor
         "kernels": [kernel_entry(kernel) for kernel in kernels],
         "files": {str(path.relative_to(out)): facts(path) for path in sorted(out.rglob("*")) if path.is_file()},
     }
@@ -52,6 +54,9 @@ def show(manifest: dict, out: Path, console: Console) -> None:
         tuned = sorted({kernel["tuned"] for kernel in kernels if kernel["tuned"]})
         table.add_row(operation, backend, str(len(kernels)), f"{sum(k['bytes'] for k in kernels) / 1000:.0f}", ", ".join(tuned) or "-")
     console.print(table)
+    if manifest["rung"] is False:
+        unchecked = ", ".join(manifest["features_not_checked"]) or "none"
+        console.print(f"no backend of cmake/targets.cmake has these features: not tuned; not checked when it runs: {unchecked}", soft_wrap=True)
     libraries = {name: f["bytes"] for name, f in manifest["files"].items() if name.endswith((".a", ".lib", ".so"))}
     if manifest["runtime"] == "compiled":
         for name, size in libraries.items():

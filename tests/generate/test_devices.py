@@ -23,11 +23,6 @@ METAL = r"^kernel void _kernel_(\w+)\("
 WGSL = r"^@compute @workgroup_size\(wgsize_x, wgsize_y, wgsize_z\)\nfn _kernel_(\w+)\("
 
 
-@pytest.fixture(autouse=True)
-def builds(tmp_path, monkeypatch):
-    monkeypatch.setattr(generate, "BUILDS", tmp_path / "builds")
-
-
 def stage(function: str) -> str:
     """Halide names a device function after a stage, its loops and a number: out_s0_e_block__3."""
     return re.match(r"(\w+?)_*(?:\d+)?_s\d+_", function)[1]

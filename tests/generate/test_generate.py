@@ -23,12 +23,6 @@ READOBJ = "llvm-readobj-19"
 MINGW = "x86_64-w64-mingw32"
 
 
-@pytest.fixture(autouse=True)
-def builds(tmp_path_factory, monkeypatch):
-    """Builds of the tests' own, kept from test to test."""
-    monkeypatch.setattr(generate, "BUILDS", tmp_path_factory.getbasetemp() / "builds")
-
-
 def make(*words: str | Path) -> None:
     assert generate.main([str(word) for word in words]) == 0
 
@@ -61,7 +55,9 @@ def test_add_subdirectory(tmp_path):
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.28)\nproject(user C CXX)\n"
         "set(MUATTN_OPERATIONS spatial_attention)\nset(MUATTN_KINDS plain)\nset(MUATTN_TARGET x86-64-linux-sse41)\n"
-        f"add_subdirectory({ROOT} muattn)\nadd_executable(program {MAIN_C})\n"
+        f"add_subdirectory({ROOT} muattn)\n"
+        "if(DEFINED CACHE{Python_EXECUTABLE})\n  message(FATAL_ERROR \"find_package(Python) would find muattn's\")\nendif()\n"
+        f"add_executable(program {MAIN_C})\n"
         "target_link_libraries(program PRIVATE muattn::muattn)\n")  # fmt: skip
     subprocess.run(["cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
                     f"-Dmuattn-halide_generators_ROOT={ROOT / 'build/release'}"], check=True, stdout=subprocess.DEVNULL)  # fmt: skip
@@ -129,6 +125,14 @@ def test_a_package_of_kernels_and_sources_makes_a_library(tmp_path):
     subprocess.run([tmp_path / "program"], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.skipif(not (shutil.which("clang-14") and shutil.which("node")), reason="./dev test --target wasm32 installs them")
+def test_a_package_for_webassembly(tmp_path):
+    make("--target", "wasm-32-wasmrt", "--kernels-only", *SMALL[2:], "--out", tmp_path / "out")
+    toolchains = ROOT / "cmake/toolchains"
+    program = program_of_a_package(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={toolchains / 'wasm-32-wasmrt.cmake'}")
+    assert "cpu:simd128" in subprocess.run([toolchains / "wasi-node", program], check=True, capture_output=True, text=True).stdout
+
+
 def test_a_program_for_windows_links(tmp_path):
     """By Debian's mingw-w64; it is not run."""
     make("--target", "x86-64-windows-sse41", *SMALL[2:], "--out", tmp_path / "out")
@@ -145,6 +149,9 @@ def test_a_program_for_windows_links(tmp_path):
     (["--target", "arm-64-linux-sve2"], "sve2 needs vector_bits_N"),
     (["--target", "riscv-64-linux-rvv-vector_bits_512"], "there are schedules for rvv of 128, 256 bits"),
     (["--target", "arm-64-linux", "--shared", "--kernels-only"], "--shared: not with --kernels-only"),
+    (["--target", "wasm-32-wasmrt", "--shared"], "--shared: wasm-32-wasmrt has static libraries alone"),
+    (["--target", "x86-64-windows", "--shared"], "--shared: no compiler for x86-64-windows is known here"),
+    (["--target", "arm-64-osx-metal", "--shared"], "--shared: kernels for metal come as static libraries alone"),
     (["--target", "x86-64-linux", "--head-dim", "2000"], "--head-dim: must lie in 1..1024"),
     (["--target", "x86-64-linux", "--toolchain", "/none"], "--toolchain: no file /none"),
 ])  # fmt: skip
@@ -155,10 +162,14 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
     assert stop.value.code == 2 and error.count("\n") == 1 and message in error
 
 
-def test_an_unknown_operation_is_named(capsys, tmp_path):
-    assert generate.main(["--target", "x86-64-linux", "--ops", "spatial", "--out", str(tmp_path / "out")]) == 1
+@pytest.mark.parametrize("option, message", [
+    ("--ops=spatial", "unknown 'spatial'; there are spatial_attention"),
+    ("--backends=neon", "unknown 'neon'; there are avx512, avx2, sse41\n"),
+])  # fmt: skip
+def test_an_unknown_name_is_refused(capsys, tmp_path, option, message):
+    assert generate.main(["--target", "x86-64-linux", option, "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
-    assert "unknown 'spatial'; there are spatial_attention" in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_riscv_without_a_compiler_is_one_length_of_vectors(capsys, tmp_path):
