@@ -2,7 +2,7 @@
 # properties hold the answers: MUATTN_BACKENDS the names, best first; MUATTN_TARGET_<name> its Halide target.
 set(MUATTN_TARGET "" CACHE STRING "Halide target of the kernels. Without features: all backends of its family. Empty: the machine that CMake builds for")
 set(MUATTN_BACKENDS "" CACHE STRING "Of the target's backends, those to build, e.g. avx2;sse41; empty: all")
-option(MUATTN_EXPERIMENTAL "Also backends whose tests have not been run: sve_256" OFF)
+option(MUATTN_EXPERIMENTAL "Also SVE with vectors of 256 and 512 bits, for who mends it: some kernels do not compile, others are wrong" OFF)
 
 # Of the caller: `asked` is the target, `t` the same without features.
 function(muattn_asked)
@@ -65,9 +65,12 @@ function(muattn_single_target)
   set_property(GLOBAL PROPERTY MUATTN_NO_RUNG TRUE)
   muattn_backend(${machine} ${asked})
   get_property(unchecked GLOBAL PROPERTY MUATTN_UNCHECKED)
+  if(NOT unchecked)
+    set(unchecked none)
+  endif()
   list(JOIN unchecked ", " unchecked)
   message(STATUS "muattn: no rung of cmake/targets.cmake has the features of ${asked}: its backend is ${machine}, which nobody tuned for it. "
-    "Features that the processor is not asked for before it runs: ${unchecked}.")
+    "Features that the processor is not asked for before it runs: ${unchecked}")
 endfunction()
 
 # A line of the caller's table. N stands for a number.

@@ -11,8 +11,10 @@ function(muattn_targets)
     muattn_rung(avx2 sse41-avx-f16c-fma-avx2)
     muattn_rung(sse41 sse41)
   elseif(t STREQUAL "arm-64-linux")
-    if(MUATTN_EXPERIMENTAL OR NOT asked STREQUAL t OR "sve_256" IN_LIST MUATTN_BACKENDS)  # on request: docs/targets.md
+    if(MUATTN_EXPERIMENTAL)
       muattn_rung(sve_256 arm_dot_prod-arm_fp16-sve-vector_bits_256)  # Neoverse V1, which has no SVE2
+    elseif(asked MATCHES "-sve2?(-|$)" AND NOT asked MATCHES "-vector_bits_128(-|$)")
+      message(FATAL_ERROR "${asked}: kernels for SVE are right where vectors have 128 bits, and no others: docs/targets.md")
     endif()
     muattn_rung(sve2_128 arm_dot_prod-arm_fp16-sve2-vector_bits_128)
     muattn_rung(neon_fp16 arm_dot_prod-arm_fp16)
