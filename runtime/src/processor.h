@@ -6,6 +6,9 @@
 #elif defined(__linux__) && (defined(__aarch64__) || defined(__riscv))
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cstdint>
 #endif
 
 namespace muattn {
@@ -31,7 +34,25 @@ inline int sve_bits() {
     return bytes < 0 ? 0 : (bytes & 0xffff) * 8;
 }
 #elif defined(__linux__) && defined(__riscv)
-inline bool has_rvv() { return (getauxval(AT_HWCAP) & 1ul << ('V' - 'A')) != 0; }
+// Kernels for the draft of V, 0.7.1, set the bit in HWCAP as well. Linux since 6.4 tells the ratified one apart by a system call,
+// riscv_hwprobe. Without it (older ones, QEMU 7.2, some sandboxes) the processor is asked: to the draft the bits of 1.0's "tail and
+// mask agnostic" are an illegal type of vectors, whose mark is the sign of vtype.
+inline bool has_rvv() {
+    if ((getauxval(AT_HWCAP) & 1ul << ('V' - 'A')) == 0) {
+        return false;
+    }
+    struct {
+        int64_t key;
+        uint64_t value;
+    } extensions{4, 0};  // RISCV_HWPROBE_KEY_IMA_EXT_0; a kernel that does not know a key makes it -1
+    if (syscall(258, &extensions, 1L, 0L, nullptr, 0L) == 0) {
+        return extensions.key == 4 && (extensions.value & 1u << 2) != 0;  // RISCV_HWPROBE_IMA_V
+    }
+    long type = 0;
+    // vsetvli t0, zero, e8, m1, ta, ma, written as a number: the compiler has no V here. csrr %0, vtype.
+    asm volatile(".4byte 0x0c0072d7\n\tcsrr %0, 0xc21" : "=r"(type) : : "t0");
+    return type > 0;
+}
 // As for SVE. Only where has_rvv(): elsewhere reading the register is an illegal instruction.
 inline int rvv_bits() {
     unsigned long bytes = 0;
