@@ -16,7 +16,7 @@ struct ChannelAttentionFirstSchedule {
     int token_vectors;  // register tile of the output: vectors of tokens ...
     int channel_group;  // ... by channels
     int tile_tokens;    // tokens of an output tile; a multiple of token_vectors * lanes
-    bool sum_together;  // whether the lanes of several dot products are added up together; LLVM 21 fails on that for long scalable vectors
+    bool sum_together;  // whether the lanes of several dot products are added up together; not scalable ones: LLVM 21 fails on some
 
     static constexpr ChannelAttentionFirstSchedule defaults(Machine m) {
         if (m.few_registers()) {

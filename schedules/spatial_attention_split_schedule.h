@@ -15,7 +15,7 @@ struct SpatialAttentionSplitSchedule {
     int group_keys;     // keys that P V sums in registers before it moves to the next columns; it prefetches the next group
     int prefetch_keys;  // keys ahead of those in use that Q K^T prefetches; a multiple of key_unroll
     int span_keys;      // keys of a span: what one task computes; a multiple of lanes and of group_keys
-    bool sum_together;  // whether the lanes of several dot products are added up together; LLVM 21 fails on that for long scalable vectors
+    bool sum_together;  // whether the lanes of several dot products are added up together; not scalable ones: LLVM 21 fails on some
 
     static constexpr SpatialAttentionSplitSchedule defaults(Machine m) {
         if (m.few_registers()) {
