@@ -43,7 +43,9 @@ public:
         const RDom r_v(0, (d() + lanes - 1) / lanes, "r_v"), r_l(0, lanes, "r_l");
         const Expr column = r_v * lanes + l;
         K(e, j, p, h, b) = k(min(likely(e), d() - 1), key, h, b);
-        V(e, j, p, h, b) = v(min(likely(e), d_v() - 1), key, h, b);
+        // The schedule has code of its own for whole groups, where nothing is to be clamped.
+        whole_groups = d_v() % (params.value_vectors * lanes) == 0;
+        V(e, j, p, h, b) = v(select(whole_groups, e, min(likely(e), d_v() - 1)), key, h, b);
         products(l, i, j, x, p, h, b) += Q(column, i, x, h, b) * K(column, j, p, h, b);
         QK(j, i, x, p, h, b) += products(r_l, i, j, x, p, h, b);
         Expr logit = capped(QK(j, i, x, p, h, b));
@@ -78,7 +80,6 @@ public:
         PV_part(e, i, c, x, p, h, b) += P(j_v, i, x, p, h, b) * value;
         r_c = RDom(0, span / params.group_keys, "r_c");
         r_c.where(r_c * params.group_keys < keys);
-        whole_groups = d_v() % (params.value_vectors * lanes) == 0;
         PV(e, i, x, p, h, b) += PV_part(e, i, r_c, x, p, h, b);
         partial(e, i, x, p, h, b) = Tuple(PV(e, i, x, p, h, b), M(i, x, p, h, b), L(i, x, p, h, b));
 

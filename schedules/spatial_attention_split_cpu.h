@@ -144,7 +144,8 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
         .reorder(f.e, f.i, f.PV_part.rvars(0)[0])
         .vectorize(f.e, lanes)
         .unroll(f.e)
-        .unroll(f.i);
+        .unroll(f.i)
+        .specialize(f.whole_groups);
 }
 
 }  // namespace muattn

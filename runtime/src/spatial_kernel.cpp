@@ -96,7 +96,8 @@ bool is_worth_splitting(const Kernel &split, const Kernel *general, bool few_key
         return false;
     }
     const auto schedule = schedule_of<schedule::SpatialAttentionSplitSchedule>(split);
-    const int64_t group = call.H / call.Hk, rows = call.n_q * group, computed = schedule.blocks(rows) * schedule.block_rows;
+    const int64_t group = call.H / call.Hk, rows = call.n_q * group,
+                  computed = schedule.blocks(rows) * schedule.block_rows;
     if (general == nullptr) {
         return rows <= kFewRows;
     }
@@ -107,7 +108,8 @@ bool is_worth_splitting(const Kernel &split, const Kernel *general, bool few_key
         return computed <= kRowsOfFewKeys * group;
     }
     const auto blocks = schedule_of<schedule::SpatialAttentionSchedule>(*general);
-    const bool leaves_threads_idle = rows <= kFewRows && call.B * call.H * blocks.tiles(call.n_q) < kTasksOfACommonMachine;
+    const bool leaves_threads_idle =
+        rows <= kFewRows && call.B * call.H * blocks.tiles(call.n_q) < kTasksOfACommonMachine;
     return leaves_threads_idle || 3 * computed <= 2 * group * blocks.padded_rows(call.n_q);
 }
 
@@ -125,7 +127,9 @@ struct Kernels {
     }
 
     const Kernel *split() { return find(Kind::split, 2 * (call.with_mask || softcap() || needs_guard())); }
-    const Kernel *few_keys() { return !is_for_few_keys() || needs_guard() ? nullptr : find(Kind::short_plain, 2 * mask()); }
+    const Kernel *few_keys() {
+        return !is_for_few_keys() || needs_guard() ? nullptr : find(Kind::short_plain, 2 * mask());
+    }
     const Kernel *general() { return needs_guard() ? guarded() : find(Kind::plain, 4 * mask() + 2 * softcap()); }
     const Kernel *guarded() const { return find(Kind::guarded); }
 
