@@ -57,6 +57,18 @@ TEST_P(SpatialLeak, OneBadValue) {
     }
 }
 
+// The values of many heads are looked through by several threads.
+TEST_P(SpatialLeak, OneBadValueInOneOfManyHeads) {
+    for (const int64_t bad_head : {0, 5, 11}) {
+        SpatialCase c;
+        c.B = 2, c.H = 12, c.Hk = 6, c.n_q = 40, c.n_k = 130, c.d = 8, c.d_v = 64;
+        c.causal = MUATTN_CAUSAL_TOP_LEFT;
+        const SpatialTensors t = make_tensors(c);
+        t.v.at(bad_head / 6, bad_head % 6, 39, 2) = kNan;
+        expect_agrees(c, t);
+    }
+}
+
 // Of many columns one is bad; GPU kernels treat its group of columns in another way than the rest.
 TEST_P(SpatialLeak, OneBadValueAmongManyColumns) {
     SpatialCase c;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "memory.h"
+#include "muattn/muattn.h"
 
 namespace muattn {
 
@@ -20,5 +21,8 @@ struct CallContext {
 
 // Before a kernel runs.
 void install_hooks();
+
+// function(context, i) for i in [0, count), on the threads that kernels run on. Returns when all are done.
+void run_parallel(int count, muattn_task function, void *context);
 
 }  // namespace muattn

@@ -2,53 +2,14 @@
 #include "spatial_kernel.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "hidden_values.h"
 #include "schedules/spatial_attention_schedule.h"
 #include "schedules/spatial_attention_short_schedule.h"
 #include "schedules/spatial_attention_split_schedule.h"
 
 namespace muattn {
 namespace {
-
-bool any_not_finite(const float *x, int64_t count) {
-    uint32_t any = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        any |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
-    }
-    return any != 0;
-}
-
-// Whether a value that is hidden from some query is NaN or infinite: 0 times it would reach that query's row.
-bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_lengths) {
-    // Keys in [first, last) are seen by every query; each side of them is hidden from some. A mask may hide any.
-    const int64_t first = call.with_mask ? 0 : std::max<int64_t>(0, call.n_q - 1 + call.window_first);
-    const int64_t last = call.with_mask ? 0 : std::min<int64_t>(call.n_k, call.window_last);
-    const int64_t *s = call.v.tensor.strides;
-    const auto any_in = [&](const float *head, int64_t begin, int64_t end) {
-        if (s[2] == call.d_v && begin < end) {
-            return any_not_finite(head + begin * call.d_v, (end - begin) * call.d_v);
-        }
-        for (int64_t j = begin; j < end; j++) {
-            if (any_not_finite(head + j * s[2], call.d_v)) {
-                return true;
-            }
-        }
-        return false;
-    };
-    for (int64_t b = 0; b < call.B; b++) {
-        const int64_t length = key_lengths != nullptr ? key_lengths[b] : call.n_k;
-        for (int64_t h = 0; h < call.Hk; h++) {
-            const float *head = call.v.data() + b * s[0] + h * s[1];
-            if (any_in(head, 0, std::min(first, length)) || any_in(head, std::max(first, last), length)) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
 
 static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == int(Kind::plain) + 2 &&
               int(Kind::additive_softcap_lse) == int(Kind::additive) + 3 &&
