@@ -46,6 +46,7 @@ FAMILIES = (
     Family({"x86", "64", "avx512_skylake"}, X86, "x86_64", ("znver4", "skylake-avx512", "sapphirerapids")),
     Family({"x86", "64", "avx2"}, X86, "x86_64", ("znver3", "znver4", "skylake-avx512", "sapphirerapids")),
     Family({"x86", "64"}, X86, "x86_64", ("znver3", "skylake-avx512")),
+    Family({"arm", "64", "sve2"}, Arm64, "aarch64", ("neoverse-n2",)),
     Family({"arm", "64"}, Arm64, "aarch64", ("neoverse-n1", "neoverse-v1")),
 )
 
