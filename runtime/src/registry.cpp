@@ -186,7 +186,7 @@ const Kernel *find_kernel(int backend, Operation operation, Direction direction,
 
 muattn_status no_kernel(int backend, int64_t head_dim) {
     if (device_of(backend) != MUATTN_CPU && head_dim > 0) {
-        return fail(MUATTN_UNSUPPORTED, "this build has no kernel for d or d_v of %lld on backend %s",
+        return fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call with d or d_v of %lld on backend %s",
                     static_cast<long long>(head_dim), backends[backend].name);
     }
     return fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call on backend %s", backends[backend].name);
