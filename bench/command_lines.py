@@ -69,15 +69,21 @@ channel attention in both layouts. Writes a table, a picture with the slopes 1 a
 def peers() -> Parser:
     parser = Parser(
         "./dev bench --peers",
-        description="""Times muattn, PyTorch, ONNX Runtime and OpenVINO on bench/shapes.json: in one process, the same arrays, one call of each
-in turn. What counts is the ratio of best times; absolute times of a shared machine mean little. Every output is compared
+        description="""Times muattn, PyTorch, ONNX Runtime and OpenVINO on bench/shapes.json: in one process, the same arrays, in
+turn. What counts is the ratio of best times; absolute times of a shared machine mean little. Every output is compared
 with muattn's first. The first time, packages of 5 GB go into .venv-peers.""",
     )
-    parser.add_argument("--filter", default="", metavar="TEXT", help="only shapes whose operation/name contains this")
+    parser.add_argument("--filter", type=part_of_a_shape, default="", metavar="TEXT", help="only shapes whose operation/name contains this")
     parser.add_argument("--seconds", type=positive, default=1.0, help="time for each contestant and shape (default: 1)")
     parser.add_argument("--threads", type=thread_count, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
     _add_out(parser)
     return parser
+
+
+def part_of_a_shape(text: str) -> str:
+    if not any(text in name for name in named_shapes()):
+        raise argparse.ArgumentTypeError(f"no shape of bench/shapes.json contains '{text}'")
+    return text
 
 
 def named_shapes() -> list[str]:

@@ -8,6 +8,9 @@ include(${CMAKE_CURRENT_LIST_DIR}/kernels.cmake)
 set(MUATTN_HALIDE_FEATURES user_context)
 set(MUATTN_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/generated")
 set(MUATTN_TUNED_DIR "${PROJECT_SOURCE_DIR}/schedules/tuned" CACHE PATH "Folder of the tuned files")
+if(NOT IS_DIRECTORY "${MUATTN_TUNED_DIR}")
+  message(FATAL_ERROR "MUATTN_TUNED_DIR: there is no folder '${MUATTN_TUNED_DIR}'")
+endif()
 file(GLOB tuned_files CONFIGURE_DEPENDS "${MUATTN_TUNED_DIR}/*.json")  # a new one asks for a configure as well
 
 # A smaller library: each list names what it keeps of a column of cmake/kernels.cmake; an empty one keeps all.

@@ -1,6 +1,7 @@
 // Prefetches that reach every cache line.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "Halide.h"
 

@@ -25,6 +25,8 @@ public:
         params = schedule::SpatialAttentionSplitSchedule::defaults(schedule::machine(machine));
         const int numbers[] = {block_rows, key_unroll, value_vectors, group_keys, prefetch_keys, span_keys};
         params.override_with(numbers);
+        _halide_user_assert(params.prefetch_keys % params.key_unroll == 0)
+            << "prefetch_keys must be a multiple of key_unroll";
         const int block = params.block_rows, lanes = params.lanes, span = params.span_keys;
 
         // Keys that some query sees: [first, last). Here h counts key/value heads.
@@ -111,8 +113,8 @@ public:
 
     void schedule() {
         declare_shapes(out);
-        keys = ImageParam(k).parameter();
-        values = ImageParam(v).parameter();
+        key_array = ImageParam(k).parameter();
+        value_array = ImageParam(v).parameter();
         schedule_spatial_attention_split_cpu(*this, params);
         PrefetchEveryLine::of(get_pipeline());
     }

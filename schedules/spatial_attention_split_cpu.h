@@ -19,7 +19,7 @@ struct SpatialAttentionSplitStages {
     Halide::Func Q{"Q"};                        // (e, i, x, h, b)        queries times scale, 0 past d
     Halide::Func K{"K"};                        // (e, j, p, h, b)        keys, inlined
     Halide::Func V{"V"};                        // (e, j, p, h, b)        values, inlined
-    Halide::Parameter keys, values;             // the arrays that K and V read
+    Halide::Parameter key_array, value_array;   // the arrays that K and V read
     Halide::Func products{"products"};          // (l, i, j, x, p, h, b)  of query and key, summed over vectors of columns
     Halide::Func QK{"QK"};                      // (j, i, x, p, h, b)     dot products
     Halide::Func bias{"bias"};                  // (j, i, x, p, h, b)     what the mask adds to a logit, in units of log 2
@@ -88,7 +88,7 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
         .atomic()
         .vectorize(f.QK.rvars(0)[0])
         .unroll(f.i)
-        .prefetch(f.keys, jo, jo, s.prefetch_keys / s.key_unroll, PrefetchBoundStrategy::NonFaulting);
+        .prefetch(f.key_array, jo, jo, s.prefetch_keys / s.key_unroll, PrefetchBoundStrategy::NonFaulting);
     together(f.QK.update());
     f.products.compute_at(f.QK, jo)
         .store_in(MemoryType::Register)
@@ -130,7 +130,7 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
             .vectorize(ei, lanes)
             .unroll(ei)
             .unroll(f.i)
-            .prefetch(f.values, f.r_c, f.r_c, 1, PrefetchBoundStrategy::NonFaulting);
+            .prefetch(f.value_array, f.r_c, f.r_c, 1, PrefetchBoundStrategy::NonFaulting);
     };
     by_columns(f.PV.update().specialize(f.whole_groups), group);
     by_columns(f.PV.update(), lanes);

@@ -94,7 +94,7 @@ TEST_P(SpatialSplit, IsChosenByTheRowsThatItComputes) {
         {1, 8, 2, 2, 600, true},              // of several queries and heads that share keys
         {2, 8, 8, whole_blocks, 600, false},  // nothing to gain
         {1, 1, 1, 32, 600, true},             // one task
-        {2, 8, 8, 8, 100, true},              // few keys
+        {2, 8, 8, 1, 100, true},              // few keys
         {2, 8, 8, 12, 100, false},
         {2, 8, 8, 1, 3, false},
     };

@@ -43,7 +43,7 @@ def chosen_generators(build: Build, op: str | None, values: set[str]) -> list[st
 
 
 def chosen_target(build: Build, present: Library, target: str | None) -> str:
-    runs = [name for name, available in present.backends().items() if available]
+    runs = [name for name, available in present.backends().items() if available and name in build.targets]
     target = target and target.removeprefix("cpu:")
     if target is not None and target not in runs:
         why = "this machine cannot run it" if target in build.targets else "no backend of this build"

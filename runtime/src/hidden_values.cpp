@@ -65,7 +65,8 @@ bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_length
     const int64_t last = call.with_mask ? 0 : std::min<int64_t>(call.n_k, call.window_last);
     // A piece is large enough to be worth a thread's attention.
     constexpr int64_t kValuesOfAPiece = 1 << 14;
-    const int64_t hidden = (std::min(first, call.n_k) + call.n_k - std::min(std::max(first, last), call.n_k)) * call.d_v;
+    const int64_t hidden =
+        (std::min(first, call.n_k) + call.n_k - std::min(std::max(first, last), call.n_k)) * call.d_v;
     Search search{call, key_lengths, first, last, 1 + kValuesOfAPiece / (hidden + 1)};
     constexpr int kFewPieces = 4;
     if (search.pieces() < kFewPieces) {

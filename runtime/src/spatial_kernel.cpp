@@ -50,25 +50,18 @@ bool pads_less(const Kernel &general, const Kernel &few_keys, const SpatialCall 
 
 // Whether the kernel that splits keys is faster than one that does not, or leaves fewer threads idle. A function of shapes alone, so that
 // the result does not depend on the number of threads.
-bool is_worth_splitting(const Kernel &split, const Kernel *general, bool few_keys, const SpatialCall &call) {
-    constexpr int64_t kFewRows = 32, kTasksOfACommonMachine = 16, kMostSerialBytes = INT64_C(1) << 30;
-    // Halide's buffers are below 2^31 bytes; with that many heads there is work for every thread without splitting keys.
-    if (work_of(call, split).serial_bytes > kMostSerialBytes) {
-        return false;
-    }
+bool is_worth_splitting(const Kernel &split, const Kernel &tiles, bool is_for_few_keys, const SpatialCall &call) {
+    constexpr int64_t kFewRows = 32, kTasksOfACommonMachine = 16;
     const auto schedule = schedule_of<schedule::SpatialAttentionSplitSchedule>(split);
     const int64_t group = call.H / call.Hk, rows = call.n_q * group,
                   computed = schedule.blocks(rows) * schedule.block_rows;
-    if (general == nullptr) {
-        return rows <= kFewRows;
-    }
     // Measured with AVX2 and AVX-512, d = 64 and 128, 64 to 2048 keys: a row of this kernel takes as long as 1.4 to 1.6 of the general
     // kernel, which pads each head's queries to a block of vectors; up to 8 rows it is faster than that for few keys.
     constexpr int64_t kRowsOfFewKeys = 8;
-    if (few_keys) {
+    if (is_for_few_keys) {
         return computed <= kRowsOfFewKeys * group;
     }
-    const auto blocks = schedule_of<schedule::SpatialAttentionSchedule>(*general);
+    const auto blocks = schedule_of<schedule::SpatialAttentionSchedule>(tiles);
     const bool leaves_threads_idle =
         rows <= kFewRows && call.B * call.H * blocks.tiles(call.n_q) < kTasksOfACommonMachine;
     return leaves_threads_idle || 3 * computed <= 2 * group * blocks.padded_rows(call.n_q);
@@ -82,12 +75,22 @@ struct Kernels {
     bool negative_strides;
     enum { unknown, no, yes } guard = unknown;  // whether hidden values need it
 
-    const Kernel *find(Kind plain, int number = 0) const {
+    const Kernel *find(Kind first, int number = 0) const {
         return find_kernel(backend, Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
-                           Kind(int(plain) + number + int(call.with_lse)), negative_strides);
+                           Kind(int(first) + number + int(call.with_lse)), negative_strides);
     }
 
-    const Kernel *split() { return find(Kind::split, 2 * (call.with_mask || softcap() || needs_guard())); }
+    // Halide's buffers are below 2^31 bytes; with that many heads there is work for every thread without splitting keys.
+    const Kernel *split() {
+        constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
+        const Kernel *kernel = find(Kind::split, 2 * (call.with_mask || softcap() || needs_guard()));
+        return kernel != nullptr && work_of(call, *kernel).serial_bytes <= kMostSerialBytes ? kernel : nullptr;
+    }
+    // One whose blocks are those of every kernel that does not split keys.
+    const Kernel *tiles() const {
+        const Kernel *plain = find(Kind::plain);
+        return plain != nullptr ? plain : guarded();
+    }
     const Kernel *few_keys() {
         return !is_for_few_keys() || needs_guard() ? nullptr : find(Kind::short_plain, 2 * mask());
     }
@@ -135,9 +138,10 @@ const Kernel *choose_spatial_kernel(const SpatialCall &call, const muattn_spatia
                                     bool negative_strides) {
     Kernels kernels{call, options, backend, negative_strides};
     constexpr int64_t kKeysPerQuery = 4;
-    if (call.n_k >= kKeysPerQuery * call.n_q) {
-        const Kernel *split = kernels.split(), *general = kernels.find(Kind::plain);
-        if (split != nullptr && is_worth_splitting(*split, general, kernels.is_for_few_keys(), call)) {
+    const Kernel *tiles = kernels.tiles();
+    if (call.n_k >= kKeysPerQuery * call.n_q && tiles != nullptr) {
+        const Kernel *split = kernels.split();
+        if (split != nullptr && is_worth_splitting(*split, *tiles, kernels.is_for_few_keys(), call)) {
             return split;
         }
     }
@@ -146,8 +150,12 @@ const Kernel *choose_spatial_kernel(const SpatialCall &call, const muattn_spatia
         const Kernel *general = !call.with_mask && call.n_q >= kManyQueries ? kernels.general() : nullptr;
         return general != nullptr && pads_less(*general, *few_keys, call) ? general : few_keys;
     }
-    const Kernel *general = kernels.general();
-    return general != nullptr ? general : kernels.guarded();
+    for (const Kernel *kernel : {kernels.general(), kernels.guarded()}) {
+        if (kernel != nullptr) {
+            return kernel;
+        }
+    }
+    return kernels.split();
 }
 
 }  // namespace muattn
