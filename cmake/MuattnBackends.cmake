@@ -122,6 +122,9 @@ endfunction()
 
 # A GPU for which there are kernels and no backend of the library: nothing else is built then.
 function(muattn_device name target)
+  if(MUATTN_BACKENDS)
+    message(FATAL_ERROR "MUATTN_BACKENDS: ${target} is one GPU, and has no others")
+  endif()
   set_property(GLOBAL PROPERTY MUATTN_DEVICE ${name})
   set_property(GLOBAL PROPERTY MUATTN_BASELINE ${name})
   if(name STREQUAL "metal")  # its code generator stops at an assertion in a kernel
@@ -132,9 +135,6 @@ function(muattn_device name target)
   set(METAL_LIBRARY Metal CACHE STRING "Of macOS")
   set_property(GLOBAL PROPERTY MUATTN_GPU_BACKENDS ${name})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
-  if(MUATTN_BACKENDS)
-    message(FATAL_ERROR "MUATTN_BACKENDS: ${target} is one GPU, and has no others")
-  endif()
 endfunction()
 
 # The runtime knows all APIs.
