@@ -70,3 +70,22 @@ def thread_count(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= processors()):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {processors()}, not {text}")
     return int(text)
+
+
+def whole(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text}")
+    return int(text)
+
+
+def head_dimension(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"must lie in 1..1024, not be {text}")
+    return int(text)
+
+
+def names(text: str) -> list[str]:
+    """A list with commas: left empty, by a variable that is not set, it would mean all."""
+    if not all(found := text.split(",")):
+        raise argparse.ArgumentTypeError(f"must be names with commas between them, not '{text}'")
+    return found

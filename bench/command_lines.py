@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from arguments import Parser, number, positive, thread_count
+from arguments import Parser, head_dimension, names, number, positive, thread_count, whole
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"  # git ignores it; what is kept goes to bench/results with --out
@@ -177,16 +177,16 @@ is made anew. docs/targets.md says more.""",
     parser.add_argument("--target", required=True, help="Halide target: architecture-bits-system, alone for all backends of "
                         "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2; with metal or "
                         "webgpu, e.g. arm-64-osx-metal, for kernels of that GPU alone")  # fmt: skip
-    parser.add_argument("--backends", default="", metavar="B,B", help="only these backends of the target's, e.g. scalar for riscv-64-linux")
-    parser.add_argument("--ops", default="", metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
-    parser.add_argument("--dtypes", default="", metavar="T,T", help="only these element types")
-    parser.add_argument("--kinds", default="", metavar="KIND,KIND", help="only these kinds of kernels")
-    parser.add_argument("--head-dim", type=int, default=0, metavar="D", help="spatial attention for d = d_v = D alone")
+    parser.add_argument("--backends", type=names, default=[], metavar="B,B", help="only these backends of the target's, e.g. scalar for riscv-64-linux")
+    parser.add_argument("--ops", type=names, default=[], metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
+    parser.add_argument("--dtypes", type=names, default=[], metavar="T,T", help="only these element types")
+    parser.add_argument("--kinds", type=names, default=[], metavar="KIND,KIND", help="only these kinds of kernels")
+    parser.add_argument("--head-dim", type=head_dimension, default=0, metavar="D", help="spatial attention for d = d_v = D alone")
     parser.add_argument("--shared", action="store_true", help="libmuattn.so as well")
     parser.add_argument("--toolchain", type=Path, metavar="FILE", help="CMake toolchain file (default: cmake/toolchains' for the target)")
     parser.add_argument("--kernels-only", action="store_true", help="kernels and the runtime's sources, even where a compiler is here")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: out/TARGET")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="default: all processors")
+    parser.add_argument("--jobs", type=whole, default=os.cpu_count(), metavar="N", help="default: all processors")
     return parser
 
 

@@ -1,11 +1,25 @@
-"""Halide's target strings: what is wrong with one, and how the build names its parts."""
+"""Halide's target strings: what is wrong with one, and how the build names its parts. Features need Halide; the rest is found without."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-import halide
+from tables import nearest_rung
+
+try:
+    import halide
+except ImportError:  # ./dev asks before it has a .venv
+    halide = None
+
+# A test compares these with Halide's.
+ARCHITECTURES = ("arm", "hexagon", "powerpc", "riscv", "wasm", "x86")
+SYSTEMS = ("android", "fuchsia", "ios", "linux", "noos", "osx", "qurt", "wasmrt", "windows")
+# What compilers call them.
+MACHINES = {"x86_64": "x86-64", "amd64": "x86-64", "x64": "x86-64", "i386": "x86-32", "i686": "x86-32", "aarch64": "arm-64",
+            "arm64": "arm-64", "armv7": "arm-32", "armv7l": "arm-32", "armhf": "arm-32", "riscv64": "riscv-64",
+            "wasm32": "wasm-32", "ppc64le": "powerpc-64", "powerpc64le": "powerpc-64"}  # fmt: skip
+OTHER_SYSTEMS = {"darwin": "osx", "macos": "osx", "apple": "osx", "mingw32": "windows", "win32": "windows", "wasi": "wasmrt"}
 
 # The build sets these itself, or they need a build of another kind.
 NOT_HERE = {"jit", "no_runtime", "user_context", "no_asserts", "no_bounds_query", "c_plus_plus_name_mangling",
@@ -67,26 +81,38 @@ def valid_features(arch: str, names: list[str]) -> list[str]:
 
 def parse(text: str) -> Target:
     """A target with its architecture, bits and operating system, as far as this build can make libraries for it."""
-    names = halide_names()
     parts = text.split("-")
     arch = parts[0]
-    if arch not in names["arch"]:
-        raise TargetError(f"'{text}': no architecture '{arch}'; there are {', '.join(names['arch'])}")
+    if arch not in ARCHITECTURES:
+        raise TargetError(f"'{text}': no architecture '{arch}'; {did_you_mean(parts) or 'there are ' + ', '.join(ARCHITECTURES)}")
     if len(parts) < 3 or parts[1] not in ("32", "64"):
         raise TargetError(f"'{text}': say architecture, bits and operating system, e.g. {arch}-64-linux")
-    if parts[2] not in names["os"]:
-        raise TargetError(f"'{text}': no operating system '{parts[2]}'; there are {', '.join(names['os'])}")
-    valid = valid_features(arch, names["features"])
-    for feature in parts[3:]:
-        known = "vector_bits_N" if re.fullmatch(r"vector_bits_\d+", feature) else feature
-        if known not in valid and not feature.startswith("tune_"):
-            raise TargetError(f"'{text}': no feature '{feature}' for {arch}; there are {', '.join(valid)}")
-    if not halide.Target.validate_target_string(text):
-        raise TargetError(f"'{text}': Halide does not take it")
+    if parts[2] not in SYSTEMS:
+        raise TargetError(f"'{text}': no operating system '{parts[2]}'; there are {', '.join(SYSTEMS)}")
     target = Target(arch, parts[1], parts[2], tuple(parts[3:]))
+    if halide:
+        check_features(text, target)
     check_vectors(target)
     check_device(target)
     return target
+
+
+def did_you_mean(parts: list[str]) -> str | None:
+    """For the triple of a compiler."""
+    if parts[0] not in MACHINES:
+        return None
+    systems = [OTHER_SYSTEMS.get(part, part) for part in parts[1:]]
+    return f"did you mean {MACHINES[parts[0]]}-{next((system for system in systems if system in SYSTEMS), 'linux')}?"
+
+
+def check_features(text: str, target: Target) -> None:
+    valid = valid_features(target.arch, halide_names()["features"])
+    for feature in target.features:
+        known = "vector_bits_N" if re.fullmatch(r"vector_bits_\d+", feature) else feature
+        if known not in valid and not feature.startswith("tune_"):
+            raise TargetError(f"'{text}': no feature '{feature}' for {target.arch}; there are {', '.join(valid)}")
+    if not halide.Target.validate_target_string(text):
+        raise TargetError(f"'{text}': Halide does not take it")
 
 
 def check_device(target: Target) -> None:
@@ -109,3 +135,6 @@ def check_vectors(target: Target) -> None:
     for feature, lengths in (("sve", ("128",)), ("sve2", ("128",)), ("rvv", ("128", "256"))):
         if feature in target.features and bits[0] not in lengths:
             raise TargetError(f"'{target}': kernels for {feature} are for vectors of {' or '.join(lengths)} bits")
+    if "avx512" in target.features and not any(feature.startswith("avx512_") for feature in target.features):
+        rung = nearest_rung(target.triple, [*target.features, "avx512_skylake"])
+        raise TargetError(f"'{target}': LLVM cannot compile the kernels for avx512 alone" + (f"; {rung}" if rung else ""))

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from halide_target import Target
-
-NAME = "manifest.json"
+from request import MANIFEST
+from tables import nearest_rung
 
 
 def facts(path: Path) -> dict[str, int | str]:
@@ -41,8 +41,19 @@ def write_manifest(build: Path, out: Path, target: Target) -> dict:
         "kernels": [kernel_entry(kernel) for kernel in kernels],
         "files": {str(path.relative_to(out)): facts(path) for path in sorted(out.rglob("*")) if path.is_file()},
     }
-    (out / NAME).write_text(json.dumps(manifest, indent=1) + "\n")
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
+
+
+def of_no_rung(manifest: dict) -> str:
+    """Why such a library may be slow, and what was perhaps meant."""
+    parts = manifest["target"].split("-")
+    text = "no backend of cmake/targets.cmake has these features: not tuned"
+    if unchecked := manifest["features_not_checked"]:
+        text += f"; not checked when it runs: {', '.join(unchecked)}"
+    if rung := nearest_rung("-".join(parts[:3]), parts[3:]):
+        text += f"; {rung}"
+    return text
 
 
 def show(manifest: dict, out: Path, console: Console) -> None:
@@ -55,8 +66,7 @@ def show(manifest: dict, out: Path, console: Console) -> None:
         table.add_row(operation, backend, str(len(kernels)), f"{sum(k['bytes'] for k in kernels) / 1000:.0f}", ", ".join(tuned) or "-")
     console.print(table)
     if manifest["rung"] is False:
-        unchecked = ", ".join(manifest["features_not_checked"]) or "none"
-        console.print(f"no backend of cmake/targets.cmake has these features: not tuned; not checked when it runs: {unchecked}", soft_wrap=True)
+        console.print(of_no_rung(manifest), soft_wrap=True)
     libraries = {name: f["bytes"] for name, f in manifest["files"].items() if name.endswith((".a", ".lib", ".so"))}
     if manifest["runtime"] == "compiled":
         for name, size in libraries.items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import generate
 import pytest
+from manifest import of_no_rung
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +50,17 @@ def test_features_of_no_rung_are_named(tmp_path, capsys):
     assert manifest["backends"] == ["simd512"] and manifest["rung"] is False
     assert manifest["features_not_checked"] == ["avx512_cannonlake"]
     assert manifest["kernels"][0]["tuned"] is None
-    assert "not tuned; not checked when it runs: avx512_cannonlake" in capsys.readouterr().out
+    assert "not tuned; not checked when it runs: avx512_cannonlake; rung avx512 is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target, hint", [
+    ("x86-64-linux-avx2", "; rung avx2 is x86-64-linux-f16c-fma-avx2, or --target x86-64-linux --backends avx2"),
+    ("arm-64-linux-sve", "; rung neon is --target arm-64-linux --backends neon"),
+    ("powerpc-64-linux-vsx", ""),
+])  # fmt: skip
+def test_the_nearest_rung_is_named(target, hint):
+    text = of_no_rung({"target": target, "features_not_checked": []})
+    assert text == "no backend of cmake/targets.cmake has these features: not tuned" + hint
 
 
 def configure(folder: Path, *options: str) -> subprocess.CompletedProcess:

@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import generate
+import halide_target
 import pytest
+import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN_C = ROOT / "tests/consumer/minimal/main.c"
@@ -154,7 +156,17 @@ def test_a_program_for_windows_links(tmp_path):
     (["--target", "x86-64-windows", "--shared"], "--shared: no compiler for x86-64-windows is known here"),
     (["--target", "arm-64-osx-metal", "--shared"], "--shared: kernels for metal come as static libraries alone"),
     (["--target", "x86-64-linux", "--head-dim", "2000"], "--head-dim: must lie in 1..1024"),
+    (["--target", "x86-64-linux", "--head-dim", "0"], "--head-dim: must lie in 1..1024"),
+    (["--target", "x86-64-linux", "--jobs", "0"], "--jobs: must be a whole number from 1"),
     (["--target", "x86-64-linux", "--toolchain", "/none"], "--toolchain: no file /none"),
+    (["--target", "x86-64-linux-avx512"], "rung avx512 is x86-64-linux-f16c-fma-avx512_skylake, or --target x86-64-linux --backends avx512\n"),
+    (["--target", "x86_64-linux-gnu"], "did you mean x86-64-linux?"),
+    (["--target", "aarch64-apple-darwin"], "did you mean arm-64-osx?"),
+    (["--target", "x86-64-linux", "--backends", ""], "--backends: must be names with commas between them"),
+    (["--target", "x86-64-linux", "--ops=spatial"], "--ops: unknown 'spatial'; there are spatial_attention"),
+    (["--target", "x86-64-linux", "--backends=neon"], "--backends: unknown 'neon'; there are avx512, avx2, sse41\n"),
+    (["--target", "arm-64-linux", "--backends=cpu:neon"], "there are sve2_128, neon_fp16, neon; backends have no cpu: here"),
+    (["--target", "arm-64-osx-metal", "--backends=neon"], "--backends: arm-64-osx-metal is one GPU"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
     with pytest.raises(SystemExit) as stop:
@@ -163,22 +175,38 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
     assert stop.value.code == 2 and error.count("\n") == 1 and message in error
 
 
-@pytest.mark.parametrize("option, message", [
-    ("--ops=spatial", "unknown 'spatial'; there are spatial_attention"),
-    ("--backends=neon", "unknown 'neon'; there are avx512, avx2, sse41\n"),
-])  # fmt: skip
-def test_an_unknown_name_is_refused(capsys, tmp_path, option, message):
-    assert generate.main(["--target", "x86-64-linux", option, "--out", str(tmp_path / "out")]) == 1
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+def test_bad_input_is_found_without_halide():
+    """By any Python, before ./dev builds something; what it lists is what Halide and CMake list."""
+    names = halide_target.halide_names()
+    assert names["arch"] == list(halide_target.ARCHITECTURES) and names["os"] == list(halide_target.SYSTEMS)
+    assert list(tables.ladder("riscv-64-linux")) == ["rvv_256", "rvv_128", "scalar"] and not tables.ladder("powerpc-64-linux")
+    for words in (["--target", "mips-64-linux"], ["--target", "x86-64-linux", "--kinds", "plane"]):
+        command = [sys.executable, "-S", "-I", "-c", "import sys; sys.path[:0] = sys.argv[1:3]; import request; request.arguments_of(sys.argv[3:])"]
+        found = subprocess.run([*command, ROOT / "generate", ROOT / "bench", *words], capture_output=True, text=True)
+        assert found.returncode == 2 and words[-1] in found.stderr and found.stderr.count("\n") == 1
 
 
 def test_riscv_without_a_compiler_is_one_length_of_vectors(capsys, tmp_path):
     words = ["--kernels-only", "--ops", "merge", "--out", tmp_path / "out"]
     assert generate.main(["--target", "riscv-64-linux", *map(str, words)]) == 1
-    assert "riscv-64-linux-rvv-vector_bits_256" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "riscv-64-linux-rvv-vector_bits_256" in error and error.startswith("generate: riscv-64-linux: without")
     make("--target", "riscv-64-linux-rvv-vector_bits_256", *words)
     assert json.loads((tmp_path / "out/manifest.json").read_text())["backends"] == ["rvv_256"]
+
+
+@pytest.mark.parametrize("lines, message", [
+    (["CMake Error at CMakeLists.txt:2 (project):", "  The CMAKE_C_COMPILER:", "", "    powerpc64le-linux-gnu-gcc", "",
+      "  is not a full path and was not found in the PATH.", "", "  Tell CMake where to find the compiler."],
+     "The CMAKE_C_COMPILER: powerpc64le-linux-gnu-gcc is not a full path and was not found in the PATH."),
+    (["CMake Error at a.cmake:1 (message):", "  MUATTN_KINDS: unknown 'a'; there are", "  plain", "Call Stack (most recent call first):"],
+     "MUATTN_KINDS: unknown 'a'; there are plain"),
+    (["FAILED: [code=134] kernel.o", "muattn_generators: Legalize.cpp:987: Assertion `legal && \"This value type\"' failed.", "ninja: build stopped"],
+     "Assertion `legal && \"This value type\"' failed"),
+    (["FAILED: [code=139] kernel.o", "ninja: build stopped: subcommand failed."], "FAILED: [code=139] kernel.o"),
+])  # fmt: skip
+def test_why_a_build_failed(lines, message):
+    assert generate.reason(lines) == message
 
 
 def test_a_folder_of_something_else_stays(capsys, tmp_path):
