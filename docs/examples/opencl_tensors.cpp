@@ -37,7 +37,8 @@ int main() {
     cl_platform_id platform = nullptr;
     cl_device_id device = nullptr;
     cl_int error = CL_SUCCESS;
-    // The first platform's first device, which may be a processor (PoCL): a program asks for CL_DEVICE_TYPE_GPU on every platform.
+    // The first platform's first device, which may be a processor (PoCL): a real program asks every platform for
+    // CL_DEVICE_TYPE_GPU.
     check_cl(clGetPlatformIDs(1, &platform, nullptr));
     check_cl(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 1, &device, nullptr));
     const cl_context context = clCreateContext(nullptr, 1, &device, nullptr, nullptr, &error);
