@@ -137,25 +137,17 @@ void install_hooks() {}
 #endif
 
 void run_parallel(int count, muattn_task function, void *context) {
-    if (count <= 1 || muattn_get_num_threads() == 1) {
-        for (int i = 0; i < count; i++) {
-            function(context, i);
-        }
-    } else if (parallel_for.function != nullptr) {
-        parallel_for.function(parallel_for.user, count, function, context);
-    } else {
-        install_hooks();
-        struct Closure {
-            muattn_task function;
-            void *context;
-        } closure{function, context};
-        const halide_task_t task = [](void *, int index, uint8_t *of_call) {
-            const auto *c = reinterpret_cast<const Closure *>(of_call);
-            c->function(c->context, index);
-            return 0;
-        };
-        halide_default_do_par_for(nullptr, task, 0, count, reinterpret_cast<uint8_t *>(&closure));
-    }
+    struct Closure {
+        muattn_task function;
+        void *context;
+    } closure{function, context};
+    const halide_task_t task = [](void *, int index, uint8_t *of_call) {
+        const auto *c = reinterpret_cast<const Closure *>(of_call);
+        c->function(c->context, index);
+        return 0;
+    };
+    install_hooks();
+    on_par_for(nullptr, task, 0, count, reinterpret_cast<uint8_t *>(&closure));
 }
 
 }  // namespace muattn

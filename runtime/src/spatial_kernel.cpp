@@ -138,9 +138,8 @@ const Kernel *choose_spatial_kernel(const SpatialCall &call, const muattn_spatia
                                     bool negative_strides) {
     Kernels kernels{call, options, backend, negative_strides};
     constexpr int64_t kKeysPerQuery = 4;
-    const Kernel *tiles = kernels.tiles();
-    if (call.n_k >= kKeysPerQuery * call.n_q && tiles != nullptr) {
-        const Kernel *split = kernels.split();
+    if (call.n_k >= kKeysPerQuery * call.n_q) {
+        const Kernel *tiles = kernels.tiles(), *split = tiles != nullptr ? kernels.split() : nullptr;
         if (split != nullptr && is_worth_splitting(*split, *tiles, kernels.is_for_few_keys(), call)) {
             return split;
         }
@@ -150,12 +149,9 @@ const Kernel *choose_spatial_kernel(const SpatialCall &call, const muattn_spatia
         const Kernel *general = !call.with_mask && call.n_q >= kManyQueries ? kernels.general() : nullptr;
         return general != nullptr && pads_less(*general, *few_keys, call) ? general : few_keys;
     }
-    for (const Kernel *kernel : {kernels.general(), kernels.guarded()}) {
-        if (kernel != nullptr) {
-            return kernel;
-        }
-    }
-    return kernels.split();
+    const Kernel *kernel = kernels.general();
+    kernel = kernel != nullptr ? kernel : kernels.guarded();
+    return kernel != nullptr ? kernel : kernels.split();
 }
 
 }  // namespace muattn
