@@ -10,6 +10,7 @@
 // A tile of queries starts at the first key that its first row sees, so hidden blocks are not visited at all.
 #include "spatial_attention.h"
 #include "estimates.h"
+#include "prefetch.h"
 #include "schedules/spatial_attention_cpu.h"
 #include "spatial_attention_inputs.h"
 
@@ -96,7 +97,9 @@ public:
         if (using_autoscheduler()) {
             estimate_spatial_attention(*this, out);
         } else {
+            query_array = ImageParam(q).parameter();
             schedule_spatial_attention_cpu(*this, params);
+            PrefetchEveryLine::of(get_pipeline());
         }
     }
 

@@ -14,6 +14,7 @@ struct SpatialAttentionStages {
     Halide::RDom r_j;   // over the keys of a chunk that some row of the block sees
     Halide::RDom r_gc;  // over the column groups of the state, within the chunks that the tile sees
 
+    Halide::Parameter query_array;        // the array that Q_rows reads
     Halide::Func Q_rows{"Q_rows"};        // (e, i, x, t, h, b)     queries times scale
     Halide::Func Q{"Q"};                  // (i, e, x, t, h, b)     the same, transposed
     Halide::Func K{"K"};                  // (e, j, c, t, h, b)     the chunk's keys

@@ -41,7 +41,8 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
         .split(f.e, eo, ei, side, TailStrategy::RoundUp)
         .reorder(ii, ei, eo, io, f.x)
         .vectorize(ii)
-        .unroll(ei);
+        .unroll(ei)
+        .prefetch(f.query_array, io, io, s.kPrefetchedSides, PrefetchBoundStrategy::NonFaulting);
     f.Q_rows.compute_at(f.Q, eo)
         .bound_extent(f.x, 1)
         .bound_extent(f.e, side)

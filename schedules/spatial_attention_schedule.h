@@ -38,6 +38,9 @@ struct SpatialAttentionSchedule {
     // Side of the square blocks in which Q, O and masks are transposed: their 4 vectors of 4 stay in registers everywhere.
     constexpr int transpose_side() const { return std::min(lanes, 4); }
 
+    // How many such blocks of rows ahead Q is asked for while it is copied.
+    static constexpr int kPrefetchedSides = 4;
+
     // Floats from one row of such a block to the next.
     constexpr int transpose_row() const { return transpose_side() + (scalable ? 1 : 0); }
 
