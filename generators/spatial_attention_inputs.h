@@ -111,10 +111,18 @@ protected:
     }
     // A dimension of extent 1 is the same for all.
     template<typename Mask>
-    static Expr mask_at(const Mask &mask, const Expr &query, const Expr &key, const Expr &head, const Expr &b) {
+    Expr mask_at(const Mask &mask, const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
         const auto at = [&](int dim, const Expr &y) { return Halide::min(y, mask.dim(dim).extent() - 1); };
-        return mask(at(0, key), at(1, query), at(2, head), at(3, b));
+        Expr mask_key = at(0, key);
+        if (mask_has_all_keys.defined()) {
+            const Expr inside = Halide::unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1);
+            mask_key = Halide::select(mask_has_all_keys, inside, mask_key);
+        }
+        return mask(mask_key, at(1, query), at(2, head), at(3, b));
     }
+    // Condition under which the kernel's mask has a number for each key: then the end of a row is no reason to gather.
+    // Defined for a schedule with code of its own for that.
+    Expr mask_has_all_keys;
     Expr masked(const Expr &logit, const Expr &bias) const {
         return Halide::select(bias < kInitialMax, kMasked, logit + bias);
     }

@@ -36,11 +36,14 @@ public:
         key_tile = least_padding(n_k());
         Expr logit = chosen(QK, key_tile);
         if (mask_kind != MaskKind::none) {
-            const Expr mask_row = min(row, last_row), mask_key = min(likely(key), n_k() - 1);
-            dense_mask = dense_masks();
+            const Expr mask_row = min(row, last_row);
+            mask_has_all_keys = n_k() <= mask_keys();
+            dense_mask = dense_masks() && mask_has_all_keys;
             same_mask_rows = same_masks(1);
-            bias(l, z, row, h, b) = mask_bias(mask_row, mask_key, h, b);
-            logit = masked(logit, select(same_mask_rows, mask_bias(0, read_key, h, b), bias(l, z, row, h, b)));
+            bias(j, row, h, b) = undef<float>();
+            const RDom r_key(0, n_k(), "r_key");
+            bias(r_key, row, h, b) = mask_bias(mask_row, r_key, h, b);
+            logit = masked(logit, select(same_mask_rows, mask_bias(0, read_key, h, b), bias(key, row, h, b)));
         }
         S(l, z, row, h, b) = select(key < n_k(), logit, kMasked);
 
@@ -57,7 +60,8 @@ public:
         V(l, j, z, h, b) = v(min(likely(z * lanes) + l, d_v() - 1), j, h_kv, b);
         PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
         value_tile = least_padding(d_v());
-        O(l, z, row, h, b) = normalised(chosen(PV, value_tile), L(row, h, b));
+        R(row, h, b) = normalised(1.0f, L(row, h, b));
+        O(l, z, row, h, b) = chosen(PV, value_tile) * R(row, h, b);
 
         const Expr o = O(e % lanes, e / lanes, row, h, b);
         if (with_lse) {
@@ -75,6 +79,9 @@ public:
     }
 
 private:
+    Expr mask_keys() const {
+        return mask_kind == MaskKind::boolean ? boolean_mask.dim(0).extent() : additive_mask.dim(0).extent();
+    }
     Expr vectors(const Expr &n) const { return (n + params.lanes - 1) / params.lanes; }
 
     // The sum of the terms, once for each register tile.

@@ -19,8 +19,8 @@ struct SpatialAttentionShortStages {
     std::vector<Halide::Func> QK;          // (l, z, row, h, b)  dot products, by each register tile
     std::vector<Halide::Expr> key_tile;    // conditions: the first that holds chooses the tile for QK, none the last
     Halide::Expr same_mask_rows;           // condition: every row has the same row of the mask
-    Halide::Expr dense_mask;               // condition: along keys, the mask is contiguous
-    Halide::Func bias{"bias"};             // (l, z, row, h, b)  what the mask adds to a logit, in units of log 2
+    Halide::Expr dense_mask;               // condition: the mask has a number for each key, and they are contiguous
+    Halide::Func bias{"bias"};             // (j, row, h, b)     what the mask adds to a logit, in units of log 2
     Halide::Func S{"S"};                   // (l, z, row, h, b)  logits in units of log 2, masked
     Halide::Func lane_max{"lane_max"};     // (l, row, h, b)     maximum over every lanes-th key
     Halide::Func M{"M"};                   // (row, h, b)        row maximum
@@ -28,6 +28,7 @@ struct SpatialAttentionShortStages {
     Halide::Func lane_sum{"lane_sum"};     // (l, row, h, b)     sum over every lanes-th key
     Halide::Func L{"L"};                   // (row, h, b)        row sum of P
     Halide::Func V{"V"};                   // (l, j, z, h, b)    values
+    Halide::Func R{"R"};                   // (row, h, b)        what a row of P V is multiplied with
     std::vector<Halide::Func> PV;          // (l, z, row, h, b)  P V, by each register tile
     std::vector<Halide::Expr> value_tile;  // as key_tile, for PV
     Halide::Func O{"O"};                   // (l, z, row, h, b)  the normalised output
@@ -67,7 +68,7 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
     f.V.compute_at(f.out, task)
         .vectorize(f.l);
     for (Func *stage : {&f.S, &f.lane_max, &f.P, &f.lane_sum, &f.O}) {
-        stage->compute_at(f.out, x);
+        stage->compute_at(f.out, x).hoist_storage(f.out, task);
     }
     for (Func *in_lanes : {&f.K, &f.V, &f.S, &f.lane_max, &f.P, &f.lane_sum, &f.O}) {
         in_lanes->bound_extent(f.l, lanes);
@@ -105,10 +106,13 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
         }
     };
     if (f.bias.defined()) {
+        RVar ko("ko"), ki("ki");
         in_tiles(f.S.specialize(f.same_mask_rows), f.key_tile);
         f.bias.compute_at(f.out, x)
-            .bound_extent(f.l, lanes)
-            .vectorize(f.l)
+            .hoist_storage(f.out, task)
+            .update()
+            .split(f.bias.rvars(0)[0], ko, ki, lanes, TailStrategy::GuardWithIf)
+            .vectorize(ki)
             .specialize(f.dense_mask);
     }
     in_tiles(f.S, f.key_tile);
@@ -127,10 +131,22 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
             .unroll(ri);
     }
     for (Func *stage : {&f.M, &f.L}) {
-        stage->compute_at(f.out, x)
-            .update()
-            .unroll(stage->rvars(0)[0]);
+        stage->compute_at(f.out, x).hoist_storage(f.out, task);
+        const RVar lane = stage->rvars(0)[0];
+        if (s.sum_together()) {  // in halves, the lanes of several rows together: those of one row alone would be added one by one
+            stage->vectorize(f.row, s.kReducedRows, TailStrategy::RoundUp)
+                .update()
+                .reorder(lane, f.row)
+                .vectorize(f.row, s.kReducedRows, TailStrategy::RoundUp)
+                .atomic()
+                .vectorize(lane);
+        } else {
+            stage->update().unroll(lane);
+        }
     }
+    f.R.compute_at(f.out, x)
+        .hoist_storage(f.out, task)
+        .vectorize(f.row, lanes, TailStrategy::RoundUp);
     f.P.vectorize(f.l);
     if (f.LSE.defined()) {
         f.LSE.compute_at(f.out, x)

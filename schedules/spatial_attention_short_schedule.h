@@ -15,7 +15,11 @@ struct SpatialAttentionShortSchedule {
     int tile_blocks;  // blocks of a tile: what one task computes
     bool scalable = false;
 
-    static constexpr SpatialAttentionShortSchedule defaults(Machine m) { return {m.lanes, m.registers, 24, 12, m.scalable}; }
+    static constexpr SpatialAttentionShortSchedule defaults(Machine m) {
+        // K and V of a head, transposed, outgrow the first-level cache: with vectors of 16, more rows make up for it.
+        const bool large = m.lanes >= 16;
+        return {m.lanes, m.registers, large ? 36 : 24, large ? 8 : 12, m.scalable};
+    }
 
     // {block_rows, tile_blocks}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the same order.
     constexpr void override_with(const int *p) {
@@ -43,6 +47,8 @@ struct SpatialAttentionShortSchedule {
 
     // Rows that the row maximum and the row sum treat at once.
     static constexpr int kReducedRows = 4;
+    // Whether the lanes of several rows' sums are added up together; not scalable ones: LLVM 21 fails on some.
+    constexpr bool sum_together() const { return !scalable; }
     // Side of the square blocks in which K is transposed: their 4 vectors of 4 stay in registers everywhere.
     constexpr int transpose_side() const { return std::min(lanes, 4); }
     // Floats from one row of such a block to the next.
@@ -87,7 +93,7 @@ struct SpatialAttentionShortSchedule {
                + floats(n_k * columns)                        // V
                + 3 * floats(logit_rows * keys)                // bias, S, P
                + 2 * floats(rows * lanes)                     // lane_max, lane_sum
-               + 3 * floats(rows)                             // M, L, LSE
+               + 4 * floats(rows)                             // M, L, R, LSE
                + floats(rows * columns)                       // O
                + floats(transpose_side() * transpose_row());  // K_rows
     }
