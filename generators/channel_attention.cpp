@@ -55,22 +55,32 @@ public:
         // Channels and tokens past the end repeat the last one; what they give is not part of the output.
         Q(i, u, c, h, b) = q(inside(i, d), min(c * chunk + u, n - 1), h, b);
         K(j, u, c, h, b) = k(inside(j, d), min(c * chunk + u, n - 1), h, b);
-        QK(i, j, c, h, b) += Q(i, r_u, c, h, b) * K(j, r_u, c, h, b);
+        // Tokens that lie close together are used where they are, if blocks are whole: then no channel is to be repeated. Measured on
+        // a Zen 5, AVX2 and AVX-512: 1.05 to 1.25 times as fast as a copy up to 64 floats, no faster from 128 on.
+        constexpr int kFar = 65;
+        const Expr apart = max(abs(q.dim(1).stride()), abs(k.dim(1).stride()));
+        tokens_in_place = select(d % params.block_rows() == 0, apart, kFar) < kFar;
+        const Expr row = unsafe_promise_clamped(i, 0, d - 1),
+                   token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
+        copied = sums("copied", Q(i, r_u, c, h, b), K(j, r_u, c, h, b), K(j, r_u, c, h, b));
+        in_place = sums("in_place", q(row, token_c, h, b), k(min(j, d - 1), token_c, h, b),
+                        k(vector_inside(j, d), token_c, h, b));
+        const Expr QK_c = chosen(in_place.QK(i, j, r_c, h, b), copied.QK(i, j, r_c, h, b));
         const Expr to_log2 = scale(h) * kLog2E;
         if (normalize) {
             // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
             // column, respectively row, which costs little next to the products and keeps the three in one loop.
-            QQ(i, c, h, b) += Q(i, r_u, c, h, b) * Q(i, r_u, c, h, b);
-            KK(j, c, h, b) += K(j, r_u, c, h, b) * K(j, r_u, c, h, b);
+            const Expr QQ_c = chosen(in_place.QQ(i, r_c, h, b), copied.QQ(i, r_c, h, b));
+            const Expr KK_c = chosen(in_place.KK(j, r_c, h, b), copied.KK(j, r_c, h, b));
             S(i, j, h, b) = Tuple(0.0f, 0.0f, 0.0f);
             const FuncRef sum = S(i, j, h, b);
-            S(i, j, h, b) = Tuple(sum[0] + QK(i, j, r_c, h, b), sum[1] + QQ(i, r_c, h, b), sum[2] + KK(j, r_c, h, b));
+            S(i, j, h, b) = Tuple(sum[0] + QK_c, sum[1] + QQ_c, sum[2] + KK_c);
             rq(i, h, b) = 1.0f / max(sqrt(S(i, 0, h, b)[1]), kNormalizeEps);
             rk(j, h, b) = 1.0f / max(sqrt(S(0, j, h, b)[2]), kNormalizeEps);
             logit(i, j, h, b) = S(i, j, h, b)[0] * rq(i, h, b) * (rk(j, h, b) * to_log2);
         } else {
             S(i, j, h, b) = 0.0f;
-            S(i, j, h, b) += QK(i, j, r_c, h, b);
+            S(i, j, h, b) += QK_c;
             logit(i, j, h, b) = S(i, j, h, b) * to_log2;
         }
 
@@ -105,10 +115,29 @@ public:
     }
 
 private:
+    // A chunk's sums over tokens, of these terms; the last has channels of K in vectors.
+    ChunkSums sums(const std::string &name, const Expr &q_i, const Expr &k_j, const Expr &k_vector) const {
+        ChunkSums sums{Func(name + "_QK"), Func(name + "_QQ"), Func(name + "_KK")};
+        sums.QK(i, j, c, h, b) += q_i * k_j;
+        if (normalize) {
+            sums.QQ(i, c, h, b) += q_i * q_i;
+            sums.KK(j, c, h, b) += k_vector * k_vector;
+        }
+        return sums;
+    }
+
+    // An autoscheduler would compute both.
+    Expr chosen(const Expr &in_place, const Expr &copied) const {
+        return using_autoscheduler() ? copied : select(tokens_in_place, in_place, copied);
+    }
+
     // Channel x, or, past the end, one that may be read in its place: vectors stay whole where d consists of whole ones.
     Expr inside(const Expr &x, const Expr &d) const {
+        return select(whole_vectors, vector_inside(x, d), min(likely(x), d - 1));
+    }
+    Expr vector_inside(const Expr &x, const Expr &d) const {
         const int lanes = params.lanes;
-        return select(whole_vectors, min(likely(x / lanes * lanes), d - lanes) + x % lanes, min(likely(x), d - 1));
+        return min(likely(x / lanes * lanes), d - lanes) + x % lanes;
     }
 
     schedule::ChannelAttentionSchedule params;

@@ -5,23 +5,29 @@
 namespace muattn {
 
 struct ChannelAttentionStages {
+    // A chunk's part of the sums over tokens.
+    struct ChunkSums {
+        Halide::Func QK;  // (i, j, c, h, b)  of Q^T K
+        Halide::Func QQ;  // (i, c, h, b)     of |Q_i|^2, where columns are normalised
+        Halide::Func KK;  // (j, c, h, b)     of |K_j|^2
+    };
+
     // Row of the map (a channel of Q and of the output): i. Column of the map (a channel of K and V): j. Token of a chunk: u.
     // Chunk of tokens: c. Head: h. Batch: b.
     Halide::Var i{"i"}, j{"j"}, u{"u"}, c{"c"}, h{"h"}, b{"b"};
-    Halide::Var token{"token"};  // counted from the start
-    Halide::Expr whole_block;    // condition: there are a block of channels and a group of tokens, at least
-    Halide::Expr whole_vectors;  // condition: d consists of whole vectors
-    Halide::Expr many_columns;   // condition: the sum over columns goes in blocks
-    Halide::RDom r_u;            // over the tokens of a chunk
-    Halide::RDom r_c;            // over the chunks
-    Halide::RDom r_cj;           // over the blocks of columns
-    Halide::RDom r_j;            // over the columns of the map
+    Halide::Var token{"token"};    // counted from the start
+    Halide::Expr whole_block;      // condition: there are a block of channels and a group of tokens, at least
+    Halide::Expr whole_vectors;    // condition: d consists of whole vectors
+    Halide::Expr tokens_in_place;  // condition: Q and K are used where they are, not copied
+    Halide::Expr many_columns;     // condition: the sum over columns goes in blocks
+    Halide::RDom r_u;              // over the tokens of a chunk
+    Halide::RDom r_c;              // over the chunks
+    Halide::RDom r_cj;             // over the blocks of columns
+    Halide::RDom r_j;              // over the columns of the map
 
     Halide::Func Q{"Q"};          // (i, u, c, h, b)   the chunk's queries, one tile of channels
     Halide::Func K{"K"};          // (j, u, c, h, b)   the chunk's keys
-    Halide::Func QK{"QK"};        // (i, j, c, h, b)   the chunk's part of Q^T K
-    Halide::Func QQ{"QQ"};        // (i, c, h, b)      the chunk's part of |Q_i|^2, where columns are normalised
-    Halide::Func KK{"KK"};        // (j, c, h, b)      the chunk's part of |K_j|^2
+    ChunkSums copied, in_place;   // from the copies, and from where Q and K are
     Halide::Func S{"S"};          // (i, j, h, b)      Q^T K; where columns are normalised {Q^T K, |Q_i|^2, |K_j|^2}
     Halide::Func rq{"rq"};        // (i, h, b)         1 / |Q_i|
     Halide::Func rk{"rk"};        // (j, h, b)         1 / |K_j|

@@ -79,7 +79,10 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .unroll(ii)
         .unroll(ji)
         .never_partition(jo, io, f.r_c);
-    register_tile(f.QK.compute_at(f.S, jo).bound_extent(f.c, 1), f.j, s.column_group, f.r_u);
+    f.S.update().specialize(f.tokens_in_place);
+    for (auto *sums : {&f.in_place, &f.copied}) {
+        register_tile(sums->QK.compute_at(f.S, jo).bound_extent(f.c, 1), f.j, s.column_group, f.r_u);
+    }
     f.Q.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
         .align_bounds(f.i, lanes)
@@ -91,15 +94,21 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .vectorize(f.j, lanes, TailStrategy::RoundUp)
         .specialize(f.whole_vectors);
 
-    if (f.QQ.defined()) {
-        for (Func *sum : {&f.QQ, &f.KK}) {
-            Var channel = sum->args()[0];
-            sum->compute_at(f.S, f.r_c)
-                .bound_extent(f.c, 1)
-                .vectorize(channel, lanes, TailStrategy::RoundUp)
-                .update()
-                .reorder(channel, f.r_u)
-                .vectorize(channel, lanes, TailStrategy::RoundUp);
+    // Sums along all vectors of a block of channels at once, in registers.
+    const auto by_blocks = [&](Func &sum, const RVar &summed) {
+        const Var channel = sum.args()[0];
+        sum.vectorize(channel, lanes, TailStrategy::RoundUp)
+            .update()
+            .split(channel, io, ii, block, TailStrategy::RoundUp)
+            .reorder(ii, summed, io)
+            .vectorize(ii, lanes)
+            .unroll(ii);
+    };
+    if (f.rq.defined()) {
+        for (auto *sums : {&f.in_place, &f.copied}) {
+            for (Func *sum : {&sums->QQ, &sums->KK}) {
+                by_blocks(sum->compute_at(f.S, f.r_c).bound_extent(f.c, 1), f.r_u);
+            }
         }
         for (Func *inverse : {&f.rq, &f.rk}) {
             inverse->compute_at(f.out, task)
@@ -107,20 +116,13 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         }
     }
 
-    f.M.compute_at(f.out, task)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp)
-        .update()
-        .reorder(f.i, f.r_j)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.P.compute_at(f.out, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.R.compute_at(f.out, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
-    f.L.compute_at(f.out, task)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp)
-        .update()
-        .reorder(f.i, f.r_j)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    for (Func *row : {&f.M, &f.L}) {
+        by_blocks(row->compute_at(f.out, task), f.r_j);
+    }
 }
 
 }  // namespace muattn

@@ -50,7 +50,7 @@ struct ChannelAttentionSchedule {
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
-        const int64_t columns = round_up(round_up(d, column_group), lanes), tokens = chunk_tokens + token_unroll;
+        const int64_t columns = round_up(round_up(d, column_group), normalize ? block_rows() : lanes), tokens = chunk_tokens + token_unroll;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
         const int64_t norms = 2 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK, rq and rk
         return (normalize ? 4 : 2) * floats(rows * columns)                      // S, P
