@@ -57,24 +57,27 @@ public:
         const Expr at = c * chunk + u, inside = likely(at) < n;
         Q(u, i, x, c, h, b) = select(inside, q(min(likely(at), n - 1), min(x * tile + i, d - 1), h, b), 0.0f);
         K(u, j, c, h, b) = select(inside, k(min(likely(at), n - 1), min(j, d - 1), h, b), 0.0f);
-        const Expr in_chunk = r_v * lanes + l;
-        QK(l, i, j, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * K(in_chunk, j, c, h, b);
+        // Each row of K is read once in a chunk, from where it is, unless the last chunk has tokens that are not there.
+        whole_chunks = chunks * chunk <= n;
+        const Expr in_chunk = r_v * lanes + l, token_c = unsafe_promise_clamped(c * chunk + in_chunk, 0, n - 1);
+        const Expr q_i = Q(in_chunk, i, x, c, h, b);
+        copied = sums("copied", q_i, K(in_chunk, j, c, h, b));
+        in_place = sums("in_place", q_i, k(token_c, min(j, d - 1), h, b));
 
         // A chunk's lanes are added up while they are in registers, then the chunks.
         const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
-        QK_chunk(i, j, x, c, h, b) += QK(r_l, i, j, x, c, h, b);
-        const Expr products = QK_chunk(i, j, x, chunk_index, h, b);
+        const Expr products = select(whole_chunks, in_place.QK_chunk(i, j, x, chunk_index, h, b),
+                                     copied.QK_chunk(i, j, x, chunk_index, h, b));
         if (normalize) {
             // The norms run along with the products, so that Q and K are read once: span_sum[1] is the same in every column j,
             // span_sum[2] in every row i, and column 0 and row 0 are read.
-            QQ(l, i, x, c, h, b) += Q(in_chunk, i, x, c, h, b) * Q(in_chunk, i, x, c, h, b);
-            KK(l, j, c, h, b) += K(in_chunk, j, c, h, b) * K(in_chunk, j, c, h, b);
+            QQ(l, i, x, c, h, b) += q_i * q_i;
             QQ_chunk(i, x, c, h, b) += QQ(r_l, i, x, c, h, b);
-            KK_chunk(j, c, h, b) += KK(r_l, j, c, h, b);
+            const Expr KK = select(whole_chunks, in_place.KK_chunk(j, chunk_index, h, b), copied.KK_chunk(j, chunk_index, h, b));
             sum(i, j, x, p, h, b) = Tuple(0.0f, 0.0f, 0.0f);
             const FuncRef before = sum(i, j, x, p, h, b);
             sum(i, j, x, p, h, b) = Tuple(before[0] + products, before[1] + QQ_chunk(i, x, chunk_index, h, b),
-                                          before[2] + KK_chunk(j, chunk_index, h, b));
+                                          before[2] + KK);
             span_sum(i, j, x, p, h, b) = Tuple(sum(i, j, x, p, h, b));
             S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b)[0];
             S_QQ(i, x, h, b) += span_sum(i, 0, x, r_p, h, b)[1];
@@ -113,6 +116,18 @@ public:
     }
 
 private:
+    // A chunk's sums over tokens, of these terms.
+    ChunkSums sums(const std::string &name, const Expr &q_i, const Expr &k_j) const {
+        ChunkSums sums{Func(name + "_QK"), Func(name + "_QK_chunk"), Func(name + "_KK"), Func(name + "_KK_chunk")};
+        sums.QK(l, i, j, x, c, h, b) += q_i * k_j;
+        sums.QK_chunk(i, j, x, c, h, b) += sums.QK(r_l, i, j, x, c, h, b);
+        if (normalize) {
+            sums.KK(l, j, c, h, b) += k_j * k_j;
+            sums.KK_chunk(j, c, h, b) += sums.KK(r_l, j, c, h, b);
+        }
+        return sums;
+    }
+
     schedule::ChannelAttentionFirstSchedule params{};
 };
 

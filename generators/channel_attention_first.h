@@ -5,11 +5,20 @@
 namespace muattn {
 
 struct ChannelAttentionFirstStages {
+    // A chunk's part of the sums over tokens.
+    struct ChunkSums {
+        Halide::Func QK;        // (l, i, j, x, c, h, b)  of Q K^T, one sum per lane
+        Halide::Func QK_chunk;  // (i, j, x, c, h, b)     its lanes added up
+        Halide::Func KK;        // (l, j, c, h, b)        of |K_j|^2, where rows are normalised
+        Halide::Func KK_chunk;  // (j, c, h, b)           its lanes added up
+    };
+
     // Lane: l. Token of a chunk: u. Row of the map within a tile: i. Column of the map: j. Tile of
     // rows: x. Chunk of tokens: c. Span of chunks: p. Output tile of tokens: t. Head: h. Batch: b.
     Halide::Var l{"l"}, u{"u"}, i{"i"}, j{"j"}, x{"x"}, c{"c"}, p{"p"}, t{"t"}, h{"h"}, b{"b"};
     Halide::Var channel{"channel"}, token{"token"};
     Halide::Expr whole_tile;  // condition: there are a register tile of tokens and of channels, at least
+    Halide::Expr whole_chunks;  // condition: the last chunk has no tokens that are not there
     Halide::RDom r_v;         // over the vectors of a chunk
     Halide::RDom r_c;         // over the chunks of a span
     Halide::RDom r_l;         // over the lanes
@@ -18,12 +27,9 @@ struct ChannelAttentionFirstStages {
 
     Halide::Func Q{"Q"};                // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
     Halide::Func K{"K"};                // (u, j, c, h, b)        the chunk's keys
-    Halide::Func QK{"QK"};              // (l, i, j, x, c, h, b)  the chunk's part of Q K^T, one sum per lane
+    ChunkSums copied, in_place;         // of the copy of K, and of K where it is
     Halide::Func QQ{"QQ"};              // (l, i, x, c, h, b)     the chunk's part of |Q_i|^2, where rows are normalised
-    Halide::Func KK{"KK"};              // (l, j, c, h, b)        the chunk's part of |K_j|^2
-    Halide::Func QK_chunk{"QK_chunk"};  // (i, j, x, c, h, b)  the lanes of QK added up
-    Halide::Func QQ_chunk{"QQ_chunk"};  // (i, x, c, h, b)     of QQ
-    Halide::Func KK_chunk{"KK_chunk"};  // (j, c, h, b)        of KK
+    Halide::Func QQ_chunk{"QQ_chunk"};  // (i, x, c, h, b)        its lanes added up
     // The span's part of Q K^T; with normalize a tuple, of Q K^T, |Q_i|^2 and |K_j|^2.
     Halide::Func sum{"sum"};            // (i, j, x, p, h, b)
     Halide::Func span_sum{"span_sum"};  // (i, j, x, p, h, b)  the same, kept for the next step

@@ -36,30 +36,33 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     // Lanes are added up in halves, those of map_rows rows together: those of one row alone would be added one by one.
     const auto together = [&](auto &&stage) { s.sum_together ? stage.vectorize(f.i) : stage.unroll(f.i); };
     // QK_chunk, QQ_chunk and KK_chunk are Funcs of their own: atomic() on a parallel one would lock every addition.
-    f.QK_chunk.compute_at(f.sum, io)
-        .bound_extent(f.c, 1)
-        .bound_extent(f.x, 1)
-        .store_in(MemoryType::Register)
-        .unroll(f.j)
-        .update()
-        .atomic()
-        .reorder(f.r_l, f.i, f.j)
-        .vectorize(f.r_l, lanes)
-        .unroll(f.j);
-    together(f.QK_chunk);
-    together(f.QK_chunk.update());
-    f.QK.compute_at(f.sum, io)
-        .bound_extent(f.c, 1)
-        .bound_extent(f.x, 1)
-        .store_in(MemoryType::Register)
-        .vectorize(f.l, lanes)
-        .unroll(f.i)
-        .unroll(f.j)
-        .update()
-        .reorder(f.l, f.i, f.j, f.r_v)
-        .vectorize(f.l, lanes)
-        .unroll(f.i)
-        .unroll(f.j);
+    f.sum.update().specialize(f.whole_chunks);
+    for (auto *sums : {&f.copied, &f.in_place}) {
+        sums->QK_chunk.compute_at(f.sum, io)
+            .bound_extent(f.c, 1)
+            .bound_extent(f.x, 1)
+            .store_in(MemoryType::Register)
+            .unroll(f.j)
+            .update()
+            .atomic()
+            .reorder(f.r_l, f.i, f.j)
+            .vectorize(f.r_l, lanes)
+            .unroll(f.j);
+        together(sums->QK_chunk);
+        together(sums->QK_chunk.update());
+        sums->QK.compute_at(f.sum, io)
+            .bound_extent(f.c, 1)
+            .bound_extent(f.x, 1)
+            .store_in(MemoryType::Register)
+            .vectorize(f.l, lanes)
+            .unroll(f.i)
+            .unroll(f.j)
+            .update()
+            .reorder(f.l, f.i, f.j, f.r_v)
+            .vectorize(f.l, lanes)
+            .unroll(f.i)
+            .unroll(f.j);
+    }
     for (Func *copy : {&f.Q, &f.K}) {
         copy->compute_at(f.sum, f.r_c)
             .bound_extent(f.c, 1)
@@ -68,27 +71,26 @@ inline void schedule_channel_attention_first_cpu(ChannelAttentionFirstStages &f,
     }
     f.Q.bound_extent(f.x, 1);
     if (f.QQ.defined()) {
-        f.QQ.bound_extent(f.x, 1);
         // Several rows at once: one sum alone would wait for its last addition.
-        for (Func *norm : {&f.QQ, &f.KK}) {
-            const Var row = norm->args()[1];
-            norm->compute_at(f.sum, f.r_c)
+        const auto norm = [&](Func &sum, Func &lanes_added, int rows) {
+            sum.compute_at(f.sum, f.r_c)
                 .bound_extent(f.c, 1)
                 .vectorize(f.l, lanes)
                 .update()
-                .split(row, io, ii, norm == &f.QQ ? s.map_rows : s.map_columns, TailStrategy::RoundUp)
+                .split(sum.args()[1], io, ii, rows, TailStrategy::RoundUp)
                 .reorder(f.l, ii, f.r_v, io)
                 .vectorize(f.l, lanes)
                 .unroll(ii);
-        }
-        for (Func *norm : {&f.QQ_chunk, &f.KK_chunk}) {
-            norm->compute_at(f.sum, f.r_c)
+            lanes_added.compute_at(f.sum, f.r_c)
                 .bound_extent(f.c, 1)
                 .update()
                 .atomic()
                 .vectorize(f.r_l, lanes);
+        };
+        norm(f.QQ.bound_extent(f.x, 1), f.QQ_chunk.bound_extent(f.x, 1), s.map_rows);
+        for (auto *sums : {&f.copied, &f.in_place}) {
+            norm(sums->KK, sums->KK_chunk, s.map_columns);
         }
-        f.QQ_chunk.bound_extent(f.x, 1);
     }
 
     // Maps.
