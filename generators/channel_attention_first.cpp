@@ -73,11 +73,12 @@ public:
             // span_sum[2] in every row i, and column 0 and row 0 are read.
             QQ(l, i, x, c, h, b) += q_i * q_i;
             QQ_chunk(i, x, c, h, b) += QQ(r_l, i, x, c, h, b);
-            const Expr KK = select(whole_chunks, in_place.KK_chunk(j, chunk_index, h, b), copied.KK_chunk(j, chunk_index, h, b));
+            const Expr KK =
+                select(whole_chunks, in_place.KK_chunk(j, chunk_index, h, b), copied.KK_chunk(j, chunk_index, h, b));
             sum(i, j, x, p, h, b) = Tuple(0.0f, 0.0f, 0.0f);
             const FuncRef before = sum(i, j, x, p, h, b);
-            sum(i, j, x, p, h, b) = Tuple(before[0] + products, before[1] + QQ_chunk(i, x, chunk_index, h, b),
-                                          before[2] + KK);
+            sum(i, j, x, p, h, b) =
+                Tuple(before[0] + products, before[1] + QQ_chunk(i, x, chunk_index, h, b), before[2] + KK);
             span_sum(i, j, x, p, h, b) = Tuple(sum(i, j, x, p, h, b));
             S(i, j, x, h, b) += span_sum(i, j, x, r_p, h, b)[0];
             S_QQ(i, x, h, b) += span_sum(i, 0, x, r_p, h, b)[1];

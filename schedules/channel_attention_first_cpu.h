@@ -1,7 +1,7 @@
 // Order, tiles, vectors and threads of channels-first channel attention on a CPU, in three parallel steps: partial maps
-// (a task is a tile of rows of one span), maps (a tile of rows of one head), outputs (a tile of tokens of one head). What is
-// read from the user's arrays is copied first, a chunk of tokens at a time: rows that are a power of two apart would share
-// cache sets.
+// (a task is a tile of rows of one span), maps (a tile of rows of one head), outputs (a tile of tokens of one head). Q
+// and V are copied first, a chunk of tokens at a time: rows that are a power of two apart would share cache sets. Of K
+// a few rows are read at a time, where they are.
 #pragma once
 #include "channel_attention_first_schedule.h"
 #include "generators/channel_attention_first.h"
