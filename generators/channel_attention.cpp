@@ -63,8 +63,8 @@ public:
         const Expr row = unsafe_promise_clamped(i, 0, d - 1),
                    token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
         copied = sums("copied", Q(i, r_u, c, h, b), K(j, r_u, c, h, b), K(j, r_u, c, h, b));
-        in_place = sums("in_place", q(row, token_c, h, b), k(min(j, d - 1), token_c, h, b),
-                        k(vector_inside(j, d), token_c, h, b));
+        const Expr k_vector = unsafe_promise_clamped(vector_inside(j, d), 0, d - 1);
+        in_place = sums("in_place", q(row, token_c, h, b), k(min(j, d - 1), token_c, h, b), k(k_vector, token_c, h, b));
         const Expr QK_c = chosen(in_place.QK(i, j, r_c, h, b), copied.QK(i, j, r_c, h, b));
         const Expr to_log2 = scale(h) * kLog2E;
         if (normalize) {

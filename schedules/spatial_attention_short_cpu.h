@@ -68,7 +68,7 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
     f.V.compute_at(f.out, task)
         .vectorize(f.l);
     for (Func *stage : {&f.S, &f.lane_max, &f.P, &f.lane_sum, &f.O}) {
-        stage->compute_at(f.out, x).hoist_storage(f.out, task);
+        stage->compute_at(f.out, x);
     }
     for (Func *in_lanes : {&f.K, &f.V, &f.S, &f.lane_max, &f.P, &f.lane_sum, &f.O}) {
         in_lanes->bound_extent(f.l, lanes);
@@ -109,7 +109,6 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
         RVar ko("ko"), ki("ki");
         in_tiles(f.S.specialize(f.same_mask_rows), f.key_tile);
         f.bias.compute_at(f.out, x)
-            .hoist_storage(f.out, task)
             .update()
             .split(f.bias.rvars(0)[0], ko, ki, lanes, TailStrategy::GuardWithIf)
             .vectorize(ki)
@@ -131,7 +130,7 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
             .unroll(ri);
     }
     for (Func *stage : {&f.M, &f.L}) {
-        stage->compute_at(f.out, x).hoist_storage(f.out, task);
+        stage->compute_at(f.out, x);
         const RVar lane = stage->rvars(0)[0];
         if (s.sum_together()) {  // in halves, the lanes of several rows together: those of one row alone would be added one by one
             stage->vectorize(f.row, s.kReducedRows, TailStrategy::RoundUp)
@@ -145,12 +144,11 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
         }
     }
     f.R.compute_at(f.out, x)
-        .hoist_storage(f.out, task)
-        .vectorize(f.row, lanes, TailStrategy::RoundUp);
+        .vectorize(f.row, s.kReducedRows, TailStrategy::RoundUp);
     f.P.vectorize(f.l);
     if (f.LSE.defined()) {
         f.LSE.compute_at(f.out, x)
-            .vectorize(f.row, lanes, TailStrategy::RoundUp);
+            .vectorize(f.row, s.kReducedRows, TailStrategy::RoundUp);
     }
 }
 

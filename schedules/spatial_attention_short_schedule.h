@@ -18,7 +18,7 @@ struct SpatialAttentionShortSchedule {
     static constexpr SpatialAttentionShortSchedule defaults(Machine m) {
         // K and V of a head, transposed, outgrow the first-level cache: with vectors of 16, more rows make up for it.
         const bool large = m.lanes >= 16;
-        return {m.lanes, m.registers, large ? 36 : 24, large ? 8 : 12, m.scalable};
+        return {m.lanes, m.registers, large ? 48 : 24, large ? 6 : 12, m.scalable};
     }
 
     // {block_rows, tile_blocks}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the same order.

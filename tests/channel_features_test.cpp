@@ -61,6 +61,38 @@ TEST_P(ChannelFeatures, SpansOfTokens) {
     }
 }
 
+// Whole blocks of channels, and whole chunks of tokens: products that read Q and K where they are.
+TEST_P(ChannelFeatures, WholeBlocks) {
+    for (const int64_t d : {16, 24, 32, 48, 64, 96, 128, 320}) {
+        for (const int64_t n : {1, 5, 128, 131}) {
+            for (const Layout &layout : {dense(), token_major(), padded(), reversed(), repeated()}) {
+                ChannelCase c;
+                c.H = 2, c.n = n, c.d = d, c.layout = layout;
+                for (const bool normalize : {false, true}) {
+                    c.normalize = normalize;
+                    c.scale = normalize ? std::vector<float>{7.0f, 5.0f} : std::vector<float>();
+                    expect_agrees(c);
+                }
+            }
+        }
+    }
+}
+
+TEST_P(ChannelFeatures, WholeChunksOfChannelsFirst) {
+    const auto s = channel_first_schedule(GetParam());
+    for (const int64_t n : {int64_t(s.lanes), int64_t(s.chunk_tokens), int64_t(3 * s.chunk_tokens)}) {
+        for (const Layout &layout : {dense(), padded(), reversed()}) {
+            ChannelCase c;
+            c.n = n, c.d = 13, c.layout = layout;
+            c.channels = MUATTN_CHANNELS_FIRST;
+            expect_agrees(c);
+            c.normalize = true;
+            c.scale = {5.0f};
+            expect_agrees(c);
+        }
+    }
+}
+
 TEST_P(ChannelFeatures, Layouts) {
     for (const Layout &layout : {dense(), token_major(), batch_inside(), padded(), reversed(), repeated()}) {
         ChannelCase c;
