@@ -75,11 +75,11 @@ struct ChannelAttentionFirstSchedule {
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t padded = padded_rows(d), rows = round_up(padded, map_rows), columns = round_up(d, map_columns);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t sums = floats(chunk_row() * rows)                                          // Q
-                             + floats(chunk_row() * columns)                                     // K
-                             + (normalize ? 3 : 1) * floats(rows * columns)                      // sum
-                             + (normalize ? floats(lanes * rows) + floats(rows)                  // QQ, QQ_chunk
-                                                + floats(lanes * columns) + 2 * floats(columns)  // KK, KK_chunk of both
+        const int64_t sums = floats(chunk_row() * rows)                                            // Q
+                             + floats(chunk_row() * columns)                                       // K
+                             + (normalize ? 3 : 1) * floats(rows * columns)                        // sum
+                             + (normalize ? floats(lanes * rows) + floats(rows)                    // QQ, QQ_chunk
+                                                + 2 * (floats(lanes * columns) + floats(columns))  // KK, KK_chunk: both
                                           : 0);
         const int64_t map = 2 * floats(padded * d)                                   // S, E
                             + 3 * floats(padded)                                     // M, L, R

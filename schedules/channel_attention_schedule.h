@@ -52,7 +52,7 @@ struct ChannelAttentionSchedule {
         const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
         const int64_t columns = round_up(round_up(d, column_group), normalize ? block_rows() : lanes), tokens = chunk_tokens + token_unroll;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t norms = 2 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK, rq and rk
+        const int64_t norms = 3 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK of both, rq and rk
         return (normalize ? 4 : 2) * floats(rows * columns)                      // S, P
                + (normalize ? norms : 0) + floats(rows * tokens)                 // Q
                + floats(tokens * padded_row(columns))                            // K

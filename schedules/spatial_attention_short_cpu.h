@@ -123,6 +123,7 @@ inline void schedule_spatial_attention_short_cpu(SpatialAttentionShortStages &f,
 
     for (Func *stage : {&f.lane_max, &f.lane_sum}) {
         stage->vectorize(f.l)
+            .unroll(f.row, s.kReducedRows, TailStrategy::RoundUp)
             .update()
             .split(f.row, ro, ri, s.kReducedRows, TailStrategy::RoundUp)
             .reorder(f.l, ri, stage->rvars(0)[0], ro)

@@ -192,12 +192,14 @@ TEST_P(MemoryOfCalls, ChannelTasksAllocateNothing) {
     for (const int64_t d :
          around({2, s.lanes, s.column_group, s.block_rows(), s.tile_rows(), 2 * s.tile_rows(), 1023})) {
         for (const int64_t n : around({1, s.token_unroll, s.chunk_tokens, 2 * s.chunk_tokens})) {
-            if (n * d * d < 20'000'000) {
-                ChannelCase c;
-                c.n = n, c.d = d;
-                CountingAllocator allocator;
-                ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
-                EXPECT_EQ(allocator.allocations, 1) << testing::PrintToString(c);
+            for (const bool normalize : {false, true}) {
+                if (n * d * d < 20'000'000) {
+                    ChannelCase c;
+                    c.n = n, c.d = d, c.normalize = normalize;
+                    CountingAllocator allocator;
+                    ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
+                    EXPECT_EQ(allocator.allocations, 1) << testing::PrintToString(c);
+                }
             }
         }
     }
