@@ -61,7 +61,7 @@ public:
         PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
         value_tile = least_padding(d_v());
         R(row, h, b) = normalised(1.0f, L(row, h, b));
-        O(l, z, row, h, b) = chosen(PV, value_tile) * R(row, h, b);
+        O(l, z, row, h, b) = chosen(PV, value_tile) * R(min(row, last_row), h, b);
 
         const Expr o = O(e % lanes, e / lanes, row, h, b);
         if (with_lse) {
