@@ -66,7 +66,8 @@ public:
         const Expr k_vector = unsafe_promise_clamped(vector_inside(j, d), 0, d - 1);
         in_place = sums("in_place", q(row, token_c, h, b), k(min(j, d - 1), token_c, h, b), k(k_vector, token_c, h, b));
         const Expr QK_c = chosen(in_place.QK(i, j, r_c, h, b), copied.QK(i, j, r_c, h, b));
-        const Expr to_log2 = scale(h) * kLog2E;
+        // Strict, here and below: the maximum and the exponentials have loops of their own, and are to see the same logits.
+        const Expr to_log2 = strict_float(scale(h) * kLog2E);
         if (normalize) {
             // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
             // column, respectively row, which costs little next to the products and keeps the three in one loop.
@@ -77,11 +78,11 @@ public:
             S(i, j, h, b) = Tuple(sum[0] + QK_c, sum[1] + QQ_c, sum[2] + KK_c);
             rq(i, h, b) = 1.0f / max(sqrt(S(i, 0, h, b)[1]), kNormalizeEps);
             rk(j, h, b) = 1.0f / max(sqrt(S(0, j, h, b)[2]), kNormalizeEps);
-            logit(i, j, h, b) = S(i, j, h, b)[0] * rq(i, h, b) * (rk(j, h, b) * to_log2);
+            logit(i, j, h, b) = strict_float(S(i, j, h, b)[0] * rq(i, h, b) * (rk(j, h, b) * to_log2));
         } else {
             S(i, j, h, b) = 0.0f;
             S(i, j, h, b) += QK_c;
-            logit(i, j, h, b) = S(i, j, h, b) * to_log2;
+            logit(i, j, h, b) = strict_float(S(i, j, h, b) * to_log2);
         }
 
         M(i, h, b) = -std::numeric_limits<float>::max();

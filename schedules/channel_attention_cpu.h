@@ -121,7 +121,11 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
     f.R.compute_at(f.out, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     for (Func *row : {&f.M, &f.L}) {
-        by_blocks(row->compute_at(f.out, task), f.r_j);
+        row->compute_at(f.out, task)
+            .vectorize(f.i, lanes, TailStrategy::RoundUp)
+            .update()
+            .reorder(f.i, f.r_j)
+            .vectorize(f.i, lanes, TailStrategy::RoundUp);
     }
 }
 
