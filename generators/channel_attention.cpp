@@ -51,6 +51,7 @@ public:
         r_j = RDom(0, d, "r_j");
         many_columns = d > params.value_columns;
         whole_vectors = d % params.lanes == 0;
+        a_vector = d >= params.lanes;
 
         // Channels and tokens past the end repeat the last one; what they give is not part of the output.
         Q(i, u, c, h, b) = q(inside(i, d), min(c * chunk + u, n - 1), h, b);
@@ -62,26 +63,20 @@ public:
         tokens_in_place = select(d % params.block_rows() == 0, apart, kFar) < kFar;
         const Expr row = unsafe_promise_clamped(i, 0, d - 1),
                    token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
-        copied = sums("copied", Q(i, r_u, c, h, b), K(j, r_u, c, h, b), K(j, r_u, c, h, b));
-        const Expr k_vector = unsafe_promise_clamped(vector_inside(j, d), 0, d - 1);
-        in_place = sums("in_place", q(row, token_c, h, b), k(min(j, d - 1), token_c, h, b), k(k_vector, token_c, h, b));
-        const Expr QK_c = chosen(in_place.QK(i, j, r_c, h, b), copied.QK(i, j, r_c, h, b));
+        QK_copied(i, j, c, h, b) += Q(i, r_u, c, h, b) * K(j, r_u, c, h, b);
+        QK_in_place(i, j, c, h, b) += q(row, token_c, h, b) * k(min(j, d - 1), token_c, h, b);
+        const Expr copied = QK_copied(i, j, r_c, h, b), in_place = QK_in_place(i, j, r_c, h, b);
+        S(i, j, h, b) = 0.0f;
+        // An autoscheduler would compute both.
+        S(i, j, h, b) += using_autoscheduler() ? copied : select(tokens_in_place, in_place, copied);
         // Strict, here and below: the maximum and the exponentials have loops of their own, and are to see the same logits.
         const Expr to_log2 = strict_float(scale(h) * kLog2E);
         if (normalize) {
-            // The norms run along with the products, so that Q and K are read once. The same numbers stand in every
-            // column, respectively row, which costs little next to the products and keeps the three in one loop.
-            const Expr QQ_c = chosen(in_place.QQ(i, r_c, h, b), copied.QQ(i, r_c, h, b));
-            const Expr KK_c = chosen(in_place.KK(j, r_c, h, b), copied.KK(j, r_c, h, b));
-            S(i, j, h, b) = Tuple(0.0f, 0.0f, 0.0f);
-            const FuncRef sum = S(i, j, h, b);
-            S(i, j, h, b) = Tuple(sum[0] + QK_c, sum[1] + QQ_c, sum[2] + KK_c);
-            rq(i, h, b) = 1.0f / max(sqrt(S(i, 0, h, b)[1]), kNormalizeEps);
-            rk(j, h, b) = 1.0f / max(sqrt(S(0, j, h, b)[2]), kNormalizeEps);
-            logit(i, j, h, b) = strict_float(S(i, j, h, b)[0] * rq(i, h, b) * (rk(j, h, b) * to_log2));
+            norms(Q_norms, q, i, token_c);
+            norms(K_norms, k, j, token_c);
+            logit(i, j, h, b) =
+                strict_float(S(i, j, h, b) * Q_norms.inverse(i, h, b) * (K_norms.inverse(j, h, b) * to_log2));
         } else {
-            S(i, j, h, b) = 0.0f;
-            S(i, j, h, b) += QK_c;
             logit(i, j, h, b) = strict_float(S(i, j, h, b) * to_log2);
         }
 
@@ -116,20 +111,18 @@ public:
     }
 
 private:
-    // A chunk's sums over tokens, of these terms; the last has channels of K in vectors.
-    ChunkSums sums(const std::string &name, const Expr &q_i, const Expr &k_j, const Expr &k_vector) const {
-        ChunkSums sums{Func(name + "_QK"), Func(name + "_QQ"), Func(name + "_KK")};
-        sums.QK(i, j, c, h, b) += q_i * k_j;
-        if (normalize) {
-            sums.QQ(i, c, h, b) += q_i * q_i;
-            sums.KK(j, c, h, b) += k_vector * k_vector;
-        }
-        return sums;
-    }
-
-    // An autoscheduler would compute both.
-    Expr chosen(const Expr &in_place, const Expr &copied) const {
-        return using_autoscheduler() ? copied : select(tokens_in_place, in_place, copied);
+    // 1 / |a_x| over all tokens, of a = Q or K. Vectors are read whole wherever d holds one: the last is shifted inwards, and
+    // repeats channels of the one before it.
+    void norms(Norms &norms, const Input<Buffer<float, 4>> &a, const Var &x, const Expr &token_c) const {
+        const int lanes = params.lanes;
+        const Expr d = a.dim(0).extent(), last = min(x, d - 1);
+        const Expr a_x =
+            a(unsafe_promise_clamped(select(a_vector, vector_inside(x, d), last), 0, d - 1), token_c, h, b);
+        norms.chunk(x, c, h, b) += a_x * a_x;
+        norms.sum(x, h, b) += norms.chunk(x, r_c, h, b);
+        const Expr shift = select(a_vector && last >= d / lanes * lanes, (lanes - d % lanes) % lanes, 0);
+        const Expr place = select(whole_vectors, x, last + shift);
+        norms.inverse(x, h, b) = 1.0f / max(sqrt(norms.sum(place, h, b)), kNormalizeEps);
     }
 
     // Channel x, or, past the end, one that may be read in its place: vectors stay whole where d consists of whole ones.

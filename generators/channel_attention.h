@@ -5,11 +5,13 @@
 namespace muattn {
 
 struct ChannelAttentionStages {
-    // A chunk's part of the sums over tokens.
-    struct ChunkSums {
-        Halide::Func QK;  // (i, j, c, h, b)  of Q^T K
-        Halide::Func QQ;  // (i, c, h, b)     of |Q_i|^2, where columns are normalised
-        Halide::Func KK;  // (j, c, h, b)     of |K_j|^2
+    // Of the columns of Q or K, where they are normalised.
+    struct Norms {
+        Halide::Func chunk;    // (i or j, c, h, b)  a chunk's part of
+        Halide::Func sum;      // (i or j, h, b)     the sum of squares; the last vector of channels is shifted inwards
+        Halide::Func inverse;  // (i or j, h, b)     1 / max(norm, eps)
+
+        explicit Norms(const std::string &name) : chunk(name + "_chunk"), sum(name), inverse("r" + name) {}
     };
 
     // Row of the map (a channel of Q and of the output): i. Column of the map (a channel of K and V): j. Token of a chunk: u.
@@ -18,6 +20,7 @@ struct ChannelAttentionStages {
     Halide::Var token{"token"};    // counted from the start
     Halide::Expr whole_block;      // condition: there are a block of channels and a group of tokens, at least
     Halide::Expr whole_vectors;    // condition: d consists of whole vectors
+    Halide::Expr a_vector;         // condition: d holds a vector, at least
     Halide::Expr tokens_in_place;  // condition: Q and K are used where they are, not copied
     Halide::Expr many_columns;     // condition: the sum over columns goes in blocks
     Halide::RDom r_u;              // over the tokens of a chunk
@@ -25,17 +28,17 @@ struct ChannelAttentionStages {
     Halide::RDom r_cj;             // over the blocks of columns
     Halide::RDom r_j;              // over the columns of the map
 
-    Halide::Func Q{"Q"};          // (i, u, c, h, b)   the chunk's queries, one tile of channels
-    Halide::Func K{"K"};          // (j, u, c, h, b)   the chunk's keys
-    ChunkSums copied, in_place;   // from the copies, and from where Q and K are
-    Halide::Func S{"S"};          // (i, j, h, b)      Q^T K; where columns are normalised {Q^T K, |Q_i|^2, |K_j|^2}
-    Halide::Func rq{"rq"};        // (i, h, b)         1 / |Q_i|
-    Halide::Func rk{"rk"};        // (j, h, b)         1 / |K_j|
-    Halide::Func logit{"logit"};  // (i, j, h, b)  in units of log 2
-    Halide::Func M{"M"};          // (i, h, b)         row maximum of the logits
-    Halide::Func P{"P"};          // (i, j, h, b)      2^(logit - M)
-    Halide::Func L{"L"};          // (i, h, b)         row sum of P
-    Halide::Func O{"O"};          // (i, token, h, b)     P V^T, not normalised
+    Halide::Func Q{"Q"};  // (i, u, c, h, b)   the chunk's queries, one tile of channels
+    Halide::Func K{"K"};  // (j, u, c, h, b)   the chunk's keys
+    // (i, j, c, h, b)  a chunk's part of Q^T K, from the copies, and from where Q and K are
+    Halide::Func QK_copied{"QK_copied"}, QK_in_place{"QK_in_place"};
+    Halide::Func S{"S"};  // (i, j, h, b)  Q^T K
+    Norms Q_norms{"QQ"}, K_norms{"KK"};
+    Halide::Func logit{"logit"};          // (i, j, h, b)  in units of log 2
+    Halide::Func M{"M"};                  // (i, h, b)         row maximum of the logits
+    Halide::Func P{"P"};                  // (i, j, h, b)      2^(logit - M)
+    Halide::Func L{"L"};                  // (i, h, b)         row sum of P
+    Halide::Func O{"O"};                  // (i, token, h, b)     P V^T, not normalised
     Halide::Func O_columns{"O_columns"};  // (i, token, c, h, b)  the same over a block of columns
     Halide::Func O_sum{"O_sum"};          // (i, token, h, b)     the sum of these blocks
     Halide::Func R{"R"};                  // (i, h, b)            what a row of O is multiplied with

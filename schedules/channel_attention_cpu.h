@@ -80,8 +80,8 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .unroll(ji)
         .never_partition(jo, io, f.r_c);
     f.S.update().specialize(f.tokens_in_place);
-    for (auto *sums : {&f.in_place, &f.copied}) {
-        register_tile(sums->QK.compute_at(f.S, jo).bound_extent(f.c, 1), f.j, s.column_group, f.r_u);
+    for (Func *products : {&f.QK_in_place, &f.QK_copied}) {
+        register_tile(products->compute_at(f.S, jo).bound_extent(f.c, 1), f.j, s.column_group, f.r_u);
     }
     f.Q.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
@@ -94,38 +94,52 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .vectorize(f.j, lanes, TailStrategy::RoundUp)
         .specialize(f.whole_vectors);
 
-    // Sums along all vectors of a block of channels at once, in registers.
-    const auto by_blocks = [&](Func &sum, const RVar &summed) {
-        const Var channel = sum.args()[0];
-        sum.vectorize(channel, lanes, TailStrategy::RoundUp)
+    // A block of channels at once: one sum alone would wait for its last addition.
+    for (auto *norms : {&f.Q_norms, &f.K_norms}) {
+        if (!norms->inverse.defined()) {
+            continue;
+        }
+        const Var channel = norms->sum.args()[0];
+        norms->inverse.compute_at(f.out, task)
+            .vectorize(channel, lanes, TailStrategy::RoundUp)
+            .specialize(f.whole_vectors);
+        norms->sum.compute_at(f.out, task)
+            .align_bounds(channel, lanes)
+            .vectorize(channel, lanes, TailStrategy::RoundUp);
+        const auto order_sum = [&](auto &&sum, int channels) {
+            sum.split(channel, io, ii, channels, TailStrategy::RoundUp)
+                .reorder(ii, io, f.r_c)
+                .vectorize(ii, lanes)
+                .unroll(ii);
+        };
+        order_sum(norms->sum.update().specialize(f.a_vector), block);
+        order_sum(norms->sum.update(), lanes);
+        norms->chunk.compute_at(norms->sum, io)
+            .bound_extent(f.c, 1)
+            .align_bounds(channel, lanes)
+            .store_in(MemoryType::Register)
+            .vectorize(channel, lanes)
+            .unroll(channel)
             .update()
-            .split(channel, io, ii, block, TailStrategy::RoundUp)
-            .reorder(ii, summed, io)
-            .vectorize(ii, lanes)
-            .unroll(ii);
-    };
-    if (f.rq.defined()) {
-        for (auto *sums : {&f.in_place, &f.copied}) {
-            for (Func *sum : {&sums->QQ, &sums->KK}) {
-                by_blocks(sum->compute_at(f.S, f.r_c).bound_extent(f.c, 1), f.r_u);
-            }
-        }
-        for (Func *inverse : {&f.rq, &f.rk}) {
-            inverse->compute_at(f.out, task)
-                .vectorize(inverse->args()[0], lanes, TailStrategy::RoundUp);
-        }
+            .split(channel, io, ii, lanes)
+            .reorder(ii, io, f.r_u)
+            .vectorize(ii)
+            .unroll(io);
     }
 
     f.P.compute_at(f.out, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.R.compute_at(f.out, task)
         .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    // A block of rows at once, in registers.
     for (Func *row : {&f.M, &f.L}) {
         row->compute_at(f.out, task)
             .vectorize(f.i, lanes, TailStrategy::RoundUp)
             .update()
-            .reorder(f.i, f.r_j)
-            .vectorize(f.i, lanes, TailStrategy::RoundUp);
+            .split(f.i, io, ii, block, TailStrategy::RoundUp)
+            .reorder(ii, f.r_j, io)
+            .vectorize(ii, lanes)
+            .unroll(ii);
     }
 }
 

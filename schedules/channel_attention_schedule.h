@@ -50,14 +50,14 @@ struct ChannelAttentionSchedule {
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
-        const int64_t columns = round_up(round_up(d, column_group), normalize ? block_rows() : lanes), tokens = chunk_tokens + token_unroll;
+        const int64_t columns = round_up(round_up(d, column_group), lanes), tokens = chunk_tokens + token_unroll;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t norms = 3 * (floats(rows) + floats(padded_row(columns)));  // QQ and KK of both, rq and rk
-        return (normalize ? 4 : 2) * floats(rows * columns)                      // S, P
-               + (normalize ? norms : 0) + floats(rows * tokens)                 // Q
-               + floats(tokens * padded_row(columns))                            // K
-               + floats(block_rows() * tokens)                                   // O_sum
-               + 3 * floats(rows);                                               // M, L, R
+        const int64_t norms = 2 * (floats(rows) + floats(round_up(d, block_rows())));  // sums of squares of Q and K, and inverses
+        return 2 * floats(rows * columns)                                              // S, P
+               + (normalize ? norms : 0) + floats(rows * tokens)                       // Q
+               + floats(tokens * padded_row(columns))                                  // K
+               + floats(block_rows() * tokens)                                         // O_sum
+               + 3 * floats(rows);                                                     // M, L, R
     }
 
     // Floats from one token to the next in the copy of K.

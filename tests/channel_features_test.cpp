@@ -50,6 +50,22 @@ TEST_P(ChannelFeatures, AroundTilesOfChannelsFirst) {
     }
 }
 
+TEST_P(ChannelFeatures, NormalizedAroundTilesOfChannelsLast) {
+    for (const auto &s : channel_schedules(GetParam())) {
+        std::vector<int64_t> sizes = around({2 * s.block_rows(), s.tile_rows(), s.tile_rows() + s.block_rows()});
+        const std::vector<int64_t> small = up_to(s.block_rows() + s.lanes + 1);
+        sizes.insert(sizes.end(), small.begin(), small.end());
+        for (const int64_t d : sizes) {
+            for (const int64_t n : {int64_t(11), int64_t(s.chunk_tokens + 1)}) {
+                ChannelCase c;
+                c.n = n, c.d = d, c.H = 2, c.normalize = true;
+                c.scale = {7.0f, 5.0f};
+                expect_agrees(c);
+            }
+        }
+    }
+}
+
 TEST_P(ChannelFeatures, SpansOfTokens) {
     const auto s = channel_first_schedule(GetParam());
     for (const int64_t chunks : {3, 8, 33}) {
