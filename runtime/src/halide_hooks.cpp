@@ -56,6 +56,38 @@ void run_one(void *context, int index) {
     }
 }
 
+// One Halide loop, as shares: one for each thread, which takes tasks until none is left. Halide's pool locks for each task it hands
+// out, and hands neighbours to different threads; a share keeps its scratch memory, and takes runs of neighbours, whose keys, values
+// and cache lines meet. Runs get shorter towards the end, so that the threads end together.
+struct SharedLoop {
+    static constexpr int kRunsOfThread = 4;
+
+    halide_task_t task;
+    int min, size, shares;
+    uint8_t *closure;
+    std::atomic<int> next{0};
+};
+
+int run_share(void *user_context, int, uint8_t *closure) {
+    auto *loop = reinterpret_cast<SharedLoop *>(closure);
+    int first = loop->next;
+    while (first < loop->size) {
+        const int run = (loop->size - first) / (SharedLoop::kRunsOfThread * loop->shares),
+                  end = first + (run > 1 ? run : 1);
+        if (!loop->next.compare_exchange_weak(first, end)) {
+            continue;
+        }
+        for (int i = first; i < end; i++) {
+            if (const int error = loop->task(user_context, loop->min + i, loop->closure)) {
+                loop->next = loop->size;
+                return error;
+            }
+        }
+        first = loop->next;
+    }
+    return 0;
+}
+
 // Kernels may report from several threads: the first message is the cause.
 void on_error(void *user_context, const char *message) {
     auto *call = static_cast<CallContext *>(user_context);
@@ -100,20 +132,19 @@ int on_task(void *user_context, halide_task_t task, int index, uint8_t *closure)
 }
 
 int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
-    if (size <= 1 || muattn_get_num_threads() == 1) {
-        for (int i = min; i < min + size; i++) {
-            if (const int error = halide_do_task(user_context, task, i, closure)) {
-                return error;
-            }
-        }
+    if (size <= 0) {
         return 0;
     }
-    if (parallel_for.function != nullptr) {
+    const int threads = muattn_get_num_threads(), shares = size < threads ? size : threads;
+    if (shares > 1 && parallel_for.function != nullptr) {
         Loop loop{user_context, task, min, closure, {0}};
         parallel_for.function(parallel_for.user, size, run_one, &loop);
         return loop.error;
     }
-    return halide_default_do_par_for(user_context, task, min, size, closure);
+    SharedLoop loop{task, min, size, shares, closure, {0}};
+    auto *shared = reinterpret_cast<uint8_t *>(&loop);
+    return shares <= 1 ? halide_do_task(user_context, run_share, 0, shared)
+                       : halide_default_do_par_for(user_context, run_share, 0, shares, shared);
 }
 
 }  // namespace
