@@ -40,7 +40,7 @@ void set_threads(int n, bool only_first) {
 }
 
 // One Halide loop, in the form that the caller's parallel-for understands.
-struct Loop {
+struct CallersLoop {
     void *user_context;
     halide_task_t task;
     int min;
@@ -48,42 +48,46 @@ struct Loop {
     std::atomic<int> error;
 };
 
-void run_one(void *context, int index) {
-    auto *loop = static_cast<Loop *>(context);
+void do_callers_task(void *context, int index) {
+    auto *loop = static_cast<CallersLoop *>(context);
     const int error = halide_do_task(loop->user_context, loop->task, loop->min + index, loop->closure);
     if (error != 0) {
         loop->error = error;
     }
 }
 
-// One Halide loop, as shares: one for each thread, which takes tasks until none is left. Halide's pool locks for each task it hands
-// out, and hands neighbours to different threads; a share keeps its scratch memory, and takes runs of neighbours, whose keys, values
-// and cache lines meet. Runs get shorter towards the end, so that the threads end together.
-struct SharedLoop {
-    static constexpr int kRunsOfThread = 4;
-
+// One Halide loop in runs of neighbouring tasks, which read the same keys and values and write to the same cache lines. Halide's
+// pool locks for each index it hands out, and hands neighbours to different threads: it gets an index for each run. A run is one
+// part of the tasks that are left, so that runs get shorter and threads end together.
+struct PoolLoop {
     halide_task_t task;
-    int min, size, shares;
     uint8_t *closure;
-    std::atomic<int> next{0};
+    int min, size, parts;
+    alignas(kAlignment) std::atomic<int> next;  // task, from min
+
+    int end_of_run(int first) const {
+        const int left = size - first;
+        return first + (left > parts ? left / parts : 1);
+    }
+    int runs() const {
+        int count = 0;
+        for (int first = 0; first < size; first = end_of_run(first)) {
+            count++;
+        }
+        return count;
+    }
 };
 
-int run_share(void *user_context, int, uint8_t *closure) {
-    auto *loop = reinterpret_cast<SharedLoop *>(closure);
-    int first = loop->next;
-    while (first < loop->size) {
-        const int run = (loop->size - first) / (SharedLoop::kRunsOfThread * loop->shares),
-                  end = first + (run > 1 ? run : 1);
-        if (!loop->next.compare_exchange_weak(first, end)) {
-            continue;
+int do_next_run(void *user_context, int, uint8_t *closure) {
+    auto *loop = reinterpret_cast<PoolLoop *>(closure);
+    int first = loop->next, end = 0;
+    do {
+        end = loop->end_of_run(first);
+    } while (!loop->next.compare_exchange_weak(first, end));
+    for (int i = first; i < end; i++) {
+        if (const int error = loop->task(user_context, loop->min + i, loop->closure)) {
+            return error;
         }
-        for (int i = first; i < end; i++) {
-            if (const int error = loop->task(user_context, loop->min + i, loop->closure)) {
-                loop->next = loop->size;
-                return error;
-            }
-        }
-        first = loop->next;
     }
     return 0;
 }
@@ -132,19 +136,18 @@ int on_task(void *user_context, halide_task_t task, int index, uint8_t *closure)
 }
 
 int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
-    if (size <= 0) {
-        return 0;
-    }
-    const int threads = muattn_get_num_threads(), shares = size < threads ? size : threads;
-    if (shares > 1 && parallel_for.function != nullptr) {
-        Loop loop{user_context, task, min, closure, {0}};
-        parallel_for.function(parallel_for.user, size, run_one, &loop);
+    const int threads = muattn_get_num_threads();
+    if (threads > 1 && size > 1 && parallel_for.function != nullptr) {
+        CallersLoop loop{user_context, task, min, closure, {0}};
+        parallel_for.function(parallel_for.user, size, do_callers_task, &loop);
         return loop.error;
     }
-    SharedLoop loop{task, min, size, shares, closure, {0}};
-    auto *shared = reinterpret_cast<uint8_t *>(&loop);
-    return shares <= 1 ? halide_do_task(user_context, run_share, 0, shared)
-                       : halide_default_do_par_for(user_context, run_share, 0, shares, shared);
+    constexpr int kPartsOfThread = 4;  // with two threads 2 and 8 took as long
+    PoolLoop loop{task, closure, min, size, threads > 1 ? kPartsOfThread * threads : 1, {0}};
+    auto *closure_of_runs = reinterpret_cast<uint8_t *>(&loop);
+    const int runs = loop.runs();
+    return runs == 1 ? halide_do_task(user_context, do_next_run, 0, closure_of_runs)
+                     : halide_default_do_par_for(user_context, do_next_run, 0, runs, closure_of_runs);
 }
 
 }  // namespace

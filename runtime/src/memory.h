@@ -35,7 +35,8 @@ private:
     Slab *next_ = nullptr;
 };
 
-// The slabs of one call. Tasks take one and give it back; a task that finds none waits for another to finish.
+// The slabs of one call. Runs of tasks, or tasks of the caller's parallel-for, take one and give it back; one that finds none waits
+// for another to finish.
 class SlabPool {
 public:
     ~SlabPool();
