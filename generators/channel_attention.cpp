@@ -51,7 +51,7 @@ public:
         r_j = RDom(0, d, "r_j");
         many_columns = d > params.value_columns;
         whole_vectors = d % params.lanes == 0;
-        a_vector = d >= params.lanes;
+        holds_vector = d >= params.lanes;
 
         // Channels and tokens past the end repeat the last one; what they give is not part of the output.
         Q(i, u, c, h, b) = q(inside(i, d), min(c * chunk + u, n - 1), h, b);
@@ -72,8 +72,8 @@ public:
         // Strict, here and below: the maximum and the exponentials have loops of their own, and are to see the same logits.
         const Expr to_log2 = strict_float(scale(h) * kLog2E);
         if (normalize) {
-            norms(Q_norms, q, i, token_c);
-            norms(K_norms, k, j, token_c);
+            define_norms(Q_norms, q, i, token_c);
+            define_norms(K_norms, k, j, token_c);
             logit(i, j, h, b) =
                 strict_float(S(i, j, h, b) * Q_norms.inverse(i, h, b) * (K_norms.inverse(j, h, b) * to_log2));
         } else {
@@ -113,14 +113,16 @@ public:
 private:
     // 1 / |a_x| over all tokens, of a = Q or K. Vectors are read whole wherever d holds one: the last is shifted inwards, and
     // repeats channels of the one before it.
-    void norms(Norms &norms, const Input<Buffer<float, 4>> &a, const Var &x, const Expr &token_c) const {
+    void define_norms(Norms &norms, const Input<Buffer<float, 4>> &a, const Var &x, const Expr &token_c) const {
         const int lanes = params.lanes;
         const Expr d = a.dim(0).extent(), last = min(x, d - 1);
-        const Expr a_x =
-            a(unsafe_promise_clamped(select(a_vector, vector_inside(x, d), last), 0, d - 1), token_c, h, b);
+        const Expr channel = select(holds_vector, vector_inside(x, d), last);
+        const Expr a_x = a(unsafe_promise_clamped(channel, 0, d - 1), token_c, h, b);
         norms.chunk(x, c, h, b) += a_x * a_x;
         norms.sum(x, h, b) += norms.chunk(x, r_c, h, b);
-        const Expr shift = select(a_vector && last >= d / lanes * lanes, (lanes - d % lanes) % lanes, 0);
+        // Channels of the last vector stand as far to the right as it was shifted to the left; none were if all are whole, which
+        // lets vectors be loaded, not gathered.
+        const Expr shift = select(holds_vector && last >= d / lanes * lanes, (lanes - d % lanes) % lanes, 0);
         const Expr place = select(whole_vectors, x, last + shift);
         norms.inverse(x, h, b) = 1.0f / max(sqrt(norms.sum(place, h, b)), kNormalizeEps);
     }

@@ -5,13 +5,15 @@
 namespace muattn {
 
 struct ChannelAttentionStages {
-    // Of the columns of Q or K, where they are normalised.
+    // Of the columns of Q or K, where they are normalised. A channel's place is its number, but in a last vector that is not whole:
+    // that one is shifted inwards, and its channels stand as much further on.
     struct Norms {
-        Halide::Func chunk;    // (i or j, c, h, b)  a chunk's part of
-        Halide::Func sum;      // (i or j, h, b)     the sum of squares; the last vector of channels is shifted inwards
+        Halide::Func chunk;    // (place, c, h, b)   a chunk's part of sum
+        Halide::Func sum;      // (place, h, b)      of squares, over all tokens
         Halide::Func inverse;  // (i or j, h, b)     1 / max(norm, eps)
 
-        explicit Norms(const std::string &name) : chunk(name + "_chunk"), sum(name), inverse("r" + name) {}
+        Norms(const std::string &squares, const std::string &inverse)
+            : chunk(squares + "_chunk"), sum(squares), inverse(inverse) {}
     };
 
     // Row of the map (a channel of Q and of the output): i. Column of the map (a channel of K and V): j. Token of a chunk: u.
@@ -20,7 +22,7 @@ struct ChannelAttentionStages {
     Halide::Var token{"token"};    // counted from the start
     Halide::Expr whole_block;      // condition: there are a block of channels and a group of tokens, at least
     Halide::Expr whole_vectors;    // condition: d consists of whole vectors
-    Halide::Expr a_vector;         // condition: d holds a vector, at least
+    Halide::Expr holds_vector;     // condition: d holds a vector, at least
     Halide::Expr tokens_in_place;  // condition: Q and K are used where they are, not copied
     Halide::Expr many_columns;     // condition: the sum over columns goes in blocks
     Halide::RDom r_u;              // over the tokens of a chunk
@@ -33,7 +35,7 @@ struct ChannelAttentionStages {
     // (i, j, c, h, b)  a chunk's part of Q^T K, from the copies, and from where Q and K are
     Halide::Func QK_copied{"QK_copied"}, QK_in_place{"QK_in_place"};
     Halide::Func S{"S"};  // (i, j, h, b)  Q^T K
-    Norms Q_norms{"QQ"}, K_norms{"KK"};
+    Norms Q_norms{"QQ", "rq"}, K_norms{"KK", "rk"};
     Halide::Func logit{"logit"};          // (i, j, h, b)  in units of log 2
     Halide::Func M{"M"};                  // (i, h, b)         row maximum of the logits
     Halide::Func P{"P"};                  // (i, j, h, b)      2^(logit - M)

@@ -2,7 +2,8 @@
 //
 // Map rows (channels of Q) lie in the vector lanes everywhere: rows of Q and of the output are contiguous in them, keys and
 // values are broadcast, and the softmax needs no horizontal step. One task is a tile of map rows of one head. It reads Q
-// and K a chunk of tokens at a time, adding the chunk's products to the tile's map, then V a chunk of tokens at a time.
+// and K a chunk of tokens at a time, adding the chunk's products to the tile's map, then V a chunk of tokens at a time. Where
+// columns are normalised, it reads its channels of Q and all of K once more for their norms.
 #pragma once
 #include "channel_attention_schedule.h"
 #include "generators/channel_attention.h"
@@ -69,8 +70,17 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .never_partition(to, f.r_cj);
     register_tile(f.O_columns.compute_at(f.O_sum, to).bound_extent(f.c, 1), f.token, s.token_unroll, f.O_columns.rvars(0)[0]);
     register_tile(f.O.compute_at(f.out, to), f.token, s.token_unroll, f.r_j);
-    f.S.compute_at(f.out, task)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    // The map in whole blocks of rows, from its first stage on: what reads it multiplies, and what was not written may be numbers
+    // below 2^-126, which take Intel's processors a hundred cycles.
+    const auto whole_blocks = [&](Func &stage) {
+        stage.compute_at(f.out, task)
+            .split(stage.args()[0], io, ii, block, TailStrategy::RoundUp)
+            .vectorize(ii, lanes)
+            .unroll(ii);
+    };
+    whole_blocks(f.S);
+    f.S.split(f.j, jo, ji, s.column_group, TailStrategy::RoundUp)
+        .reorder(ii, io, ji, jo);
     f.S.update()
         .split(f.i, io, ii, block, TailStrategy::RoundUp)
         .split(f.j, jo, ji, s.column_group, TailStrategy::RoundUp)
@@ -100,9 +110,8 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
             continue;
         }
         const Var channel = norms->sum.args()[0];
-        norms->inverse.compute_at(f.out, task)
-            .vectorize(channel, lanes, TailStrategy::RoundUp)
-            .specialize(f.whole_vectors);
+        whole_blocks(norms->inverse);
+        norms->inverse.specialize(f.whole_vectors);
         norms->sum.compute_at(f.out, task)
             .align_bounds(channel, lanes)
             .vectorize(channel, lanes, TailStrategy::RoundUp);
@@ -112,8 +121,8 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
                 .vectorize(ii, lanes)
                 .unroll(ii);
         };
-        order_sum(norms->sum.update().specialize(f.a_vector), block);
-        order_sum(norms->sum.update(), lanes);
+        order_sum(norms->sum.update().specialize(f.holds_vector), block);
+        order_sum(norms->sum.update(), lanes);  // one vector, gathered
         norms->chunk.compute_at(norms->sum, io)
             .bound_extent(f.c, 1)
             .align_bounds(channel, lanes)
@@ -127,15 +136,12 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
             .unroll(io);
     }
 
-    f.P.compute_at(f.out, task)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
-    f.R.compute_at(f.out, task)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    whole_blocks(f.P);
+    whole_blocks(f.R);
     // A block of rows at once, in registers.
     for (Func *row : {&f.M, &f.L}) {
-        row->compute_at(f.out, task)
-            .vectorize(f.i, lanes, TailStrategy::RoundUp)
-            .update()
+        whole_blocks(*row);
+        row->update()
             .split(f.i, io, ii, block, TailStrategy::RoundUp)
             .reorder(ii, f.r_j, io)
             .vectorize(ii, lanes)

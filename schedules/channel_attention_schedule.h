@@ -52,12 +52,12 @@ struct ChannelAttentionSchedule {
         const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
         const int64_t columns = round_up(round_up(d, column_group), lanes), tokens = chunk_tokens + token_unroll;
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t norms = 2 * (floats(rows) + floats(round_up(d, block_rows())));  // sums of squares of Q and K, and inverses
-        return 2 * floats(rows * columns)                                              // S, P
-               + (normalize ? norms : 0) + floats(rows * tokens)                       // Q
-               + floats(tokens * padded_row(columns))                                  // K
-               + floats(block_rows() * tokens)                                         // O_sum
-               + 3 * floats(rows);                                                     // M, L, R
+        const int64_t norms = floats(rows + block_rows()) + floats(rows) + 2 * floats(round_up(d, block_rows()));  // QQ, rq; KK, rk
+        return 2 * floats(rows * columns)                                                                          // S, P
+               + (normalize ? norms : 0) + floats(rows * tokens)                                                   // Q
+               + floats(tokens * padded_row(columns))                                                              // K
+               + floats(block_rows() * tokens)                                                                     // O_sum
+               + 3 * floats(rows);                                                                                 // M, L, R
     }
 
     // Floats from one token to the next in the copy of K.

@@ -90,17 +90,19 @@ TEST_P(OutOfBounds, Channel) {
     const auto s = channel_schedule(GetParam());
     for (const Place place : kPlaces) {
         for (const int64_t n : {int64_t(1), int64_t(5), int64_t(s.chunk_tokens), int64_t(s.chunk_tokens + 1)}) {
-            for (const int64_t d :
-                 {int64_t(1), int64_t(3), int64_t(s.lanes), int64_t(s.block_rows() + 1), int64_t(s.tile_rows() + 1)}) {
-                ChannelCase c;
-                c.n = n, c.d = d;
-                const Shape shape{1, 1, n, d};
-                ChannelTensors t{Tensor(shape, place), Tensor(shape, place), Tensor(shape, place),
-                                 Tensor(shape, place)};
-                t.q.fill_normal(1);
-                t.k.fill_normal(2);
-                t.v.fill_normal(3);
-                expect_agrees(c, t);
+            for (const int64_t d : {int64_t(1), int64_t(3), int64_t(s.lanes), int64_t(s.lanes + 1),
+                                    int64_t(s.block_rows() + 1), int64_t(s.tile_rows() + 1)}) {
+                for (const bool normalize : {false, true}) {
+                    ChannelCase c;
+                    c.n = n, c.d = d, c.normalize = normalize;
+                    const Shape shape{1, 1, n, d};
+                    ChannelTensors t{Tensor(shape, place), Tensor(shape, place), Tensor(shape, place),
+                                     Tensor(shape, place)};
+                    t.q.fill_normal(1);
+                    t.k.fill_normal(2);
+                    t.v.fill_normal(3);
+                    expect_agrees(c, t);
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-// The products of few keys read no scratch memory that was not written, not even where the result is thrown away: a number
+// Few keys and channel attention read no scratch memory that was not written, not even where the result is thrown away: a number
 // below 2^-126 there costs an Intel processor a hundred cycles each time. Signalling NaN tell: whoever computes with one
 // raises FE_INVALID.
 #include <cfenv>
@@ -7,6 +7,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/tiles.h"
 
 namespace muattn::test {
 namespace {
@@ -57,6 +58,26 @@ TEST_P(ScratchReads, FewKeys) {
         feclearexcept(FE_ALL_EXCEPT);
         ASSERT_EQ(run(c, t), MUATTN_OK);
         EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
+    }
+}
+
+TEST_P(ScratchReads, Channel) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "scratch memory of the processor";
+    }
+    for (const auto &s : channel_schedules(GetParam())) {
+        for (const int64_t d : {int64_t(s.lanes), int64_t(2 * s.block_rows() - s.lanes), int64_t(s.block_rows() + 1),
+                                int64_t(s.tile_rows() + s.lanes)}) {
+            for (const bool normalize : {false, true}) {
+                ChannelCase c;
+                c.n = s.chunk_tokens + 1, c.d = d, c.normalize = normalize;
+                const ChannelTensors t = make_tensors(c);
+                muattn_release_memory();
+                feclearexcept(FE_ALL_EXCEPT);
+                ASSERT_EQ(run(c, t), MUATTN_OK);
+                EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
+            }
+        }
     }
 }
 
