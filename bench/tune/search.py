@@ -52,6 +52,7 @@ class GeneratorSearch:
         self.build, self.generator, self.space, self.problems = build, generator, space, problems
         self.state, self.options, self.show, self.kept = state, options, show, kept
         self.folder = state.path.parent
+        self.finished = False  # every neighbour of the best has been tried
         self.all_kernels = [kernel for kernel in build.kernels if kernel.generator == generator]
         used = self.problems.kernels
         self.kernels = [k for k in self.all_kernels if space.all_kernels or k in used]
@@ -67,6 +68,7 @@ class GeneratorSearch:
             try:
                 candidate = self._next(best)
                 if candidate is None:
+                    self.finished = True
                     self.show.line(f"every neighbour of the best has been tried ({len(self.state.candidates())} candidates)")
                     break
                 self._try(best, candidate, searching)

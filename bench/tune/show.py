@@ -74,7 +74,8 @@ class Show:
         if record["result"] == "rejected":
             verdict = f"rejected: {record['reason']}"
         else:
-            verdict = f"{record['ratio']:.3f} x, {record['result']}"
+            result = "no gain" if record["result"] == "slower" and record["ratio"] >= 1 else record["result"]
+            verdict = f"{record['ratio']:.3f} x, {result}"
         self.line(f"{len(state.candidates()):4}  {text(record['numbers'])}: {verdict}")
         self._progress.update(self._task, done=self._done(state))
 

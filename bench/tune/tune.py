@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import shlex
@@ -114,6 +115,26 @@ def opened(folder: Path, key: dict, show: Show) -> State:
     return state
 
 
+def if_bad(kept: Kept, state: State) -> str:
+    """What to say of a tuned file that the search found wanting."""
+    if record := state.find(kept.numbers, "slower"):
+        return f", at {record['ratio']:.3f} x {text(record['than'])}: better move it away"
+    if record := state.find(kept.numbers, "rejected"):
+        return f", though it was rejected ({record['reason']}): better move it away"
+    return ""
+
+
+def locked(folder: Path):
+    """The folder's lock, as long as the file that is returned is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise TuneError(f"--state: another ./dev tune works in {folder}; wait for it, or name another folder") from None
+    return file
+
+
 class Tuning:
     """One run of the tuner."""
 
@@ -127,6 +148,7 @@ class Tuning:
         for option in ("out", "state"):
             if problem := cannot_write(getattr(arguments, option)):
                 raise TuneError(f"--{option}: {problem}")
+        self.lock = locked(arguments.state.resolve())
         self.present = self.build.present_library(arguments.state.resolve(), self.clock)
         self.backend = chosen_target(self.build, Library(self.present, ""), arguments.target)
         self.options = Options(self.backend, arguments.threads, arguments.seconds, arguments.gain / 100)
@@ -157,7 +179,7 @@ class Tuning:
     def _key(self, **more) -> dict:
         return {
             "sources": self.build.digest(), "device": device(), "halide": self.build.facts["halide"],
-            "threads": self.options.threads, **more,
+            "threads": self.options.threads, "gain": self.options.gain, **more,
         }  # fmt: skip
 
     def _generator(self, name: str, problems: Problems, clock: Clock) -> str:
@@ -177,26 +199,28 @@ class Tuning:
             final = search.run(clock)
         except OutOfTime:
             pass
-        return self._result(name, state, final, kept)
+        return self._result(name, state, final, kept, "" if search.finished else " so far; time was up, the next run goes on")
 
     def _adams(self, name: str, state: State, clock: Clock) -> None:
         folder = self.arguments.state.resolve() / f"{name}.{self.backend}.adams2019"
         adams = Adams(self.build, name, State(folder / "state.jsonl", self._key()), self.options, self.show)
         self.show.line(adams.run(state.best(), clock))
 
-    def _result(self, name: str, state: State, final: dict | None, kept: Kept | None) -> str:
+    def _result(self, name: str, state: State, final: dict | None, kept: Kept | None, unfinished: str) -> str:
         count, best = len(state.candidates()), state.best()
-        stays = f"; {kept.path} stays" if kept else ""
+        stays = f"; {kept.path} stays{if_bad(kept, state)}" if kept else ""
         if state.find({}, "verified") is None:
             return f"{name}: time was up before the default was checked{stays}"
         if kept and not state.tried(kept.numbers):
             return f"{name}: time was up before {kept.path} was compared; it stays"
         if final is None and kept and best and best == kept.numbers:
-            return f"{name}: none of {count} candidates is better than {kept.path}, {state.ratio():.3f} x the default; it stays"
+            return (
+                f"{name}: none of {count} candidates is better than {kept.path}, {state.ratio():.3f} x the default; it stays{unfinished}"
+            )
         if final is None and best:
             return f"{name}: {text(best)} not confirmed before time was up{stays}; the next run goes on"
         if final is None:
-            return f"{name}: none of {count} candidates is better than the default{stays}"
+            return f"{name}: none of {count} candidates is better than the default{stays}{unfinished}"
         self.show.table(f"{name}, {self.backend}: {text(final['numbers'])}", final["rows"])
         if final["ratio"] <= 1 + self.options.gain:
             return f"{name}: {text(final['numbers'])} is {final['ratio']:.3f} x the default; no file is written{stays}"

@@ -35,7 +35,9 @@ def read(path: Path, space: Search) -> Kept | None:
         raise TuneError(f'{path}: not JSON with an object "parameters" of whole numbers; mend it or move it away') from None
     known = [f"{content['ratio']:.3f} x the default"] if isinstance(content.get("ratio"), float) else []
     known += [str(content[key]) for key in ("device", "date") if key in content]
-    return Kept(path, space.differing(numbers), f" ({', '.join(known)})" if known else "")
+    unknown = sorted(set(parameters) - set(space.defaults))
+    origin = (f" ({', '.join(known)})" if known else "") + (f"; the schedule has no {', '.join(unknown)}" if unknown else "")
+    return Kept(path, space.differing(numbers), origin)
 
 
 def write(path: Path, final: dict, defaults: dict, halide: str, command: str, candidates: int, load: float) -> None:

@@ -1,5 +1,6 @@
 """A search that is killed, goes on, and writes a file; a build from that file."""
 
+import fcntl
 import json
 import os
 import re
@@ -94,13 +95,35 @@ def test_other_sources_start_anew(tuned, tuner):
     try:
         key, rest = known.split("\n", 1)
         path.write_text(json.dumps(json.loads(key) | {"sources": "other"}) + "\n" + rest)
-        code, output, _ = tuner.run(GENERATOR, "--values", "span_keys=256")
+        code, output, _ = tuner.run(GENERATOR, "--values", "span_keys=256", "--gain=-1000")
         assert code == 0 and f"{GENERATOR}.sse41: other sources than before; starts anew" in output
         assert f"{GENERATOR}: none of 1 candidates is better than" in output
         assert [record["numbers"] for record in tuner.records(GENERATOR)] == [{"span_keys": 128}]  # the kept file's
         assert path.with_suffix(".old.jsonl").read_text().endswith(rest)
     finally:
         path.write_text(known)
+
+
+def test_two_at_once_do_not_share_a_folder(tmp_path):
+    tuner = Tuner(tmp_path)
+    tuner.state.mkdir()
+    with (tuner.state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, output, errors = tuner.run(GENERATOR)
+    assert (code, output) == (2, "") and errors.startswith(f"tune: --state: another ./dev tune works in {tuner.state}")
+
+
+def test_a_kept_file_that_is_slower_is_named(tmp_path):
+    sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "bench/tune")]
+    from state import State
+    from tune import if_bad
+    from tuned_file import Kept
+
+    state = State(tmp_path / "state.jsonl", {})
+    kept = Kept(tmp_path / "file.json", {"span_keys": 512}, "")
+    assert if_bad(kept, state) == ""
+    state.add(kept.numbers, "slower", than={}, ratio=0.8)
+    assert if_bad(kept, state) == ", at 0.800 x default: better move it away"
 
 
 def test_a_kept_file_stays_unless_it_is_beaten(tmp_path):
@@ -111,7 +134,7 @@ def test_a_kept_file_stays_unless_it_is_beaten(tmp_path):
     kept = path.read_bytes()
 
     code, output, _ = tuner.run(GENERATOR, "--values", "span_keys=512", "--gain=-1000")
-    assert code == 0 and f"there is {path}: span_keys=512 (1.500 x the default, here, today)" in output
+    assert code == 0 and f"there is {path}: span_keys=512 (1.500 x the default, here, today); the schedule has no gone" in output
     [first] = tuner.records(GENERATOR)
     assert (first["numbers"], first["result"], first["than"]) == ({"span_keys": 512}, "accepted", {})
     assert f"none of 1 candidates is better than {path}" in output and path.read_bytes() == kept

@@ -198,7 +198,8 @@ typedef struct muattn_channel_options {
     int64_t scale_count;            /* 1, or H: one number per head */
     const float *output_multiplier; /* overrides the rule: one finite number; NULL: the rule's */
     int normalize;                  /* not 0: each channel of Q and K is divided by max(its L2 norm over tokens, 1e-12)
-                                        first, as XCiT and Restormer do; then give scale: the learned temperature */
+                                        first, as XCiT and Restormer do; then give scale: the learned temperature.
+                                        Squares are summed in float32: a norm of 1.8e19 or more gives NaN */
     muattn_layout layout;           /* of q, k, v and out */
 } muattn_channel_options;
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Sequence, TypeVar, overload
 
 from . import _muattn
 from ._devices import exported, new_array, queue_of
-from ._options import base_width, choice, int64, integers, number, numbers, resolve_causal, resolve_window
+from ._options import base_width, choice, flag, int64, integers, number, numbers, resolve_causal, resolve_window
 from ._results import like, refuse_gradients
 
 Array = TypeVar("Array")
@@ -145,7 +145,7 @@ def channel_attention(
     result = _muattn.channel_attention(
         queue, *exported(queue, q=q, k=k, v=v, out=out),
         choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
-        number("output_multiplier", output_multiplier), bool(normalize), choice("layout", layout, _LAYOUTS),
+        number("output_multiplier", output_multiplier), flag("normalize", normalize), choice("layout", layout, _LAYOUTS),
     )
     return like(q, result) if out is None else out
 

@@ -23,6 +23,12 @@ def int64(name, value):
     return number
 
 
+def flag(name, value):
+    if type(value).__name__ not in ("bool", "bool_"):  # Python's and NumPy's
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
 def base_width(d_base):
     """0, which is 'not given' in C, for None."""
     if d_base is None:
@@ -48,7 +54,12 @@ def number(name, value):
 
 
 def numbers(name, value):
-    return None if value is None else [number(name, x) for x in _entries(value)]
+    if value is None:
+        return None
+    found = [number(name, x) for x in _entries(value)]
+    if not found:
+        raise ValueError(f"{name} is empty: it is one number, or one for each head")
+    return found
 
 
 def integers(name, value):
