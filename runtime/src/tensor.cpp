@@ -185,7 +185,9 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         }
     }
     if (t.strides[3] != 1 && !rules.free_inner_stride) {
-        return fail(argument.status, "%s.strides[3] must be 1 (elements; the innermost dimension is contiguous), not %lld", name, static_cast<long long>(t.strides[3]));
+        return fail(argument.status,
+                    "%s.strides[3] must be 1 (elements; the innermost dimension is contiguous), not %lld", name,
+                    static_cast<long long>(t.strides[3]));
     }
     // A kernel counts elements, repeated ones too, and whole strides, one more along each dimension than there are steps.
     Wide elements = 1;
