@@ -63,7 +63,7 @@ struct PoolLoop {
     halide_task_t task;
     uint8_t *closure;
     int min, size, parts;
-    alignas(kAlignment) std::atomic<int> next;  // task, from min
+    std::atomic<int> next;  // task, from min
 
     int end_of_run(int first) const {
         const int left = size - first;
@@ -84,8 +84,12 @@ int do_next_run(void *user_context, int, uint8_t *closure) {
     do {
         end = loop->end_of_run(first);
     } while (!loop->next.compare_exchange_weak(first, end));
+    // Not read again from beside next, which other threads write to.
+    const halide_task_t task = loop->task;
+    const int min = loop->min;
+    uint8_t *const of_task = loop->closure;
     for (int i = first; i < end; i++) {
-        if (const int error = loop->task(user_context, loop->min + i, loop->closure)) {
+        if (const int error = task(user_context, min + i, of_task)) {
             return error;
         }
     }
@@ -135,6 +139,7 @@ int on_task(void *user_context, halide_task_t task, int index, uint8_t *closure)
     return error;
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): Halide's signature
 int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
     const int threads = muattn_get_num_threads();
     if (threads > 1 && size > 1 && parallel_for.function != nullptr) {
@@ -175,6 +180,7 @@ void run_parallel(int count, muattn_task function, void *context) {
         muattn_task function;
         void *context;
     } closure{function, context};
+    // NOLINTNEXTLINE(readability-non-const-parameter): Halide's signature
     const halide_task_t task = [](void *, int index, uint8_t *of_call) {
         const auto *c = reinterpret_cast<const Closure *>(of_call);
         c->function(c->context, index);
