@@ -63,7 +63,7 @@ def main() -> int:
         return 0
 
     parser.need_file("--out", options.out)
-    warn("bench")
+    busy = warn("bench")
     status = run(options.program, others, names, options.out)
     if status != 0:
         return status
@@ -71,7 +71,7 @@ def main() -> int:
     for private in ("host_name", "executable"):
         del results["context"][private]
     command = "./dev bench " + shlex.join(sys.argv[1:])
-    results = {**provenance(results["context"]["backend"], command), **results}
+    results = {**provenance(results["context"]["backend"], command), **busy, **results}
     options.out.write_text(json.dumps(results, indent=1) + "\n")
 
     rows = read_rows(results)

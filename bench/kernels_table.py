@@ -101,7 +101,8 @@ def verdict(results: dict, rows: list[Row]) -> list[str]:
         suffix = f", {threads} threads"
         peak, copy = float(context["peak GFLOP/s" + suffix]), float(context["copy GB/s" + suffix])
         limits.append(f"{threads} thread{'s' * (threads > 1)} {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s")
-    lines = ["Limits at the start: " + "; ".join(limits) + "."]
+    lines = [f"When this began, {results['busy']}"] if "busy" in results else []
+    lines += ["Limits at the start: " + "; ".join(limits) + "."]
     lines += [f"FAILED: {row.shape}, {row.threads} threads: {row.error}" for row in rows if row.error]
     judged = [row for row in rows if row.threads == 2 and row.tasks >= GOAL_TASKS and not isnan(row.speed_up)]
     if judged:

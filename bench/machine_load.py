@@ -22,7 +22,9 @@ def busy_line(average: float, count: int) -> str | None:
     )
 
 
-def warn(verb: str) -> None:
+def warn(verb: str) -> dict[str, str]:
+    """What a result has to say of it: nothing, where the machine has no other work."""
     line = busy_line(load(), os.cpu_count() or 1)
     if line:
         print(f"{verb}: {line}", file=sys.stderr, flush=True)
+    return {"busy": line} if line else {}

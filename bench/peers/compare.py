@@ -97,12 +97,12 @@ def main() -> None:
     arguments = parser.parse_args()
     shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
     parser.need_folder("--out", arguments.out)
-    warn("bench --peers")
+    busy = warn("bench --peers")
 
     rows = measure(shapes, arguments.threads or sorted({1, processors()}), arguments.seconds)
     results = {
         **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
-        "processors": processors(),
+        "processors": processors(), **busy,
         "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime", "openvino")},
         "rows": rows,
     }  # fmt: skip

@@ -33,6 +33,7 @@ def table(results: dict) -> str:
     lines = [
         f"{results['device']}, {results['backend']}, {results['processors']} processors; {results['date']}, commit "
         f"{results['commit']}; {versions}; `{results['command'].strip()}`",
+        *([f"\nWhen this began, {results['busy']}"] if "busy" in results else []),
         "",
         "| shape | " + " | ".join(
             f"{n} thread{'s' * (n > 1)}: ms | of sgemm | x PyTorch | x best peer" for n in thread_counts) + " |",

@@ -86,6 +86,7 @@ def test_shapes_that_two_threads_do_not_speed_up_are_named():
         "FAILED: spatial/broken, 1 threads: out of memory",
         "Two threads are below 1.85 times one in 1 of 2 shapes with 8 tasks or more: spatial/bad 1.82.",
     ]
+    assert verdict(results | {"busy": "the machine is busy."}, read_rows(results))[0] == "When this began, the machine is busy."
 
 
 @pytest.mark.parametrize("arguments, message", [
