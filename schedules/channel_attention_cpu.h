@@ -70,14 +70,14 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         .never_partition(to, f.r_cj);
     register_tile(f.O_columns.compute_at(f.O_sum, to).bound_extent(f.c, 1), f.token, s.token_unroll, f.O_columns.rvars(0)[0]);
     register_tile(f.O.compute_at(f.out, to), f.token, s.token_unroll, f.r_j);
-    // The map in whole blocks of rows, from its first stage on: what reads it multiplies, and what was not written may be numbers
-    // below 2^-126, which take Intel's processors a hundred cycles.
-    const auto whole_blocks = [&](Func &stage) {
-        stage.compute_at(f.out, task)
-            .split(stage.args()[0], io, ii, block, TailStrategy::RoundUp)
+    const auto in_blocks = [&](auto &&stage, const Var &channel, int channels) {
+        stage.split(channel, io, ii, channels, TailStrategy::RoundUp)
             .vectorize(ii, lanes)
             .unroll(ii);
     };
+    // The map in whole blocks of rows, from its first stage on: what reads it multiplies, and what was not written may be numbers
+    // below 2^-126, which take Intel's processors a hundred cycles.
+    const auto whole_blocks = [&](Func &stage) { in_blocks(stage.compute_at(f.out, task), stage.args()[0], block); };
     whole_blocks(f.S);
     f.S.split(f.j, jo, ji, s.column_group, TailStrategy::RoundUp)
         .reorder(ii, io, ji, jo);
@@ -115,14 +115,8 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
         norms->sum.compute_at(f.out, task)
             .align_bounds(channel, lanes)
             .vectorize(channel, lanes, TailStrategy::RoundUp);
-        const auto order_sum = [&](auto &&sum, int channels) {
-            sum.split(channel, io, ii, channels, TailStrategy::RoundUp)
-                .reorder(ii, io, f.r_c)
-                .vectorize(ii, lanes)
-                .unroll(ii);
-        };
-        order_sum(norms->sum.update().specialize(f.holds_vector), block);
-        order_sum(norms->sum.update(), lanes);  // one vector, gathered
+        in_blocks(norms->sum.update().reorder(channel, f.r_c).specialize(f.holds_vector), channel, block);
+        in_blocks(norms->sum.update(), channel, lanes);  // one vector, gathered
         norms->chunk.compute_at(norms->sum, io)
             .bound_extent(f.c, 1)
             .align_bounds(channel, lanes)
@@ -141,11 +135,8 @@ inline void schedule_channel_attention_cpu(ChannelAttentionStages &f, const sche
     // A block of rows at once, in registers.
     for (Func *row : {&f.M, &f.L}) {
         whole_blocks(*row);
-        row->update()
-            .split(f.i, io, ii, block, TailStrategy::RoundUp)
-            .reorder(ii, f.r_j, io)
-            .vectorize(ii, lanes)
-            .unroll(ii);
+        in_blocks(row->update(), f.i, block);
+        row->update().reorder(ii, f.r_j, io);
     }
 }
 
