@@ -179,11 +179,11 @@ class Tuning:
     def _key(self, **more) -> dict:
         return {
             "sources": self.build.digest(), "device": device(), "halide": self.build.facts["halide"],
-            "threads": self.options.threads, "gain": self.options.gain, **more,
+            "threads": self.options.threads, **more,
         }  # fmt: skip
 
     def _generator(self, name: str, problems: Problems, clock: Clock) -> str:
-        key = self._key(shapes=problems.shapes)
+        key = self._key(shapes=problems.shapes, gain=self.options.gain)
         folder = self.arguments.state.resolve() / f"{name}.{self.backend}"
         state = opened(folder, key, self.show)
         self.show.generator(name, state)

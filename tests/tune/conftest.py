@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ["MUATTN_BUILD"])
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "bench/tune")]
 # Few queries over few hundred keys, a causal tile, and a small map: each runs one kernel of its generator.
 SHAPES = {
     "spatial": [

@@ -12,6 +12,9 @@ import time
 
 import pytest
 from conftest import BUILD, ROOT, Tuner
+from state import State
+from tune import if_bad
+from tuned_file import Kept
 
 GENERATOR = "spatial_attention_split"
 # Whatever the times are, the second candidate wins: no gain is asked for.
@@ -114,11 +117,6 @@ def test_two_at_once_do_not_share_a_folder(tmp_path):
 
 
 def test_a_kept_file_that_is_slower_is_named(tmp_path):
-    sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "bench/tune")]
-    from state import State
-    from tune import if_bad
-    from tuned_file import Kept
-
     state = State(tmp_path / "state.jsonl", {})
     kept = Kept(tmp_path / "file.json", {"span_keys": 512}, "")
     assert if_bad(kept, state) == ""
