@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from machine_load import kept_warning
+
 GOAL = 1.85  # how many times faster two threads should be
 GOAL_TASKS = 8  # where there are so many tasks, at least, to share out
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -101,8 +103,7 @@ def verdict(results: dict, rows: list[Row]) -> list[str]:
         suffix = f", {threads} threads"
         peak, copy = float(context["peak GFLOP/s" + suffix]), float(context["copy GB/s" + suffix])
         limits.append(f"{threads} thread{'s' * (threads > 1)} {peak:.0f} GFLOP/s, copy {copy:.1f} GB/s")
-    lines = [f"When this began, {results['busy']}"] if "busy" in results else []
-    lines += ["Limits at the start: " + "; ".join(limits) + "."]
+    lines = [*kept_warning(results), "Limits at the start: " + "; ".join(limits) + "."]
     lines += [f"FAILED: {row.shape}, {row.threads} threads: {row.error}" for row in rows if row.error]
     judged = [row for row in rows if row.threads == 2 and row.tasks >= GOAL_TASKS and not isnan(row.speed_up)]
     if judged:

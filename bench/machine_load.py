@@ -23,8 +23,13 @@ def busy_line(average: float, count: int) -> str | None:
 
 
 def warn(verb: str) -> dict[str, str]:
-    """What a result has to say of it: nothing, where the machine has no other work."""
+    """What a result has to keep of it: nothing, where the machine has no other work."""
     line = busy_line(load(), os.cpu_count() or 1)
     if line:
         print(f"{verb}: {line}", file=sys.stderr, flush=True)
     return {"busy": line} if line else {}
+
+
+def kept_warning(results: dict) -> list[str]:
+    """What a table says of it."""
+    return [f"When this began, {results['busy']}"] if "busy" in results else []

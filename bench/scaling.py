@@ -80,14 +80,14 @@ def main() -> None:
     parser = command_line()
     arguments = parser.parse_args()
     parser.need_folder("--out", arguments.out)
-    warn("bench --scaling")
+    busy = warn("bench --scaling")
 
     muattn.set_num_threads(arguments.threads)
     sizes = [MIN_N << i for i in range((arguments.max_n // MIN_N).bit_length())]
     rows = measure(sizes, arguments.seconds)
     results = {
         **provenance(muattn.current_backend(), "./dev bench --scaling " + shlex.join(sys.argv[1:])),
-        "version": muattn.__version__, "threads": arguments.threads, "d": D, "window": WINDOW,
+        "version": muattn.__version__, "threads": arguments.threads, "d": D, "window": WINDOW, **busy,
         "slopes": fitted_slopes(rows), "rows": rows,
     }  # fmt: skip
     path = arguments.out / f"{file_stem(results)}-scaling.json"

@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from machine_load import kept_warning
+
 APART = 1.8  # a reference line from its curve
 
 
@@ -36,6 +38,7 @@ def table(results: dict) -> str:
         f"{results['device']}, {results['backend']}; {results['date']}, commit {results['commit']}; muattn "
         f"{results['version']}; `{results['command']}`"
     )]  # fmt: skip
+    lines += [line for warning in kept_warning(results) for line in ("", warning)]
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,8 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.markdown import Markdown
 
+from machine_load import kept_warning
+
 TORCH = ("torch SDPA", "torch composed", "torch.compile")
 
 
@@ -33,8 +35,8 @@ def table(results: dict) -> str:
     lines = [
         f"{results['device']}, {results['backend']}, {results['processors']} processors; {results['date']}, commit "
         f"{results['commit']}; {versions}; `{results['command'].strip()}`",
-        *([f"\nWhen this began, {results['busy']}"] if "busy" in results else []),
         "",
+        *(line for warning in kept_warning(results) for line in (warning, "")),
         "| shape | " + " | ".join(
             f"{n} thread{'s' * (n > 1)}: ms | of sgemm | x PyTorch | x best peer" for n in thread_counts) + " |",
         "|---|" + "---|" * (4 * len(thread_counts)),
