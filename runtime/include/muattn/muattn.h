@@ -199,7 +199,7 @@ typedef struct muattn_channel_options {
     const float *output_multiplier; /* overrides the rule: one finite number; NULL: the rule's */
     int normalize;                  /* not 0: each channel of Q and K is divided by max(its L2 norm over tokens, 1e-12)
                                         first, as XCiT and Restormer do; then give scale: the learned temperature.
-                                        Squares are summed in float32: a norm of 1.8e19 or more gives NaN */
+                                        Squares are summed in float32: a norm above 1.8e19 counts as infinite */
     muattn_layout layout;           /* of q, k, v and out */
 } muattn_channel_options;
 
