@@ -50,6 +50,9 @@ muattn_tensor describe(const std::string &name, const Array &array, int rank, bo
     }
     const bool is_bool = allow_bool && array.dtype() == nb::dtype<bool>();
     if (array.dtype() != nb::dtype<float>() && !is_bool) {
+    if (PyCapsule_CheckExact(object.ptr())) {
+        raise(PyExc_TypeError, name + " must be " + kind + ": this one is read-only, or its DLPack capsule is used up");
+    }
         raise(PyExc_ValueError,
               name + ".dtype must be float32" + (allow_bool ? " or bool" : "") + ", not " + dtype_name(array.dtype()));
     }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "interpreter.h"
 #include "muattn/muattn.h"
 
 namespace nb = nanobind;
@@ -103,13 +104,10 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
     }
     options.softcap = softcap;
     const InQueue in_queue(queue);
-    muattn_status status;
-    {
-        nb::gil_scoped_release release;
-        status = muattn_spatial_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor,
-                                                  return_lse ? &lse.tensor : nullptr);
-    }
-    check(status);
+    check(without_gil([&] {
+        return muattn_spatial_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor,
+                                                return_lse ? &lse.tensor : nullptr);
+    }));
     return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
 }
 
@@ -124,12 +122,9 @@ nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_ar
     }
     const Tensor out = output("out", out_array), lse = output("lse", lse_array, 3);
     const InQueue in_queue(queue);
-    muattn_status status;
-    {
-        nb::gil_scoped_release release;
-        status = muattn_merge(&out_a.tensor, &lse_a.tensor, &out_b.tensor, &lse_b.tensor, &out.tensor, &lse.tensor);
-    }
-    check(status);
+    check(without_gil([&] {
+        return muattn_merge(&out_a.tensor, &lse_a.tensor, &out_b.tensor, &lse_b.tensor, &out.tensor, &lse.tensor);
+    }));
     return nb::make_tuple(out_array, lse_array);
 }
 
@@ -152,12 +147,8 @@ nb::object channel_attention(const Queue &queue, nb::handle q_array, nb::handle 
     options.normalize = normalize;
     options.layout = muattn_layout(layout);
     const InQueue in_queue(queue);
-    muattn_status status;
-    {
-        nb::gil_scoped_release release;
-        status = muattn_channel_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor);
-    }
-    check(status);
+    check(without_gil(
+        [&] { return muattn_channel_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor); }));
     return out_array;
 }
 
@@ -195,13 +186,7 @@ std::vector<std::string> kernels() {
     return all;
 }
 
-}  // namespace
-}  // namespace muattn::python
-
-NB_MODULE(_muattn, m) {
-    using namespace muattn::python;
-    m.doc() = "The C interface of muattn; use the functions of the package muattn.";
-
+void fill(nb::module_ m) {
     nb::dict scalings, causals;
     scalings["sp"] = int(MUATTN_SCALING_SP);
     scalings["mup"] = int(MUATTN_SCALING_MUP);
@@ -249,4 +234,44 @@ NB_MODULE(_muattn, m) {
         "ValueError unless 1 <= n <= 256. The result of a call does not depend on it.");
     m.def("get_num_threads", &muattn_get_num_threads, "Threads that a call may use, its own included.");
     m.def("version", [] { return std::string(muattn_version()); });
+}
+
+}  // namespace
+}  // namespace muattn::python
+
+// What NB_MODULE would write, but for the first line: nanobind's state of the module is that of the interpreter that loaded it
+// last, and goes with it, so that no second one may. Python 3.13 calls PyInit__muattn in the main interpreter for all, and
+// this function in the one that imports.
+static int load(PyObject *m) {
+    if (!muattn::python::is_only_interpreter()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "muattn is loaded in another interpreter of this process, and works in one alone");
+        return -1;
+    }
+    if (!nb::register_module(m)) {
+        return -1;
+    }
+    try {
+        muattn::python::fill(nb::borrow<nb::module_>(m));
+        return 0;
+    } catch (nb::python_error &error) {
+        error.restore();
+    } catch (const std::exception &error) {
+        PyErr_SetString(PyExc_ImportError, error.what());
+    }
+    return -1;
+}
+
+extern "C" NB_EXPORT PyObject *PyInit__muattn() {
+    static PyModuleDef_Slot slots[] = {{Py_mod_exec, reinterpret_cast<void *>(&load)}, {0, nullptr}};
+    static PyModuleDef module = {PyModuleDef_HEAD_INIT,
+                                 "_muattn",
+                                 "The C interface of muattn; use the functions of the package muattn.",
+                                 0,
+                                 nullptr,
+                                 slots,
+                                 nullptr,
+                                 nullptr,
+                                 nullptr};
+    return PyModuleDef_Init(&module);
 }

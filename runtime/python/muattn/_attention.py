@@ -104,7 +104,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     arrays = {"out_a": out_a, "lse_a": lse_a, "out_b": out_b, "lse_b": lse_b}
     queue = queue_of(**arrays)
     if queue is None:
-        out, lse = _muattn.merge(None, *arrays.values(), None, None)
+        out, lse = _muattn.merge(None, *exported(None, **arrays), None, None)
         return like(out_a, out), like(out_a, lse)
     out, lse = new_array(out_a, tuple(out_a.shape)), new_array(out_a, tuple(out_a.shape[:3]))
     _muattn.merge(queue, *exported(queue, **arrays, out=out, lse=lse))

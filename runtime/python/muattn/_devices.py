@@ -74,24 +74,37 @@ def _primary_context(device: int) -> int:
     return 0 if any(step() for step in steps) else context.value or 0
 
 
-def exported(queue: Queue | None, **arrays: Any) -> list[Any]:
-    """What the extension reads the arrays from: on a CUDA device DLPack capsules, whose makers let the queue wait for their own
-    work."""
-    if queue is None:
-        return list(arrays.values())
-    return [None if array is None else _capsule(name, array, queue.stream or _DEFAULT_STREAM) for name, array in arrays.items()]
+def exported(queue: Queue | None, outputs: tuple[str, ...] = ("out", "lse"), **arrays: Any) -> list[Any]:
+    """What the extension reads the arrays from: NumPy's as they are, others as DLPack capsules. On a CUDA device their makers let
+    the queue wait for their own work. Capsules are made here, as the extension must not run Python code: a thread that meets the
+    end of the interpreter in it would unwind the extension's stack."""
+    import numpy
+
+    return [
+        array
+        if array is None or (queue is None and isinstance(array, numpy.ndarray)) or not hasattr(array, "__dlpack__")
+        else _capsule(name, array, queue, name in outputs)
+        for name, array in arrays.items()
+    ]
 
 
-def _capsule(name: str, array: Any, stream: int) -> Any:
-    if not hasattr(array, "__dlpack__"):
-        return array
+def _capsule(name: str, array: Any, queue: Queue | None, is_output: bool) -> Any:
+    """Inputs on the host by the older protocol first, which every library has and none takes longer for; it cannot say that memory
+    is read-only, so that outputs ask for the newer one first."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor) and array.requires_grad:
+        array = array.detach()  # gradients are disabled: else the call was refused
+    stream = {} if queue is None else {"stream": queue.stream or _DEFAULT_STREAM}
+    protocols = [stream, {**stream, "max_version": (1, 1)}]
+    if is_output or queue is not None:
+        protocols.reverse()
     try:
         try:
-            return array.__dlpack__(stream=stream, max_version=(1, 1))
-        except TypeError:  # from before DLPack 1.0
-            return array.__dlpack__(stream=stream)
+            return array.__dlpack__(**protocols[0])
+        except (BufferError, TypeError):  # read-only memory; a library from before DLPack 1.0
+            return array.__dlpack__(**protocols[1])
     except Exception as error:
-        raise TypeError(f"{name} must be an array (DLPack); {type(array).__qualname__}.__dlpack__: {error}") from error
+        raise TypeError(f"{name} must be an array (NumPy or DLPack); {type(array).__qualname__}.__dlpack__: {error}") from error
 
 
 def new_array(array: Any, shape: tuple[int, ...]) -> Any:
