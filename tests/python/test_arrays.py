@@ -102,6 +102,63 @@ def test_a_library_without_namespace_is_found_by_its_package(packed, monkeypatch
     assert type(out) is type(lse) is package.Tensor
 
 
+def library(monkeypatch, name, **functions):
+    """A module of tensors with these functions, and a class of tensors that is defined in it."""
+    package = types.ModuleType(name)
+    package.Tensor = type("Tensor", (DLPackOnly,), {"__module__": f"{name}.core"})
+    package.__dict__.update(functions)
+    monkeypatch.setitem(sys.modules, name, package)
+    return package
+
+
+@pytest.mark.parametrize("where", ["from_dlpack", "utils", "experimental"])
+def test_subclasses_get_tensors_of_the_library_that_they_extend(packed, monkeypatch, where):
+    """Paddle and TensorFlow have a function that takes capsules, one and two modules down."""
+    package = library(monkeypatch, "tensors")
+    made = []
+
+    def from_dlpack(x):
+        made.append(type(x).__name__)
+        return package.Tensor(x)
+
+    if where == "from_dlpack":
+        package.from_dlpack = lambda x: from_dlpack(np.from_dlpack(x))
+    else:
+        setattr(package, where, types.SimpleNamespace(dlpack=types.SimpleNamespace(from_dlpack=from_dlpack)))
+
+    class Parameter(package.Tensor):
+        pass
+
+    for kind in (package.Tensor, Parameter):
+        for result in (
+            *muattn.spatial_attention(*map(kind, packed), return_lse=True),
+            muattn.channel_attention(*map(kind, packed)),
+            *muattn.merge(kind(packed[0]), packed[0][..., 0], packed[0], packed[0][..., 0]),
+        ):
+            assert type(result) is package.Tensor
+    assert set(made) == {"ndarray" if where == "from_dlpack" else "PyCapsule"}
+
+
+@pytest.mark.parametrize("kind", [np.recarray, np.memmap, type("Mine", (np.ndarray,), {"__module__": "elsewhere"})])
+def test_subclasses_of_numpy_give_its_own_arrays(packed, kind):
+    mine = [x.view(kind) for x in packed]
+    out, lse = muattn.spatial_attention(*mine, return_lse=True)
+    assert type(out) is type(lse) is type(muattn.channel_attention(*mine)) is np.ndarray
+    assert np.array_equal(out, muattn.spatial_attention(*packed))
+
+
+def test_read_only_tensors_are_no_outputs(packed):
+    class Versioned(DLPackOnly):
+        def __dlpack__(self, max_version=None):  # as JAX does: read-only to those who may be told so
+            return self.array.__dlpack__(max_version=max_version)
+
+    frozen = np.zeros((2, 4, 30, 16), np.float32)
+    frozen.flags.writeable = False
+    with pytest.raises(TypeError, match="out must be a writable array .*: this one is read-only"):
+        muattn.spatial_attention(*packed, out=Versioned(frozen))
+    assert np.array_equal(muattn.spatial_attention(Versioned(frozen), *packed[1:]), muattn.spatial_attention(frozen, *packed[1:]))
+
+
 def test_pytorch(packed):
     torch = pytest.importorskip("torch")
     out, lse = muattn.spatial_attention(*map(torch.from_numpy, packed), return_lse=True)

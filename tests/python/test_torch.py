@@ -1,5 +1,8 @@
 """Tensors of the real PyTorch, which is not among the test requirements (3 GB): ./dev test --torch runs these."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -68,6 +71,183 @@ def test_a_tensor_that_requires_grad_is_refused():
     with torch.no_grad():
         close(muattn.spatial_attention(q, k, v), F.scaled_dot_product_attention(q, k, v))
     assert not muattn.spatial_attention(q.detach(), k, v).requires_grad
+
+
+def spatial(x, **options):
+    return muattn.spatial_attention(**{"q": x, "k": x, "v": x, **options})
+
+
+def channel(x, **options):
+    return muattn.channel_attention(**{"q": x, "k": x, "v": x, **options})
+
+
+X = torch.randn(1, 2, 5, 8)
+
+
+def requiring(*shape):
+    return torch.ones(shape).requires_grad_()
+
+
+@pytest.mark.parametrize("name, call", [
+    *((name, lambda name=name: spatial(X, **{name: requiring(1, 2, 5, 8)})) for name in ("q", "k", "v", "out")),
+    ("mask", lambda: spatial(X, mask=requiring(1, 1, 5, 5))),
+    ("scale", lambda: spatial(X, scale=requiring(2))),
+    ("scale[1]", lambda: spatial(X, scale=[0.5, requiring()])),
+    ("softcap", lambda: spatial(X, softcap=requiring())),
+    ("scale", lambda: channel(X, scale=requiring(2, 1, 1))),
+    ("output_multiplier", lambda: channel(X, output_multiplier=requiring())),
+    ("out", lambda: channel(X, out=requiring(1, 2, 5, 8))),
+    ("out", lambda: channel(X, out=requiring(1, 2, 5, 8) * 2)),
+    ("lse_a", lambda: muattn.merge(X, requiring(1, 2, 5), X, torch.ones(1, 2, 5))),
+])  # fmt: skip
+def test_whatever_requires_a_gradient_is_refused(name, call):
+    with pytest.raises(ValueError) as refusal:
+        call()
+    assert str(refusal.value) == (
+        f"{name} requires a gradient, and muattn has no backward pass yet: call it under torch.no_grad(), or pass {name}.detach()"
+    )
+    with torch.no_grad():
+        call()
+    with torch.inference_mode():
+        call()
+
+
+def test_gradients_of_what_was_overwritten_are_errors():
+    saved = requiring(1, 2, 5, 8) * 2
+    loss = (saved * saved).sum()
+    with torch.no_grad():
+        assert spatial(X, out=saved) is saved
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_forward_mode():
+    forward = torch.autograd.forward_ad
+    with forward.dual_level():
+        for name in ("q", "v", "out"):
+            dual = forward.make_dual(torch.randn(1, 2, 5, 8), X)
+            with torch.no_grad(), pytest.raises(ValueError, match=f"{name} carries a forward-mode tangent"):
+                spatial(X, **{name: dual})
+            spatial(X, **{name: forward.unpack_dual(dual).primal})
+        spatial(X)
+
+
+def test_transforms():
+    for transform in (torch.func.grad, torch.func.vmap, torch.func.functionalize, lambda f: torch.func.jvp(f, (X,), (X,))):
+        with pytest.raises(ValueError, match=r"q belongs to a transform of torch.func"):
+            result = transform(lambda x: spatial(x).sum())
+            result(X[None] if transform is torch.func.vmap else X)
+
+
+def test_recorders():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return spatial(x) + 1
+
+    def in_fake_mode(x):
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return spatial(x)
+
+    recorders = [lambda x: torch.jit.trace(spatial, x), lambda x: torch.export.export(Model(), (x,), strict=False), in_fake_mode]
+    recorders += [make_fx(spatial, tracing_mode=mode) for mode in ("real", "fake", "symbolic")]
+    for recorder in recorders:
+        with pytest.raises(ValueError, match="PyTorch is recording a graph .*: leave it outside"):
+            recorder(X)
+    spatial(X)
+
+
+def test_lazy_signs():
+    negative = torch._neg_view(X)
+    with pytest.raises(ValueError, match=r"q has PyTorch's negative bit set.*: pass q.resolve_neg\(\)"):
+        spatial(X, q=negative)
+    assert torch.equal(spatial(X, q=negative.resolve_neg()), spatial(X, q=-X))
+    imaginary = torch.randn(1, 2, 5, 8, dtype=torch.complex64).conj().imag
+    with pytest.raises(ValueError, match="v has PyTorch's negative bit set"):
+        channel(X, v=imaginary)
+
+
+def test_tensors_that_are_more_than_their_memory():
+    masked = torch.masked.masked_tensor(X, X > 0)
+    with pytest.raises(ValueError, match="k is a MaskedTensor, a tensor that is more than the memory"):
+        spatial(X, k=masked)
+    nested = torch.nested.nested_tensor([X[0], X[0, :, :3]])
+    with pytest.raises(ValueError, match=r"k is a nested tensor: pass k.to_padded_tensor\(0\), and its lengths as key_lengths="):
+        spatial(torch.cat([X, X]), k=nested)
+
+
+class Mine(torch.Tensor):
+    pass
+
+
+@pytest.mark.parametrize("wrap", [lambda x: torch.nn.Parameter(x, requires_grad=False), lambda x: x.as_subclass(Mine)])
+def test_subclasses_give_plain_tensors(wrap):
+    out, lse = spatial(wrap(X), return_lse=True)
+    assert type(out) is type(lse) is type(channel(wrap(X))) is torch.Tensor
+    assert torch.equal(out, spatial(X))
+
+
+def test_bools_are_no_numbers():
+    yes = torch.tensor(True)
+    for options in ({"d_base": yes}, {"scale": yes}, {"softcap": yes}, {"window": (yes, 1)}, {"key_lengths": yes[None]}):
+        with pytest.raises(TypeError, match=f"{next(iter(options))}.* must be an? (integer|number), not"):
+            spatial(X, **options)
+    close(spatial(X, scale=torch.tensor([0.5, 0.5]), key_lengths=torch.tensor([5]), window=torch.tensor([9, 9])), spatial(X, scale=0.5))
+
+
+COMPILED = """
+import muattn
+from muattn import channel_attention as channel, merge, spatial_attention as spatial
+import torch
+
+@torch.compile(backend="eager")
+def compiled(x, **options):
+    out, lse = muattn.spatial_attention(x * 2, x, x, return_lse=True, **options)
+    return muattn.merge(out, lse, out, lse)[0] + muattn.channel_attention(x + 1, x, x)
+
+def eager(x, **options):
+    out, lse = spatial(x * 2, x, x, return_lse=True, **options)
+    return merge(out, lse, out, lse)[0] + channel(x + 1, x, x)
+
+for n in range(4, 24, 2):
+    x = torch.randn(1, 2, n, 8)
+    for options in ({}, {"causal": "top_left"}, {"mask": torch.rand(1, 1, n, n) > 0.3}):
+        torch.testing.assert_close(compiled(x, **options), eager(x, **options))
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 8)
+    def forward(self, x):
+        return self.linear(muattn.spatial_attention(x, x, x))
+
+model = Model()
+torch.testing.assert_close(torch.compile(model, backend="eager")(x), model(x))
+try:
+    torch.compile(model, backend="eager")(x.clone().requires_grad_())
+except ValueError as error:
+    assert "requires a gradient" in str(error)
+else:
+    raise SystemExit("a gradient was cut off")
+try:
+    torch.compile(lambda x: muattn.spatial_attention(x * 2, x, x), backend="eager", fullgraph=True)(x)
+except torch._dynamo.exc.Unsupported as error:
+    assert "muattn's kernels are no operators of PyTorch" in str(error), error
+else:
+    raise SystemExit("there is a graph of muattn")
+from torch._dynamo.convert_frame import input_codes
+seen = {code().co_name for code in input_codes.seen if code() is not None}
+assert "call" in seen and not seen & {"spatial_attention", "merge", "channel_attention", "refuse", "exported", "like"}, seen
+"""
+
+
+@pytest.mark.parametrize("first", ["muattn", "torch"])
+def test_compiled_functions_break_their_graph_in_silence(first):
+    program = (f"import {first}\n" if first == "torch" else "") + COMPILED
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, timeout=600)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_other_kinds_mix():

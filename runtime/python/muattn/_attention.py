@@ -8,7 +8,9 @@ from typing import Any, Literal, Sequence, TypeVar, overload
 from . import _muattn
 from ._devices import exported, new_array, queue_of
 from ._options import base_width, choice, flag, int64, integers, number, numbers, resolve_causal, resolve_window
-from ._results import like, refuse_gradients
+from ._refusals import refuse
+from ._results import like
+from ._torch import outside_graphs, written
 
 Array = TypeVar("Array")
 SpatialScaling = Literal["sp", "mup", "mup_heads"]
@@ -33,6 +35,7 @@ def spatial_attention(
     causal: Causal | int | None = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
     key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array]: ...
+@outside_graphs
 def spatial_attention(
     q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None,
     softcap=None, return_lse=False, out=None,
@@ -65,7 +68,9 @@ def spatial_attention(
     Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
     while gradients are enabled), TypeError (not an array), NotImplementedError, MemoryError.
     """
-    refuse_gradients(q=q, k=k, v=v, mask=mask)
+    refuse(
+        q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, out=out
+    )
     cap = number("softcap", softcap)
     if cap is not None and not cap > 0:
         raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
@@ -82,11 +87,13 @@ def spatial_attention(
         alignment, offset, resolve_window(window), integers("key_lengths", key_lengths),
         mask_in, cap or 0.0,
     )
+    written(out)
     if return_lse:
         return (like(q, result[0]) if out is None else out), (like(q, result[1]) if lse is None else lse)
     return like(q, result) if out is None else out
 
 
+@outside_graphs
 def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Array]:
     """Two results of spatial_attention(..., return_lse=True) over disjoint sets of keys, as one over both.
 
@@ -100,7 +107,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
     """
-    refuse_gradients(out_a=out_a, lse_a=lse_a, out_b=out_b, lse_b=lse_b)
+    refuse(out_a=out_a, lse_a=lse_a, out_b=out_b, lse_b=lse_b)
     arrays = {"out_a": out_a, "lse_a": lse_a, "out_b": out_b, "lse_b": lse_b}
     queue = queue_of(**arrays)
     if queue is None:
@@ -111,6 +118,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     return out, lse
 
 
+@outside_graphs
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = "sp", d_base: int | None = None, scale: Numbers | None = None,
     output_multiplier: float | None = None, normalize: bool = False,
@@ -138,7 +146,7 @@ def channel_attention(
 
     Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
     """
-    refuse_gradients(q=q, k=k, v=v)
+    refuse(q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
         out = new_array(q, tuple(q.shape))
@@ -147,6 +155,7 @@ def channel_attention(
         choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
         number("output_multiplier", output_multiplier), flag("normalize", normalize), choice("layout", layout, _LAYOUTS),
     )
+    written(out)
     return like(q, result) if out is None else out
 
 

@@ -7,7 +7,7 @@ import functools
 import sys
 from typing import Any, NamedTuple
 
-from ._results import namespace_of
+from ._results import libraries_of
 
 _HOST, _CUDA = (1, 3), (2, 13)  # kDLCPU, kDLCUDAHost; kDLCUDA, kDLCUDAManaged
 _CPU = "the CPU's memory"
@@ -109,7 +109,7 @@ def _capsule(name: str, array: Any, queue: Queue | None, is_output: bool) -> Any
 
 def new_array(array: Any, shape: tuple[int, ...]) -> Any:
     """A new float32 array of the library and on the device that `array` is of."""
-    namespace = namespace_of(array)
-    if not hasattr(namespace, "empty"):
-        raise TypeError(f"out must be given: for {type(array).__qualname__} in CUDA memory no new array can be made")
-    return namespace.empty(shape, dtype=namespace.float32, device=array.device)
+    for library in libraries_of(array):
+        if hasattr(library, "empty"):
+            return library.empty(shape, dtype=library.float32, device=array.device)
+    raise TypeError(f"out must be given: for {type(array).__qualname__} in CUDA memory no new array can be made")

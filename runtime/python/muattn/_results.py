@@ -1,31 +1,29 @@
-"""Arrays of other libraries, without importing these: what must not come in, and results of the caller's kind."""
+"""Arrays of other libraries, without importing these: whose they are, and results of the caller's kind."""
 
 import sys
 
 
-def refuse_gradients(**arrays):
-    """Raises ValueError where PyTorch would expect a gradient: the result would be cut off from the graph in silence."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.is_grad_enabled():
-        return
-    for name, array in arrays.items():
-        if getattr(array, "requires_grad", False):
-            raise ValueError(
-                f"{name} requires a gradient, and muattn has no backward pass: call it under torch.no_grad(), or pass {name}.detach()"
-            )
-
-
-def namespace_of(array):
-    """The functions of an array's library: its own namespace (array API standard), or the package of its type (PyTorch)."""
+def libraries_of(array):
+    """The modules that may make arrays like this one: its namespace (array API standard), then the packages of its type and of
+    the types that this one extends (a subclass of torch.Tensor may be defined anywhere)."""
     if hasattr(array, "__array_namespace__"):
-        return array.__array_namespace__()
-    return sys.modules.get(type(array).__module__.partition(".")[0])
+        yield array.__array_namespace__()
+    for kind in type(array).__mro__:
+        library = sys.modules.get(kind.__module__.partition(".")[0])
+        if library is not None:
+            yield library
 
 
 def like(array, result):
-    """result (NumPy) as the kind of array that `array` is, sharing memory where that library can, by its from_dlpack; where it
-    has none, NumPy it is."""
+    """result (NumPy) as an array of the library that `array` is of, sharing memory where that library can; a subclass of its
+    arrays gets one of the library's own. Where no function of the library takes DLPack, NumPy it is."""
     if isinstance(array, sys.modules["numpy"].ndarray):
         return result
-    from_dlpack = getattr(namespace_of(array), "from_dlpack", None)
-    return result if from_dlpack is None else from_dlpack(result)
+    for library in libraries_of(array):
+        if hasattr(library, "from_dlpack"):
+            return library.from_dlpack(result)
+        for place in ("utils", "experimental"):  # Paddle, TensorFlow: functions that take capsules
+            module = getattr(getattr(library, place, None), "dlpack", None)
+            if hasattr(module, "from_dlpack"):
+                return module.from_dlpack(result.__dlpack__())
+    return result
