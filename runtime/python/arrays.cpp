@@ -9,7 +9,28 @@ namespace nb = nanobind;
 namespace muattn::python {
 namespace {
 
-constexpr const char *kDimensions[] = {"", "", "", "[batch, heads, tokens]", "[batch, heads, tokens, channels]"};
+// What a caller whose array lacks one or two dimensions can write: each is right for one meaning of those that are there.
+std::string missing_dimensions(const std::string &name, size_t given, Dimensions dimensions) {
+    switch (dimensions.count - int(given)) {
+    case 1: return ": " + name + "[None] where the batch is missing, " + name + "[:, None] where the heads are";
+    case 2:
+        return dimensions.is_mask ? ": " + name + "[None, None] is that of [n_q, n_k], " + name +
+                                        "[:, None, None] that of [batch, n_k]"
+                                  : ": " + name + "[None, None] where batch and heads are missing";
+    default: return "";
+    }
+}
+
+// Why an array of numbers is no mask, or no matrix, in words that lead to the right one.
+std::string other_dtype(nb::dlpack::dtype dtype, bool is_mask) {
+    using Code = nb::dlpack::dtype_code;
+    const Code code = Code(dtype.code);
+    if (is_mask && (code == Code::Int || code == Code::UInt)) {
+        return ": for a mask of 0 and 1 give mask != 0, which is bool";
+    }
+    const bool is_real = code == Code::Int || code == Code::UInt || code == Code::Float || code == Code::Bfloat;
+    return is_real ? ": convert it to float32" : "";
+}
 
 // DLPack's name of an element type, e.g. "float64".
 std::string dtype_name(nb::dlpack::dtype dtype) {
@@ -29,6 +50,9 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
 
 // What kept the object from being read as an array, where its __dlpack__ says so; else what was expected.
 [[noreturn]] void raise_no_array(const std::string &name, nb::handle object, const char *kind) {
+    if (PyCapsule_CheckExact(object.ptr())) {
+        raise(PyExc_TypeError, name + " must be " + kind + ": this one is read-only, or its DLPack capsule is used up");
+    }
     const std::string type = nb::cast<std::string>(nb::str(nb::handle(object.type()).attr("__qualname__")));
     if (nb::hasattr(object, "__dlpack__")) {
         try {
@@ -43,18 +67,17 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
 }
 
 template<typename Array>
-muattn_tensor describe(const std::string &name, const Array &array, int rank, bool allow_bool = false) {
+muattn_tensor describe(const std::string &name, const Array &array, Dimensions dimensions) {
+    const int rank = dimensions.count;
     if (int(array.ndim()) != rank) {
-        raise(PyExc_ValueError, name + " must have " + std::to_string(rank) + " dimensions " + kDimensions[rank] +
-                                    ", not " + std::to_string(array.ndim()));
+        raise(PyExc_ValueError, name + " must have " + std::to_string(rank) + " dimensions " + dimensions.names +
+                                    ", not " + std::to_string(array.ndim()) +
+                                    missing_dimensions(name, array.ndim(), dimensions));
     }
-    const bool is_bool = allow_bool && array.dtype() == nb::dtype<bool>();
+    const bool is_bool = dimensions.is_mask && array.dtype() == nb::dtype<bool>();
     if (array.dtype() != nb::dtype<float>() && !is_bool) {
-    if (PyCapsule_CheckExact(object.ptr())) {
-        raise(PyExc_TypeError, name + " must be " + kind + ": this one is read-only, or its DLPack capsule is used up");
-    }
-        raise(PyExc_ValueError,
-              name + ".dtype must be float32" + (allow_bool ? " or bool" : "") + ", not " + dtype_name(array.dtype()));
+        raise(PyExc_ValueError, name + ".dtype must be float32" + (dimensions.is_mask ? " or bool" : "") + ", not " +
+                                    dtype_name(array.dtype()) + other_dtype(array.dtype(), dimensions.is_mask));
     }
     muattn_tensor t{};
     switch (array.device_type()) {
@@ -83,12 +106,12 @@ muattn_tensor describe(const std::string &name, const Array &array, int rank, bo
     return t;
 }
 
-Tensor readable(const char *name, nb::handle array, int rank, bool allow_bool) {
+Tensor readable(const char *name, nb::handle array, Dimensions dimensions) {
     Tensor t;
     if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
         raise_no_array(name, array, "an array (NumPy or DLPack)");
     }
-    t.tensor = describe(name, t.read_only, rank, allow_bool);
+    t.tensor = describe(name, t.read_only, dimensions);
     return t;
 }
 
@@ -99,10 +122,10 @@ void raise(PyObject *type, const std::string &message) {
     throw nb::python_error();
 }
 
-Tensor input(const char *name, nb::handle array, int rank) { return readable(name, array, rank, false); }
+Tensor input(const char *name, nb::handle array, Dimensions dimensions) { return readable(name, array, dimensions); }
 
 Tensor mask(const char *name, nb::handle array) {
-    Tensor t = readable(name, array, 4, true);
+    Tensor t = readable(name, array, kMask);
     // A repeated dimension of a mask may as well have extent 1; all strides 0 would mean 'dense' to the library.
     for (int i = 0; i < 4; i++) {
         if (t.read_only.stride(size_t(i)) == 0) {
@@ -114,12 +137,12 @@ Tensor mask(const char *name, nb::handle array) {
     return t;
 }
 
-Tensor output(const char *name, nb::handle array, int rank) {
+Tensor output(const char *name, nb::handle array, Dimensions dimensions) {
     Tensor t;
     if (!nb::try_cast(array, t.writable) || !t.writable.is_valid()) {
         raise_no_array(name, array, "a writable array (NumPy or DLPack)");
     }
-    t.tensor = describe(name, t.writable, rank);
+    t.tensor = describe(name, t.writable, dimensions);
     return t;
 }
 

@@ -21,15 +21,26 @@ struct Tensor {
     muattn_tensor tensor{};
 };
 
-// Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest. rank 3 becomes rank 4 with
+// What an argument's dimensions are, for messages.
+struct Dimensions {
+    int count;
+    const char *names;
+    bool is_mask = false;
+};
+constexpr Dimensions kTokens{4, "[batch, heads, tokens, channels]"};
+constexpr Dimensions kChannelsFirst{4, "[batch, heads, channels, tokens]"};
+constexpr Dimensions kMask{4, "[batch, heads, n_q, n_k], each full or 1", true};
+constexpr Dimensions kRows{3, "[batch, heads, tokens]"};
+
+// Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest. Rank 3 becomes rank 4 with
 // one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1].
-Tensor input(const char *name, nanobind::handle array, int rank = 4);
+Tensor input(const char *name, nanobind::handle array, Dimensions dimensions = kTokens);
 
 // A mask: float32 or bool, any strides.
 Tensor mask(const char *name, nanobind::handle array);
 
 // As input. TypeError also if read-only.
-Tensor output(const char *name, nanobind::handle array, int rank = 4);
+Tensor output(const char *name, nanobind::handle array, Dimensions dimensions = kTokens);
 
 // A new float32 NumPy array. NumPy is imported here, when it is first needed, because that takes longer than all the
 // rest of `import muattn`.

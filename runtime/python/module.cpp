@@ -61,6 +61,13 @@ private:
 using Numbers = std::vector<float>;
 using Window = std::pair<int64_t, int64_t>;
 
+void check_scale_count(const std::optional<Numbers> &scale, int64_t heads) {
+    if (scale && scale->size() != 1 && int64_t(scale->size()) != heads) {
+        raise(PyExc_ValueError, "the numbers in scale must be 1 or the number of heads (" + std::to_string(heads) +
+                                    "), not " + std::to_string(scale->size()));
+    }
+}
+
 nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
                              nb::object out_array, bool return_lse, nb::object lse_array, int scaling, int64_t d_base,
                              const std::optional<Numbers> &scale, int causal, int64_t causal_offset,
@@ -68,6 +75,7 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
                              nb::handle mask_array, float softcap) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
+    check_scale_count(scale, shape[1]);
     if (key_lengths && int64_t(key_lengths->size()) != shape[0]) {
         raise(PyExc_ValueError, "key_lengths must have one entry per batch entry: " + std::to_string(shape[0]) +
                                     ", not " + std::to_string(key_lengths->size()));
@@ -81,7 +89,7 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
         if (lse_array.is_none()) {
             lse_array = new_array({shape[0], shape[1], shape[2]});
         }
-        lse = output("lse", lse_array, 3);
+        lse = output("lse", lse_array, kRows);
     }
 
     muattn_spatial_options options{};
@@ -114,13 +122,13 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
 nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_b_array,
                  nb::handle lse_b_array, nb::object out_array, nb::object lse_array) {
     const Tensor out_a = input("out_a", out_a_array), out_b = input("out_b", out_b_array);
-    const Tensor lse_a = input("lse_a", lse_a_array, 3), lse_b = input("lse_b", lse_b_array, 3);
+    const Tensor lse_a = input("lse_a", lse_a_array, kRows), lse_b = input("lse_b", lse_b_array, kRows);
     const int64_t *shape = out_a.tensor.shape;
     if (out_array.is_none()) {
         out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
         lse_array = new_array({shape[0], shape[1], shape[2]});
     }
-    const Tensor out = output("out", out_array), lse = output("lse", lse_array, 3);
+    const Tensor out = output("out", out_array), lse = output("lse", lse_array, kRows);
     const InQueue in_queue(queue);
     check(without_gil([&] {
         return muattn_merge(&out_a.tensor, &lse_a.tensor, &out_b.tensor, &lse_b.tensor, &out.tensor, &lse.tensor);
@@ -131,12 +139,15 @@ nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_ar
 nb::object channel_attention(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
                              nb::object out_array, int scaling, int64_t d_base, const std::optional<Numbers> &scale,
                              std::optional<float> output_multiplier, bool normalize, int layout) {
-    const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
+    const Dimensions dimensions = layout == MUATTN_CHANNELS_FIRST ? kChannelsFirst : kTokens;
+    const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
+                 v = input("v", v_array, dimensions);
     if (out_array.is_none()) {
         const int64_t *shape = q.tensor.shape;
         out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
     }
-    const Tensor out = output("out", out_array);
+    const Tensor out = output("out", out_array, dimensions);
+    check_scale_count(scale, q.tensor.shape[1]);
 
     muattn_channel_options options{};
     options.scaling = muattn_scaling(scaling);
@@ -221,17 +232,13 @@ void fill(nb::module_ m) {
     m.def(
         "force_backend",
         [](std::optional<std::string> name) { check(muattn_force_backend(name ? name->c_str() : nullptr)); },
-        "name"_a.none(),
-        "Use this backend for all calls of the process from now on; None: the best available one again.\n\n"
-        "ValueError: an unknown name, or not for this machine.");
+        "name"_a.none());
     m.def(
         "current_backend", [] { return std::string(muattn_current_backend()); },
         "The backend that the next call uses.");
     m.def("kernels", &kernels, "The kernels of this build: a list of 'operation/direction/dtype/kind/backend'.");
     m.def(
-        "set_num_threads", [](int n) { check(muattn_set_num_threads(n)); }, "n"_a,
-        "Threads that a call may use, its own included; at first the processors that the process may run on.\n\n"
-        "ValueError unless 1 <= n <= 256. The result of a call does not depend on it.");
+        "set_num_threads", [](int n) { check(muattn_set_num_threads(n)); }, "n"_a);
     m.def("get_num_threads", &muattn_get_num_threads, "Threads that a call may use, its own included.");
     m.def("version", [] { return std::string(muattn_version()); });
 }

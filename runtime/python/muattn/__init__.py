@@ -14,15 +14,8 @@ from ._attention import (
     spatial_attention,
     spatial_scale,
 )
-from ._muattn import (
-    backends,
-    current_backend,
-    force_backend,
-    get_num_threads,
-    kernels,
-    set_num_threads,
-    version as _version,
-)
+from ._machine import force_backend, set_num_threads
+from ._muattn import backends, current_backend, get_num_threads, kernels, version as _version
 
 __version__ = _version()
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Sequence, TypeVar, overload
 
 from . import _muattn
 from ._devices import exported, new_array, queue_of
-from ._options import base_width, choice, flag, int64, integers, number, numbers, resolve_causal, resolve_window
+from ._options import base_width, choice, flag, integer, integers, number, numbers, resolve_causal, resolve_window
 from ._refusals import refuse
 from ._results import like
 from ._torch import outside_graphs, written
@@ -74,21 +74,22 @@ def spatial_attention(
     cap = number("softcap", softcap)
     if cap is not None and not cap > 0:
         raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
+    with_lse = flag("return_lse", return_lse)
     alignment, offset = resolve_causal(causal)
     queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
     lse = None
     if queue is not None:
         out = new_array(q, (*q.shape[:3], *v.shape[3:])) if out is None else out
-        lse = new_array(q, tuple(q.shape[:3])) if return_lse else None
+        lse = new_array(q, tuple(q.shape[:3])) if with_lse else None
     q_in, k_in, v_in, mask_in, to, lse_to = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
     result = _muattn.spatial_attention(
-        queue, q_in, k_in, v_in, to, bool(return_lse), lse_to,
+        queue, q_in, k_in, v_in, to, with_lse, lse_to,
         choice("scaling", scaling, _SPATIAL_SCALINGS), base_width(d_base), numbers("scale", scale),
         alignment, offset, resolve_window(window), integers("key_lengths", key_lengths),
         mask_in, cap or 0.0,
     )
     written(out)
-    if return_lse:
+    if with_lse:
         return (like(q, result[0]) if out is None else out), (like(q, result[1]) if lse is None else lse)
     return like(q, result) if out is None else out
 
@@ -161,15 +162,15 @@ def channel_attention(
 
 def spatial_scale(scaling: SpatialScaling, d: int, d_base: int | None = None) -> float:
     """The logit scale s that spatial_attention uses at head dimension d."""
-    return _muattn.spatial_scale(choice("scaling", scaling, _SPATIAL_SCALINGS), int64("d", d), base_width(d_base))
+    return _muattn.spatial_scale(choice("scaling", scaling, _SPATIAL_SCALINGS), integer("d", d), base_width(d_base))
 
 
 def channel_scale(scaling: ChannelScaling, n: int) -> float:
     """The logit scale s that channel_attention uses over n tokens."""
-    return _muattn.channel_scale(choice("scaling", scaling, _CHANNEL_SCALINGS), int64("n", n))
+    return _muattn.channel_scale(choice("scaling", scaling, _CHANNEL_SCALINGS), integer("n", n))
 
 
 def channel_output_multiplier(scaling: ChannelScaling, d: int, d_base: int | None = None) -> float:
     """The output multiplier o that channel_attention uses at head dimension d."""
     rule = choice("scaling", scaling, _CHANNEL_SCALINGS)
-    return _muattn.channel_output_multiplier(rule, int64("d", d), base_width(d_base))
+    return _muattn.channel_output_multiplier(rule, integer("d", d), base_width(d_base))

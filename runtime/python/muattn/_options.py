@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
 from ._muattn import causals
@@ -13,13 +14,20 @@ def choice(name, value, table):
     raise ValueError(f"{name} must be one of {', '.join(map(repr, table))}, not {value!r}")
 
 
-def int64(name, value):
+def _is_bool(value):
+    """Also NumPy's bools, and arrays and tensors of them."""
+    return isinstance(value, bool) or "bool" in str(getattr(value, "dtype", ""))
+
+
+def integer(name, value, bits=64):
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{name} = {number} does not fit into 64 bits")
+        number = None
+    if number is None or _is_bool(value):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"{name} = {number} does not fit into {bits} bits")
     return number
 
 
@@ -33,9 +41,10 @@ def base_width(d_base):
     """0, which is 'not given' in C, for None."""
     if d_base is None:
         return 0
-    if int64("d_base", d_base) < 1:
-        raise ValueError(f"d_base must be at least 1, not {d_base}")
-    return int(d_base)
+    width = integer("d_base", d_base)
+    if width < 1:
+        raise ValueError(f"d_base must be at least 1, not {width}")
+    return width
 
 
 def _entries(value):
@@ -46,11 +55,18 @@ def _entries(value):
 
 
 def number(name, value):
+    """A float, of a number or an array of one. Strings and complex numbers, which float() may take, are none."""
     if value is None:
         return None
-    if not hasattr(value, "__float__"):
+    entry = value
+    if hasattr(value, "reshape"):
+        entry = _entries(value)[0] if math.prod(value.shape) == 1 else None
+    if _is_bool(value) or not hasattr(entry, "__float__") or isinstance(entry, (bool, str, complex)):
         raise TypeError(f"{name} must be a number, not {value!r}")
-    return float(value)
+    try:
+        return float(entry)
+    except OverflowError:
+        raise ValueError(f"{name} does not fit into a float") from None
 
 
 def numbers(name, value):
@@ -63,7 +79,7 @@ def numbers(name, value):
 
 
 def integers(name, value):
-    return None if value is None else [int64(f"{name}[{i}]", x) for i, x in enumerate(_entries(value))]
+    return None if value is None else [integer(f"{name}[{i}]", x) for i, x in enumerate(_entries(value))]
 
 
 def resolve_causal(causal):
@@ -74,7 +90,7 @@ def resolve_causal(causal):
         return causals[causal], 0
     if isinstance(causal, (bool, str)) or not hasattr(causal, "__index__"):
         raise ValueError(f"causal must be None, 'top_left', 'bottom_right' or an integer offset, not {causal!r}")
-    return causals["offset"], int64("causal", causal)
+    return causals["offset"], integer("causal", causal)
 
 
 def resolve_window(window):
@@ -85,7 +101,7 @@ def resolve_window(window):
         left, right = window
     except (TypeError, ValueError):
         raise ValueError(f"window must be (left, right), not {window!r}") from None
-    sides = [-1 if side is None else int64("window", side) for side in (left, right)]
-    if any(side is not None and side < 0 for side in (left, right)):
+    sides = [-1 if side is None else integer(f"window[{i}]", side) for i, side in enumerate((left, right))]
+    if any(given is not None and side < 0 for given, side in zip((left, right), sides)):
         raise ValueError(f"window's sides must be at least 0, or None for open, not {window!r}")
     return tuple(sides)
