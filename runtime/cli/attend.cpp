@@ -64,10 +64,13 @@ muattn_tensor tensor_of(std::vector<float> &data, const std::vector<size_t> &sha
 
 // What both operators take; numbers holds what options.scale points to.
 template<typename Options>
-void set_scaling(Options &options, std::vector<float> &numbers, const Call &call) {
+void set_scaling(Options &options, std::vector<float> &numbers, const Call &call, int64_t heads) {
     options.scaling = scaling_value("--scaling", call.scaling);
     options.d_base = call.d_base;
     numbers = float_list("--scale", call.scale);
+    if (numbers.size() > 1 && int64_t(numbers.size()) != heads) {
+        fail("--scale: needs 1 number, or one for each of H = {} heads, not {}", heads, numbers.size());
+    }
     options.scale = numbers.empty() ? nullptr : numbers.data();
     options.scale_count = int64_t(numbers.size());
 }
@@ -75,14 +78,14 @@ void set_scaling(Options &options, std::vector<float> &numbers, const Call &call
 void attend_spatial(const SpatialCall &call) {
     call.machine.apply();
     SpatialOptions options{};
-    std::vector<float> scale;
-    set_scaling(options, scale, call);
     set_causal(options, "--causal", call.causal);
     set_window(options, "--window", call.window);
     options.softcap = call.softcap;
     const auto key_lengths = integer_list("--key-lengths", call.key_lengths);
 
     const Array q = load_npy("--q", call.q), k = load_npy("--k", call.k), v = load_npy("--v", call.v);
+    std::vector<float> scale;
+    set_scaling(options, scale, call, q.shape[1]);
     if (!key_lengths.empty()) {
         if (int64_t(key_lengths.size()) != q.shape[0]) {
             fail("--key-lengths: needs B = {} numbers, not {}", q.shape[0], key_lengths.size());
@@ -92,7 +95,7 @@ void attend_spatial(const SpatialCall &call) {
     Array mask;
     muattn_tensor mask_tensor;
     if (!call.mask.empty()) {
-        mask = load_npy("--mask", call.mask, Dtypes::Float32OrBool);
+        mask = load_npy("--mask", call.mask, Holds::Mask);
         mask_tensor = mask.tensor();
         options.mask = &mask_tensor;
     }
@@ -127,13 +130,13 @@ void attend_spatial(const SpatialCall &call) {
 void attend_channel(const ChannelCall &call) {
     call.machine.apply();
     ChannelOptions options{};
-    std::vector<float> scale;
-    set_scaling(options, scale, call);
     options.output_multiplier = call.output_multiplier ? &*call.output_multiplier : nullptr;
     options.normalize = call.normalize;
     options.layout = layout_value("--layout", call.layout);
 
     const Array q = load_npy("--q", call.q), k = load_npy("--k", call.k), v = load_npy("--v", call.v);
+    std::vector<float> scale;
+    set_scaling(options, scale, call, q.shape[1]);
     const std::vector<size_t> out_shape(q.shape, q.shape + 4);
     NpyOutput out_file("--out", call.out);
     std::vector<float> out = result(out_shape);

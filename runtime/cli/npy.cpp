@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <regex>
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xnpy.hpp>
 
@@ -18,19 +19,62 @@ namespace {
 namespace fs = std::filesystem;
 
 // xtensor's public load_npy takes the dtype for granted and a file that was cut short for whole, and dump_npy does not
-// tell of a full disk: hence its parts, xt::detail.
+// tell of a full disk: hence its parts, xt::detail. Its reader of headers wants their keys in one order, which the format
+// does not, and misreads lengths of 128 and more.
 using NpyFile = xt::detail::npy_file;
 
 std::string dtype_name(const std::string &typestring) {
-    const char kind = typestring[1];
     const std::string bits = std::to_string(8 * std::atoi(typestring.c_str() + 2));
-    switch (kind) {
+    switch (typestring[1]) {
     case 'f': return "float" + bits;
     case 'i': return "int" + bits;
     case 'u': return "uint" + bits;
     case 'c': return "complex" + bits;
-    default: return "bool";
+    case 'b': return "bool";
+    default: return typestring;
     }
+}
+
+std::string read_header(std::istream &stream) {
+    unsigned char major = 0, minor = 0;
+    xt::detail::read_magic(stream, &major, &minor);
+    if (major < 1 || major > 3 || minor != 0) {
+        throw std::runtime_error(fmt::format("format version {}.{}", major, minor));
+    }
+    size_t length = 0;
+    for (int i = 0; i < (major == 1 ? 2 : 4); i++) {
+        length |= size_t(stream.get() & 0xff) << (8 * i);
+    }
+    if (length > 65535) {  // what a shape and a dtype need is a hundred characters
+        throw std::runtime_error("no header");
+    }
+    std::string header(length, '\0');
+    stream.read(header.data(), std::streamsize(length));
+    return header;
+}
+
+// The value of a key in the header, a Python dict: the pattern has one group.
+std::string header_value(const std::string &header, const std::string &key, const char *pattern) {
+    std::smatch match;
+    if (!std::regex_search(header, match, std::regex("['\"]" + key + "['\"]\\s*:\\s*" + pattern))) {
+        throw std::runtime_error(fmt::format("no '{}' that is one of an array of numbers", key));
+    }
+    return match[1];
+}
+
+NpyFile read_file(std::istream &stream) {
+    const std::string header = read_header(stream);
+    const std::string typestring = header_value(header, "descr", "['\"]([<>|=][a-zA-Z][0-9]+)['\"]");
+    const bool is_fortran = header_value(header, "fortran_order", "(True|False)") == "True";
+    const std::string sizes = header_value(header, "shape", "\\(([0-9,\\s]*)\\)");
+    std::vector<size_t> shape;
+    static const std::regex number("[0-9]+");
+    for (auto at = std::sregex_iterator(sizes.begin(), sizes.end(), number); at != std::sregex_iterator(); ++at) {
+        shape.push_back(std::stoull(at->str()));
+    }
+    NpyFile file(shape, is_fortran, typestring);
+    stream.read(file.ptr(), std::streamsize(file.n_bytes()));
+    return file;
 }
 
 std::shared_ptr<NpyFile> read(const std::string &what, const std::string &path) {
@@ -45,7 +89,7 @@ std::shared_ptr<NpyFile> read(const std::string &what, const std::string &path) 
     }
     std::shared_ptr<NpyFile> file;
     try {
-        file = std::make_shared<NpyFile>(xt::detail::load_npy_file(stream));
+        file = std::make_shared<NpyFile>(read_file(stream));
     } catch (const std::bad_alloc &) {
         fail("{}: too large for the memory of this machine, or damaged", what);
     } catch (const std::exception &error) {
@@ -78,20 +122,36 @@ muattn_tensor Array::tensor() const {
     return t;
 }
 
-Array load_npy(const std::string &option, const std::string &path, Dtypes dtypes) {
+Array load_npy(const std::string &option, const std::string &path, Holds holds) {
     const std::string what = option + " " + path;
     const auto file = read(what, path);
-    const bool is_bool = file->m_typestring == "|b1";
-    if (file->m_typestring.front() == '>') {
-        fail("{}: big-endian {}; save x.astype('<f4')", what, dtype_name(file->m_typestring));
+    const std::string &type = file->m_typestring;
+    const bool is_mask = holds == Holds::Mask, is_bool = is_mask && type == "|b1";
+    if (type == ">f4") {
+        fail("{}: big-endian float32; save x.astype('<f4')", what);
     }
-    if (file->m_typestring != "<f4" && !(is_bool && dtypes == Dtypes::Float32OrBool)) {
-        fail("{}: dtype {}, not {}; save x.astype('float32')", what, dtype_name(file->m_typestring),
-             dtypes == Dtypes::Float32 ? "float32" : "bool or float32");
+    if (type != "<f4" && !is_bool) {
+        const bool is_integer = type[1] == 'i' || type[1] == 'u';
+        const char *advice = "";
+        if (is_mask && is_integer) {
+            advice = "; for a mask of 0 and 1 save x != 0, which is bool";
+        } else if (is_integer || type[1] == 'f' || (type[1] == 'b' && !is_mask)) {
+            advice = "; save x.astype('float32')";
+        }
+        fail("{}: dtype {}{}, not {}{}", what, type.front() == '>' ? "big-endian " : "", dtype_name(type),
+             is_mask ? "bool or float32" : "float32", advice);
     }
-    if (file->m_shape.size() != 4) {
-        fail("{}: must have 4 dimensions, not {}: shape ({})", what, file->m_shape.size(),
-             fmt::join(file->m_shape, ", "));
+    const size_t rank = file->m_shape.size();
+    if (rank != 4) {
+        const char *advice = "";
+        if (rank == 3) {
+            advice = "; save x[None] where the batch is missing, x[:, None] where the heads are";
+        } else if (rank == 2) {
+            advice = is_mask ? "; save x[None, None] of [n_q, n_k], x[:, None, None] of [B, n_k]"
+                             : "; save x[None, None] where batch and heads are missing";
+        }
+        fail("{}: must have 4 dimensions{}, not {}: shape ({}){}", what, is_mask ? " [B, H, n_q, n_k]" : "", rank,
+             fmt::join(file->m_shape, ", "), advice);
     }
     if (file->m_fortran_order) {
         fail("{}: is in Fortran order; save numpy.ascontiguousarray(x)", what);

@@ -20,11 +20,11 @@ struct Array {
     muattn_tensor tensor() const;
 };
 
-enum class Dtypes { Float32, Float32OrBool };
+enum class Holds { Matrices, Mask };  // a mask is float32 or bool
 
 // A rank-4 array. option names it in errors, e.g. "--q". Throws UsageError: no such file, not a .npy file, cut short, of
 // another dtype, byte order, element order or rank.
-Array load_npy(const std::string &option, const std::string &path, Dtypes dtypes = Dtypes::Float32);
+Array load_npy(const std::string &option, const std::string &path, Holds holds = Holds::Matrices);
 
 // A file that appears under its name only when it is complete: written under a temporary name in the same folder, then
 // renamed by commit(); without commit() it is removed. Throws UsageError.
