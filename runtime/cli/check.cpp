@@ -1,5 +1,5 @@
 // muattn check: are the kernels right on this machine?
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <memory>
@@ -32,13 +32,40 @@ Cell run_cell(const CheckCase &check_case, const std::string &backend, double to
     }
 }
 
-void check_all(double tolerance) {
-    std::vector<std::string> available, others;
+bool is_gpu(const std::string &backend) { return backend.rfind("cpu:", 0) != 0; }
+
+struct Choice {
+    std::vector<std::string> checked, left_out, not_for_here;
+};
+
+Choice choose(bool with_gpus) {
+    Choice choice;
     for (const Backend &backend : backends()) {
-        (backend.available ? available : others).push_back(backend.name);
+        auto &list = !backend.available                   ? choice.not_for_here
+                     : is_gpu(backend.name) && !with_gpus ? choice.left_out
+                                                          : choice.checked;
+        list.push_back(backend.name);
+    }
+    return choice;
+}
+
+void print_others(const Choice &choice) {
+    if (!choice.left_out.empty()) {
+        fmt::print("{}: not checked; `muattn check --gpu` does\n", fmt::join(choice.left_out, ", "));
+    }
+    for (const std::string &backend : choice.not_for_here) {
+        fmt::print("{}: not for this machine\n", backend);
+    }
+}
+
+void check_all(double tolerance, bool with_gpus) {
+    const Choice choice = choose(with_gpus);
+    if (choice.checked.empty()) {
+        print_others(choice);
+        throw CheckFailed("check: this machine can run none of this build's backends");
     }
     fmt::print("{:<38}", "largest error against double");
-    for (const std::string &backend : available) {
+    for (const std::string &backend : choice.checked) {
         fmt::print(" {:>12}", backend);
     }
     fmt::print("\n");
@@ -46,14 +73,16 @@ void check_all(double tolerance) {
     std::map<Cell, int> count;
     for (const CheckCase &check_case : check_cases()) {
         fmt::print("{:<38}", check_case.name);
-        for (const std::string &backend : available) {
-            count[run_cell(check_case, backend, tolerance)]++;
+        for (const std::string &backend : choice.checked) {
+            if (is_gpu(backend) && !check_case.on_gpus) {
+                fmt::print(" {:>12}", "");
+            } else {
+                count[run_cell(check_case, backend, tolerance)]++;
+            }
         }
         fmt::print("\n");
     }
-    for (const std::string &backend : others) {
-        fmt::print("{}: not for this machine\n", backend);
-    }
+    print_others(choice);
     const int results = count[Cell::right] + count[Cell::wrong];
     if (results == 0) {
         throw CheckFailed("check: this build has no kernel for any of the cases");
@@ -70,12 +99,16 @@ void check_all(double tolerance) {
 }  // namespace
 
 void add_check(CLI::App &app) {
-    auto &verb = *app.add_subcommand("check", "self-test: every backend of this machine against double precision");
+    auto &verb = *app.add_subcommand("check", "self-test: the processor's backends against double precision");
     const auto tolerance = std::make_shared<double>(1e-5);
+    const auto with_gpus = std::make_shared<bool>(false);
     verb.add_option("--tolerance", *tolerance,
                     "largest |result - reference| / (1 + |reference|) allowed; default: 1e-5");
+    verb.add_flag("--gpu", *with_gpus,
+                  "the GPU backends as well, in two cases each: their kernels are compiled when they first run, for "
+                  "minutes on an emulated device");
     verb.footer("Exit code 1 if a result is wrong, or nothing could be checked.");
-    verb.callback([tolerance] { check_all(*tolerance); });
+    verb.callback([tolerance, with_gpus] { check_all(*tolerance, *with_gpus); });
 }
 
 }  // namespace muattn::cli

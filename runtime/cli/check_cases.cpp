@@ -92,11 +92,11 @@ struct ChannelProblem {
 };
 
 template<typename Problem>
-CheckCase make_case(std::string name, const std::shared_ptr<Problem> &problem) {
-    return {std::move(name), [problem] { return problem->error(); }};
+CheckCase make_case(std::string name, const std::shared_ptr<Problem> &problem, bool on_gpus = false) {
+    return {std::move(name), [problem] { return problem->error(); }, on_gpus};
 }
 
-CheckCase plain() { return make_case("spatial", std::make_shared<SpatialProblem>(2, 2, 2, 70, 130, 40, 24)); }
+CheckCase plain() { return make_case("spatial", std::make_shared<SpatialProblem>(2, 2, 2, 70, 130, 40, 24), true); }
 
 CheckCase grouped_causal_window() {
     const auto p = std::make_shared<SpatialProblem>(1, 4, 2, 70, 130, 32, 33);
@@ -135,7 +135,7 @@ CheckCase channel() {
     const auto p = std::make_shared<ChannelProblem>(1, 2, 197, 48);
     p->options.scaling = MUATTN_SCALING_MUP;
     p->options.d_base = 32;
-    return make_case("channel, mup", p);
+    return make_case("channel, mup", p, true);
 }
 
 CheckCase channel_normalized() {

@@ -44,9 +44,13 @@ void print_info(const MachineOptions &machine) {
     for (const Backend &backend : backends()) {
         fmt::print("  {:<12} {}\n", backend.name, backend.available ? "runs here" : "not for this machine");
     }
-    const bool forced = !machine.backend.empty();
-    fmt::print("chosen   {}: {}\n", muattn_current_backend(),
-               forced ? "forced by --backend" : "the best that this machine can run");
+    const std::string chosen = muattn_current_backend();
+    if (chosen.empty()) {
+        fmt::print("chosen   none: this machine can run none of them\n");
+    } else {
+        fmt::print("chosen   {}: {}\n", chosen,
+                   machine.backend.empty() ? "the best that this machine can run" : "forced by --backend");
+    }
     fmt::print("kernels  {}\n", muattn_kernel_count());
     for (const KernelGroup &group : kernel_groups()) {
         fmt::print("  {} ({}): {}\n", group.name, group.kernels, fmt::join(group.kinds, ", "));

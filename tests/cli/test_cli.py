@@ -1,6 +1,7 @@
 """Every verb of the program muattn (its path: $MUATTN), compared with NumPy in float64; every error line and exit code."""
 
 import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -14,7 +15,7 @@ def array(shape, seed):
 
 
 def muattn(*arguments, folder=None):
-    return subprocess.run([os.environ["MUATTN"], *map(str, arguments)], cwd=folder, text=True, capture_output=True, timeout=120)
+    return subprocess.run([os.environ["MUATTN"], *map(str, arguments)], cwd=folder, text=True, capture_output=True)
 
 
 def printed(*arguments):
@@ -130,6 +131,13 @@ def bad_files(folder):
     np.save(folder / "rank3.npy", q[0])
     np.save(folder / "ints.npy", np.ones((2, 1, 1, 30), np.int64))
     np.save(folder / "records.npy", np.zeros(3, "f4,i4"))
+    np.save(folder / "bytes.npy", np.ones((2, 1, 9, 30), np.uint8))
+    np.save(folder / "plane.npy", np.ones((9, 30), bool))
+    np.save(folder / "planes.npy", np.ones((2, 9, 30), bool))
+    np.save(folder / "big_ints.npy", np.ones((2, 1, 9, 30), ">i4"))
+    np.save(folder / "doubles.npy", np.ones((2, 1, 9, 30)))
+    np.save(folder / "complex.npy", np.ones((2, 1, 9, 30), np.complex64))
+    np.save(folder / "strings.npy", np.full(Q, "a"))
     (folder / "short.npy").write_bytes((folder / "q.npy").read_bytes()[:-1])
     (folder / "text.npy").write_text("no array")
     (folder / "empty.npy").touch()
@@ -142,6 +150,10 @@ def bad_files(folder):
     ("big", "--q big.npy: big-endian float32; save x.astype('<f4')"),
     ("fortran", "--q fortran.npy: is in Fortran order; save numpy.ascontiguousarray(x)"),
     ("rank3", "--q rank3.npy: must have 4 dimensions, not 3: shape (4, 9, 16)"),
+    ("rank3", "; save x[None] where the batch is missing, x[:, None] where the heads are"),
+    ("plane", "dtype bool, not float32; save x.astype('float32')"),
+    ("complex", "--q complex.npy: dtype complex64, not float32\n"),
+    ("strings", "--q strings.npy: dtype <U1, not float32\n"),
     ("short", "--q short.npy: the file ends before its data do"),
     ("text", "--q text.npy: no .npy file of numbers"),
     ("records", "--q records.npy: no .npy file of numbers"),
@@ -156,12 +168,59 @@ def test_bad_files(folder, q, line):
     refused(folder, attend(folder, "spatial", files=(q, "k", "v")), line)
 
 
+def test_the_advice_for_masks_is_right(folder):
+    bad_files(folder)
+    seen = np.random.default_rng(3).random((2, 1, 9, 30)) < 0.5
+    for mask in (seen.astype(np.uint8), seen.astype(">i8")):
+        np.save(folder / "mask.npy", mask != 0)
+        assert attend(folder, "spatial", "--mask", "mask.npy").returncode == 0
+        close(folder, "o", spatial(*load(folder, "q", "k", "v"), s=1 / 4, seen=seen)[0])
+    for mask, full in ((seen[0, 0][None, None], seen[:1]), (seen[:, 0, 0][:, None, None], seen[:, :, :1]), (seen[:, 0][:, None], seen)):
+        np.save(folder / "mask.npy", mask)
+        assert attend(folder, "spatial", "--mask", "mask.npy").returncode == 0
+        close(folder, "o", spatial(*load(folder, "q", "k", "v"), s=1 / 4, seen=full)[0])
+
+
+@pytest.mark.parametrize("header", [
+    "{'shape': (2, 4, 9, 16), 'fortran_order': False, 'descr': '<f4'}",
+    "{'fortran_order': False, 'descr': '<f4', 'shape': (2, 4, 9, 16), }" + 70 * " ",
+    '{"shape" : ( 2,4,9, 16 , ) , "descr":"<f4",\n"fortran_order" :False}' + 300 * " ",
+])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_headers_of_any_order_and_length(folder, header, version):
+    q = np.load(folder / "q.npy")
+    length = (len(header) + 1).to_bytes(2 if version == 1 else 4, "little")
+    (folder / "other.npy").write_bytes(b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + b"\n" + q.tobytes())
+    assert np.array_equal(np.load(folder / "other.npy"), q)
+    done = attend(folder, "spatial", files=("other", "k", "v"))
+    assert (done.returncode, done.stderr) == (0, "")
+    close(folder, "o", spatial(*load(folder, "q", "k", "v"), s=1 / 4)[0])
+
+
+@pytest.mark.parametrize("header, reason", [
+    ("{'descr': '<f4', 'shape': (2, 4, 9, 16)}", "no 'fortran_order'"),
+    ("{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 4, 9, 16)}", "no 'fortran_order'"),
+    ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, -4, 9, 16)}", "no 'shape'"),
+    ("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4, 9, 99999999999999999999)}", "no .npy file of numbers"),
+    ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 4, 9, 16)}", "no 'descr'"),
+])
+def test_damaged_headers(folder, header, reason):
+    (folder / "other.npy").write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header.encode())
+    refused(folder, attend(folder, "spatial", files=("other", "k", "v")), reason)
+
+
 @pytest.mark.parametrize("options, line", [
-    ("--mask ints.npy", "--mask ints.npy: dtype int64, not bool or float32"),
+    ("--mask ints.npy", "--mask ints.npy: dtype int64, not bool or float32; for a mask of 0 and 1 save x != 0, which is bool"),
+    ("--mask bytes.npy", "dtype uint8, not bool or float32; for a mask of 0 and 1 save x != 0, which is bool"),
+    ("--mask big_ints.npy", "dtype big-endian int32, not bool or float32; for a mask of 0 and 1 save x != 0, which is bool"),
+    ("--mask doubles.npy", "--mask doubles.npy: dtype float64, not bool or float32; save x.astype('float32')"),
+    ("--mask plane.npy", "--mask plane.npy: must have 4 dimensions [B, H, n_q, n_k], not 2: shape (9, 30); "
+                         "save x[None, None] of [n_q, n_k], x[:, None, None] of [B, n_k]"),
+    ("--mask planes.npy", "must have 4 dimensions [B, H, n_q, n_k], not 3: shape (2, 9, 30); save x[None] where"),
     ("--mask q.npy", "mask.shape"),
     ("--scaling mup_mean", "--scaling: mup_mean not in {sp,mup,mup_heads}"),
     ("--scale 1,", "--scale: '' is not a number"),
-    ("--scale 1,2", "scale_count"),
+    ("--scale 1,2", "--scale: needs 1 number, or one for each of H = 4 heads, not 2"),
     ("--scale nan", "scale"),
     ("--scale 1e99", "--scale: 1e99 is out of range"),
     ("--causal left", "--causal: 'left' is not none, top_left, bottom_right or an integer"),
@@ -241,11 +300,37 @@ def test_info():
     assert "threads  3" in printed("info", "--threads", "3")
 
 
+def backends(kind):
+    lines = printed("info").splitlines()
+    listed = [line.split() for line in lines[lines.index("backends, best first") + 1 : lines.index(next(x for x in lines if x.startswith("chosen")))]]
+    return [name for name, *words in listed if words == ["runs", "here"] and name.startswith("cpu:") == (kind == "cpu")]
+
+
 def test_check():
-    assert "results are right" in printed("check")
+    """The processor alone, however many GPUs are there, and it says which it left out."""
+    text = printed("check")
+    assert "results are right" in text
+    assert text.splitlines()[0].split()[-len(backends("cpu")) :] == backends("cpu")
+    gpus = backends("gpu")
+    assert (", ".join(gpus) + ": not checked; `muattn check --gpu` does" in text) == bool(gpus)
     done = muattn("check", "--tolerance", "0")
     assert done.returncode == 1 and "FAIL" in done.stdout
     assert done.stderr.startswith("muattn: check: ") and done.stderr.count("\n") == 1
+
+
+def test_check_of_gpus():
+    text = printed("check", "--gpu")
+    assert "not checked" not in text and "results are right" in text
+    assert text.splitlines()[0].split()[4:] == backends("cpu") + backends("gpu")
+
+
+@pytest.mark.skipif(shutil.which("qemu-x86_64") is None, reason="no qemu-x86_64, which plays an older processor")
+def test_check_where_nothing_runs():
+    old = ["qemu-x86_64", "-cpu", "qemu64", os.environ["MUATTN"]]
+    assert "chosen   none: this machine can run none of them" in subprocess.check_output([*old, "info"], text=True)
+    done = subprocess.run([*old, "check"], text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (1, "muattn: check: this machine can run none of this build's backends\n"), done
+    assert "cpu:sse41: not for this machine" in done.stdout and "right" not in done.stdout
 
 
 def test_help(tmp_path):
