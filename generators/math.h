@@ -20,6 +20,9 @@ inline const float kNormalizeEps = 1e-12f;
 
 inline Halide::Expr minus_infinity() { return Halide::reinterpret<float>(Halide::Expr(0xff800000u)); }
 
+// Whether x is a number and 0. Strict, as every comparison here whose answer for NaN matters: code may otherwise assume that there is none.
+inline Halide::Expr is_zero(const Halide::Expr &x) { return Halide::strict_float(x == 0.0f); }
+
 // The polynomial with these coefficients, one at least, the highest power's first, by Horner's rule.
 inline Halide::Expr polynomial(const Halide::Expr &x, std::initializer_list<float> coefficients) {
     Halide::Expr p;

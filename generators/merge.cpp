@@ -29,11 +29,11 @@ public:
         };
         W(row, h, batch) = Tuple(weight(a_lse), weight(b_lse));
         const Expr w_a = W(row, h, batch)[0], w_b = W(row, h, batch)[1], sum = w_a + w_b;
-        LSE(row, h, batch) = select(sum == 0.0f, minus_infinity(), is_nan(sum), sum, top + log(sum));
+        LSE(row, h, batch) = select(is_nan(sum), sum, is_zero(sum), minus_infinity(), top + log(sum));
         // A select, not a product with 0: what a side without keys holds must not matter.
-        const Expr from_a = select(w_a == 0.0f, 0.0f, w_a * a(e, row, h, batch));
-        const Expr from_b = select(w_b == 0.0f, 0.0f, w_b * b(e, row, h, batch));
-        out(e, row, h, batch) = Tuple((from_a + from_b) * select(sum == 0.0f, 0.0f, 1.0f / sum), LSE(row, h, batch));
+        const Expr from_a = select(is_zero(w_a), 0.0f, w_a * a(e, row, h, batch));
+        const Expr from_b = select(is_zero(w_b), 0.0f, w_b * b(e, row, h, batch));
+        out(e, row, h, batch) = Tuple((from_a + from_b) * select(is_zero(sum), 0.0f, 1.0f / sum), LSE(row, h, batch));
         merged = out;
     }
 

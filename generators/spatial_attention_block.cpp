@@ -35,7 +35,7 @@ public:
             << " keys and " << params.max_d << " columns";
         const int rows = params.block_rows, keys = params.block_keys;
 
-        softcap_condition = softcap > cast<float>(min(key_lengths(b), 0));  // lengths are not negative
+        softcap_condition = softcap > cast<float>(min(key_length(b), 0));  // lengths are not negative
 
         // A row is a query; with split, a query of one of the heads that share keys, and h counts key/value heads.
         const Expr sharing = split ? Expr(heads_per_kv) : Expr(1);
@@ -55,16 +55,16 @@ public:
         r_e = RDom(0, max_d, "r_e");
         QK(j, y, c, p, h, b) += Q(r_e, y, h, b) * K(r_e, j, c, p, y / rows, h, b);
 
-        Expr visible = in_window(query, key, b) && key < seen.last, logit = capped(QK(j, y, c, p, h, b));
+        Expr sees = in_window(query, key, b) && key < seen.last, logit = capped(QK(j, y, c, p, h, b));
         if (mask_kind != MaskKind::none) {
             const Expr bias = mask_bias(query, read_key, head, b);
-            visible = visible && !(bias < kInitialMax);
+            sees = sees && !is_masked(bias);
             logit = logit + bias;
         }
         if (mask_kind == MaskKind::any) {
-            visible = visible && allowed(query, read_key, head, b);
+            sees = sees && allowed(query, read_key, head, b);
         }
-        S(j, y, c, p, h, b) = hidden_unless(visible, logit);
+        S(j, y, c, p, h, b) = hidden_unless(sees, logit);
 
         r_j = RDom(0, keys, "r_j");
         const int group = params.thread_keys();
@@ -76,7 +76,7 @@ public:
         M(y, c, p, h, b) = kInitialMax;
         M(y, c, p, h, b) = max(M(y, c, p, h, b), M_group(r_u, y, c, p, h, b));
         const Expr s = S(j, y, c, p, h, b);
-        P(j, y, c, p, h, b) = select(s == kMasked, -0.0f, power_of_two(s - M(y, c, p, h, b)));
+        P(j, y, c, p, h, b) = select(strict_float(s == kMasked), -0.0f, power_of_two(s - M(y, c, p, h, b)));
         L_group(u, y, c, p, h, b) += P(u * group + r_k, y, c, p, h, b);
         L(y, c, p, h, b) += L_group(r_u, y, c, p, h, b);
         // First as if all values were finite: a hidden key has weight 0. A value that is not makes the sum of its column infinite
@@ -137,8 +137,8 @@ private:
     Keys keys_of(const Expr &block) const {
         const Expr first_query = split ? Expr(0) : block * params.block_rows;
         const Expr last_query = (split ? n_q() : min(first_query + params.block_rows, n_q())) - 1;
-        const Expr first = max(first_query + window_first, 0) + p * part_keys();
-        Expr last = min(last_query + window_last, min(key_lengths(b), n_k()));
+        const Expr first = max(first_query + window_first(b), 0) + p * part_keys();
+        Expr last = min(last_query + window_last(b), min(key_length(b), n_k()));
         last = split ? min(last, first + part_keys()) : last;
         return {first, last};
     }
@@ -168,7 +168,7 @@ private:
     }
 
     // The same value, with a use of Q after the loop over blocks of keys: docs/halide-notes.md, 'shared memory'.
-    Expr kept_alive(const Expr &value, const Expr &q) const { return select(key_lengths(b) >= 0, value, q); }
+    Expr kept_alive(const Expr &value, const Expr &q) const { return select(key_length(b) >= 0, value, q); }
 
     // The state of a group of columns after block r_c.
     Tuple next_state(const FuncRef &old) const {

@@ -43,10 +43,11 @@ public:
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
     Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
-    Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};                // per head
-    Halide::GeneratorInput<Halide::Buffer<int32_t, 1>> key_lengths{"key_lengths"};  // per batch entry, at most n_k
-    Halide::GeneratorInput<int32_t> heads_per_kv{"heads_per_kv"};                   // query heads to a key/value head
-    Halide::GeneratorInput<int32_t> window_first{"window_first"}, window_last{"window_last"};
+    Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};  // per head
+    // Per batch entry {window_first, window_last, key_length}: query i sees key j if window_first <= j - i < window_last and
+    // j < key_length, at most n_k.
+    Halide::GeneratorInput<Halide::Buffer<int32_t, 2>> visible{"visible"};
+    Halide::GeneratorInput<int32_t> heads_per_kv{"heads_per_kv"};  // query heads to a key/value head
     Halide::GeneratorInput<float> softcap{"softcap"};
     Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
     Halide::GeneratorInput<Halide::Buffer<uint8_t, 4>> boolean_mask{"boolean_mask"};
@@ -69,9 +70,18 @@ protected:
     Expr with_softcap() const { return softcap_condition.defined() ? softcap_condition : Expr(softcap) > 0.0f; }
     Expr softcap_condition;
 
+    Expr window_first(const Expr &b) const { return visible_number(0, b); }
+    Expr window_last(const Expr &b) const { return visible_number(1, b); }
+    Expr key_length(const Expr &b) const { return visible_number(2, b); }
+    Expr visible_number(int number, const Expr &b) const {
+        return visible_stage.defined() ? visible_stage(number, b) : visible(number, b);
+    }
+    // The numbers of `visible` where a task keeps them in registers: read from memory they would be read in every loop.
+    Halide::Func visible_stage;
+
     // A query sees a key of batch entry b, as far as causal, window and key lengths say.
     Expr in_window(const Expr &query, const Expr &key, const Expr &b) const {
-        return key - query >= window_first && key - query < window_last && key < key_lengths(b);
+        return key - query >= window_first(b) && key - query < window_last(b) && key < key_length(b);
     }
 
     // Column e of a query, ready for the product: Q K^T is then the logit in units of log 2, or, with softcap, what its tanh
@@ -124,7 +134,12 @@ protected:
     // Defined for a schedule with code of its own for that.
     Expr mask_has_all_keys;
     Expr masked(const Expr &logit, const Expr &bias) const {
-        return Halide::select(bias < kInitialMax, kMasked, logit + bias);
+        return Halide::select(is_masked(bias), kMasked, logit + bias);
+    }
+    // A NaN hides nothing.
+    Expr is_masked(const Expr &bias) const {
+        const Expr low = bias < kInitialMax;
+        return mask_kind == MaskKind::boolean ? low : Halide::strict_float(low);
     }
     // Condition under which masks are contiguous along keys.
     Expr dense_masks() const { return additive_mask.dim(0).stride() == 1 && boolean_mask.dim(0).stride() == 1; }
@@ -141,10 +156,10 @@ protected:
     }
 
     // A row that sees no key has l = 0: output 0, lse -inf.
-    static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(l == 0.0f, 0.0f, 1.0f / l); }
+    static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(is_zero(l), 0.0f, 1.0f / l); }
     static Expr log_sum_exp(const Expr &m, const Expr &l) {
         // log() of a NaN is some number.
-        return Halide::select(l == 0.0f, minus_infinity(), Halide::is_nan(l), l, m * kLn2 + Halide::log(l));
+        return Halide::select(Halide::is_nan(l), l, is_zero(l), minus_infinity(), m * kLn2 + Halide::log(l));
     }
 
     // The runtime checks shapes; here they are told to the compiler.
@@ -159,7 +174,8 @@ protected:
         v.dim(1).set_bounds(0, k.dim(1).extent());
         // What is the same for all has stride 0.
         scale.dim(0).set_min(0).set_stride(Expr());
-        key_lengths.dim(0).set_min(0).set_stride(Expr());
+        visible.dim(0).set_bounds(0, 3);
+        visible.dim(1).set_min(0);
         additive_mask.dim(0).set_stride(Expr());
         boolean_mask.dim(0).set_stride(Expr());
         std::vector<Halide::OutputImageParam> buffers = out.output_buffers();

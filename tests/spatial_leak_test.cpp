@@ -176,6 +176,84 @@ TEST_P(SpatialLeak, NanBeyondKeyLengths) {
     }
 }
 
+// A call of every algorithm and kind of kernel, with sizes that leave its last blocks and vectors part empty.
+std::vector<SpatialCase> calls_of_every_kind(const std::string &backend) {
+    std::vector<SpatialCase> cases;
+    SpatialCase c;
+    c.B = 2, c.H = 2, c.Hk = 1, c.d = 9, c.d_v = 7;
+    for (const auto &[n_q, n_k] : {std::pair<int64_t, int64_t>{17, 13}, {5, 67}, {1, 70}, {3, 600}, {50, 530}}) {
+        c.n_q = n_q, c.n_k = n_k;
+        for (const float softcap : {0.0f, 5.0f}) {
+            c.softcap = softcap;
+            for (const muattn_causal causal : {MUATTN_CAUSAL_NONE, MUATTN_CAUSAL_BOTTOM_RIGHT}) {
+                c.causal = causal;
+                cases.push_back(c);
+                c.lse = !c.lse;
+            }
+        }
+    }
+    c.n_q = spatial_schedule(backend).tile_rows() + 5, c.n_k = spatial_schedule(backend).chunk_keys + 3;
+    cases.push_back(c);
+    return cases;
+}
+
+// Where the value of a hidden key is not finite, a kernel that keeps it out runs.
+void hide_an_infinite_value(const SpatialCase &c, const SpatialTensors &t) {
+    t.v.at(0, 0, c.n_k - 1, 1) = kInfinity;
+    for (int64_t b = 0; b < t.mask.size(0); b++) {
+        for (int64_t h = 0; h < t.mask.size(1); h++) {
+            for (int64_t i = 0; i < t.mask.size(2); i++) {
+                t.mask.at(b, h, i, t.mask.size(3) - 1) = -kInfinity;
+            }
+        }
+    }
+}
+
+// A mask that is NaN hides nothing: it makes the logit NaN.
+TEST_P(SpatialLeak, NanInAMaskReachesEveryRowThatSeesIt) {
+    using Full = std::array<bool, 4>;
+    for (SpatialCase c : calls_of_every_kind(GetParam())) {
+        c.mask = SpatialCase::additive;
+        for (const Full full :
+             {Full{true, true, true, true}, Full{true, false, false, true}, Full{false, true, true, false}}) {
+            c.mask_full = full;
+            for (const int64_t j : some_keys(full[3] ? c.n_k : 1)) {
+                for (const bool guarded : {false, true}) {
+                    const SpatialTensors t = make_tensors(c);
+                    if (guarded && !full[3]) {
+                        continue;
+                    }
+                    if (guarded) {
+                        hide_an_infinite_value(c, t);
+                    }
+                    t.mask.at(t.mask.size(0) - 1, 0, t.mask.size(2) / 2, std::max<int64_t>(j, 0)) = kNan;
+                    SCOPED_TRACE(testing::Message() << "NaN in the mask of key " << j << (guarded ? ", guarded" : ""));
+                    expect_agrees(c, t);
+                }
+            }
+        }
+    }
+}
+
+// The same of q, k and v, without a mask and with a boolean one.
+TEST_P(SpatialLeak, NanReachesEveryRowThatSeesItInEveryKind) {
+    for (SpatialCase c : calls_of_every_kind(GetParam())) {
+        for (const SpatialCase::Mask mask : {SpatialCase::no_mask, SpatialCase::boolean}) {
+            c.mask = mask;
+            for (const int64_t j : {int64_t(0), c.n_k - 1}) {
+                const SpatialTensors in_q = make_tensors(c), in_k = make_tensors(c), in_v = make_tensors(c);
+                in_q.q.at(1, 1, c.n_q - 1, c.d - 1) = kNan;
+                in_k.k.at(1, 0, j, c.d - 1) = kNan;
+                in_v.v.at(1, 0, j, c.d_v - 1) = kNan;
+                for (const SpatialTensors *t : {&in_q, &in_k, &in_v}) {
+                    SCOPED_TRACE(testing::Message() << "key " << j);
+                    expect_agrees(c, *t);
+                }
+            }
+        }
+    }
+}
+
 // A capped logit is bounded, but that of a NaN is NaN.
 TEST_P(SpatialLeak, NanPassesSoftcap) {
     SpatialCase c;

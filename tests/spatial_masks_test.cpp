@@ -49,6 +49,74 @@ TEST_P(SpatialMasks, CausalOffsets) {
     }
 }
 
+// Sequences of different lengths in one batch: each has its own offset.
+TEST_P(SpatialMasks, CausalOffsetsOfBatchEntries) {
+    for (SpatialCase c : several_sizes()) {
+        c.B = 4;
+        c.causal = MUATTN_CAUSAL_OFFSET;
+        c.causal_offset = kMax;  // not used
+        c.causal_offsets = {0, c.n_k - c.n_q, -2, kMax};
+        for (const bool windowed : {false, true}) {
+            c.window = {windowed, 4, -1};
+            for (const bool masked : {false, true}) {
+                c.mask = masked ? SpatialCase::additive : SpatialCase::no_mask;
+                c.key_lengths.clear();
+                expect_agrees(c);
+                c.key_lengths = {c.n_k, 1, c.n_k / 2, 0};
+                expect_agrees(c);
+            }
+        }
+    }
+}
+
+// A static cache of keys: the last query of each entry sees the last of its keys, not of the cache's.
+TEST_P(SpatialMasks, BottomRightCountsFromKeyLengths) {
+    for (SpatialCase c : several_sizes()) {
+        c.B = 4;
+        c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+        c.key_lengths = {c.n_k, c.n_k / 2, 1, 0};
+        for (const bool windowed : {false, true}) {
+            c.window = {windowed, 3, 1};
+            expect_agrees(c);
+            c.mask = SpatialCase::boolean;
+            expect_agrees(c);
+            c.mask = SpatialCase::no_mask;
+        }
+    }
+}
+
+// An entry of a batch with a cache of its length gives what it gives alone, with its keys and no others.
+TEST_P(SpatialMasks, AnEntryOfABatchIsTheCallOfItsOwn) {
+    SpatialCase c = sized(2, 40);
+    c.B = 3, c.H = 2, c.Hk = 2;
+    c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+    c.key_lengths = {40, 17, 5};
+    const SpatialTensors t = make_tensors(c);
+    ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+    for (int64_t b = 0; b < c.B; b++) {
+        SpatialCase alone = c;
+        alone.B = 1, alone.n_k = c.key_lengths[size_t(b)], alone.key_lengths = {alone.n_k};
+        const SpatialTensors one = make_tensors(alone);
+        for (int64_t h = 0; h < c.H; h++) {
+            for (int64_t i = 0; i < c.n_q; i++) {
+                std::copy_n(t.q.row(b, h, i), c.d, one.q.row(0, h, i));
+            }
+            for (int64_t j = 0; j < alone.n_k; j++) {
+                std::copy_n(t.k.row(b, h, j), c.d, one.k.row(0, h, j));
+                std::copy_n(t.v.row(b, h, j), c.d_v, one.v.row(0, h, j));
+            }
+        }
+        ASSERT_EQ(run(alone, one), MUATTN_OK) << muattn_last_error();
+        for (int64_t h = 0; h < c.H; h++) {
+            for (int64_t i = 0; i < c.n_q; i++) {
+                for (int64_t e = 0; e < c.d_v; e++) {
+                    ASSERT_NEAR(t.out.at(b, h, i, e), one.out.at(0, h, i, e), 1e-6);
+                }
+            }
+        }
+    }
+}
+
 // The offset belongs to MUATTN_CAUSAL_OFFSET alone.
 TEST_P(SpatialMasks, OffsetIsIgnoredByNamedAlignments) {
     for (SpatialCase c : several_sizes()) {

@@ -32,7 +32,7 @@ class Window(ctypes.Structure):
 class SpatialOptions(ctypes.Structure):
     _fields_ = [
         ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
-        ("causal", c_int), ("causal_offset", c_int64), ("window", Window), ("key_lengths", POINTER(c_int64)),
+        ("causal", c_int), ("causal_offset", c_int64), ("causal_offsets", POINTER(c_int64)), ("window", Window), ("key_lengths", POINTER(c_int64)),
         ("mask", POINTER(Tensor)), ("softcap", c_float),
     ]  # fmt: skip
 

@@ -46,8 +46,12 @@ double scale_of(const float *scale, int64_t count, int64_t head, double by_rule)
 }
 
 bool sees(const muattn_spatial_options &options, int64_t n_q, int64_t n_k, int64_t b, int64_t i, int64_t j) {
-    int64_t o = options.causal == MUATTN_CAUSAL_OFFSET ? options.causal_offset : 0;
-    o = options.causal == MUATTN_CAUSAL_BOTTOM_RIGHT ? n_k - n_q : o;
+    int64_t o = 0;
+    if (options.causal == MUATTN_CAUSAL_OFFSET) {
+        o = options.causal_offsets != nullptr ? options.causal_offsets[b] : options.causal_offset;
+    } else if (options.causal == MUATTN_CAUSAL_BOTTOM_RIGHT) {
+        o = (options.key_lengths != nullptr ? options.key_lengths[b] : n_k) - n_q;
+    }
     const auto [windowed, left, right] = options.window;
     return (options.key_lengths == nullptr || j < options.key_lengths[b]) &&
            (options.causal == MUATTN_CAUSAL_NONE || j <= i + o) && (!windowed || left < 0 || j >= i + o - left) &&

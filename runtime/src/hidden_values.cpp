@@ -20,11 +20,24 @@ bool any_not_finite(const float *x, int64_t count) {
     return any != 0;
 }
 
+// Keys of a batch entry that every query sees, [first, last); those before, and after them up to end, are hidden from some. A mask may hide any.
+struct SeenByAll {
+    int64_t first, last, end;
+
+    SeenByAll(const SpatialCall &call, int64_t b) : end(call.visible[b].key_length) {
+        const VisibleKeys &visible = call.visible[b];
+        first = std::clamp<int64_t>(call.n_q - 1 + visible.window_first, 0, end);
+        last = std::clamp<int64_t>(visible.window_last, first, end);
+        if (call.with_mask) {
+            last = first = 0;
+        }
+    }
+    int64_t hidden() const { return first + end - last; }
+};
+
 struct Search {
     const SpatialCall &call;
-    const int64_t *key_lengths;
-    int64_t first, last;  // keys that every query sees; those before and after are hidden from some
-    int64_t of_piece;     // heads
+    int64_t of_piece;  // heads
     std::atomic<bool> found{false};
 
     int64_t heads() const { return call.B * call.Hk; }
@@ -46,9 +59,10 @@ struct Search {
     void look(int piece) {
         const int64_t *s = call.v.tensor.strides, begin = piece * of_piece, end = std::min(begin + of_piece, heads());
         for (int64_t i = begin; i < end && !found.load(std::memory_order_relaxed); i++) {
-            const int64_t b = i / call.Hk, length = key_lengths != nullptr ? key_lengths[b] : call.n_k;
+            const int64_t b = i / call.Hk;
+            const SeenByAll seen(call, b);
             const float *head = call.v.data() + b * s[0] + i % call.Hk * s[1];
-            if (any_in(head, 0, std::min(first, length)) || any_in(head, std::max(first, last), length)) {
+            if (any_in(head, 0, seen.first) || any_in(head, seen.last, seen.end)) {
                 found.store(true, std::memory_order_relaxed);
             }
         }
@@ -59,15 +73,14 @@ void look(void *search, int piece) { static_cast<Search *>(search)->look(piece);
 
 }  // namespace
 
-bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_lengths) {
-    // A mask may hide any.
-    const int64_t first = call.with_mask ? 0 : std::max<int64_t>(0, call.n_q - 1 + call.window_first);
-    const int64_t last = call.with_mask ? 0 : std::min<int64_t>(call.n_k, call.window_last);
+bool hidden_values_need_guard(const SpatialCall &call) {
+    int64_t hidden = 0;  // keys of a head, at most
+    for (int64_t b = 0; b < call.visible.count(); b++) {
+        hidden = std::max(hidden, SeenByAll(call, b).hidden());
+    }
     // A piece is large enough to be worth a thread's attention.
     constexpr int64_t kValuesOfAPiece = 1 << 14;
-    const int64_t hidden =
-        (std::min(first, call.n_k) + call.n_k - std::min(std::max(first, last), call.n_k)) * call.d_v;
-    Search search{call, key_lengths, first, last, 1 + kValuesOfAPiece / (hidden + 1)};
+    Search search{call, 1 + kValuesOfAPiece / (hidden * call.d_v + 1)};
     constexpr int kFewPieces = 4;
     if (search.pieces() < kFewPieces) {
         for (int i = 0; i < search.pieces(); i++) {

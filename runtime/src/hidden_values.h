@@ -7,6 +7,6 @@ namespace muattn {
 
 // Whether a value that is hidden from some query is NaN or infinite: 0 times it would reach that query's row. Reads those values,
 // with the threads that kernels run on where they are many.
-bool hidden_values_need_guard(const SpatialCall &call, const int64_t *key_lengths);
+bool hidden_values_need_guard(const SpatialCall &call);
 
 }  // namespace muattn

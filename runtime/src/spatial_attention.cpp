@@ -4,7 +4,6 @@
 #include "call.h"
 #include "error.h"
 #include "gpu/operations.h"
-#include "key_lengths.h"
 #include "spatial_call.h"
 #include "spatial_kernel.h"
 
@@ -28,16 +27,13 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     if (kernel == nullptr) {
         return no_kernel(backend);
     }
-    KeyLengths lengths;
-    MUATTN_RETURN_IF_ERROR(lengths.set(call, options.key_lengths));
-
-    BoundBuffer q, k, v, scale, key_lengths, additive, boolean, out, lse;
+    BoundBuffer q, k, v, scale, visible, additive, boolean, out, lse;
     q.bind(call.q);
     k.bind(call.k);
     v.bind(call.v);
     scale.bind_vector(options.scale != nullptr ? options.scale : &rule_scale, halide_type_t(halide_type_float, 32),
                       call.H, per_head);
-    key_lengths.bind_vector(lengths.data(), halide_type_t(halide_type_int, 32), call.B, options.key_lengths != nullptr);
+    bind_visible_keys(visible, call);
     out.bind(call.out);
     if (call.with_lse) {
         lse.bind(call.lse);
@@ -46,11 +42,10 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
     additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive_mask());
     boolean.bind(is_boolean ? call.mask : no_boolean_mask());
-    int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
+    int32_t heads_per_kv = int32_t(call.H / call.Hk);
     float softcap = options.softcap;
-    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
-                         &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer,
-                         &out.buffer,   &lse.buffer};
+    void *arguments[] = {nullptr,       &q.buffer, &k.buffer,        &v.buffer,       &scale.buffer, &visible.buffer,
+                         &heads_per_kv, &softcap,  &additive.buffer, &boolean.buffer, &out.buffer,   &lse.buffer};
     return run_kernel(*kernel, arguments, work_of(call, *kernel));
 }
 
@@ -65,5 +60,11 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
     const muattn_spatial_options &o = options != nullptr ? *options : kDefaults;
     SpatialCall call;
     MUATTN_RETURN_IF_ERROR(check_spatial_call(call, q, k, v, o, out, lse));
+    if (call.is_empty()) {
+        return no_work();
+    }
+    if (call.n_k == 0) {
+        put_a_hidden_key(call);
+    }
     return run(call, o);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "tensor.h"
+#include "visible_keys.h"
 
 namespace muattn {
 
@@ -13,13 +14,21 @@ struct SpatialCall {
         mask{"mask", MUATTN_INVALID_MASK, {}};
     bool with_lse = false, with_mask = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
-    // Query i sees key j if window_first <= j - i < window_last.
-    int32_t window_first = 0, window_last = 0;
+    VisibleKeysOfBatch visible;
+
+    bool is_empty() const { return B == 0 || H == 0 || n_q == 0; }  // there is nothing to write
+    // Every query sees every key, as far as causal and window say.
+    bool no_window() const;
 };
 
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse);
+
+// A call without keys, as one with a key that no query sees: a kernel has at least one. Nothing of k, v or the mask is read.
+void put_a_hidden_key(SpatialCall &call);
+
+void bind_visible_keys(BoundBuffer &buffer, const SpatialCall &call);
 
 // A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
 const Argument &no_additive_mask();

@@ -19,12 +19,9 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     }
     call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
     call.Hk = call.k.size(1), call.n_k = call.k.size(2), call.d_v = call.v.size(3);
-    if (call.d > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_Q, "q.shape[3] (d) must be at most %d, not %lld", MUATTN_MAX_D,
-                    static_cast<long long>(call.d));
-    }
+    MUATTN_RETURN_IF_ERROR(check_head_dim(call.q, 3, "d"));
     MUATTN_RETURN_IF_ERROR(check_size(call.k, 0, "B", call.B, "must equal q's"));
-    if (call.H % call.Hk != 0) {
+    if (call.Hk == 0 ? call.H != 0 : call.H % call.Hk != 0) {
         return fail(MUATTN_INVALID_K, "k.shape[1] (Hk) must divide q's number of heads %lld, not be %lld",
                     static_cast<long long>(call.H), static_cast<long long>(call.Hk));
     }
@@ -32,10 +29,7 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 0, "B", call.B, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 1, "Hk", call.Hk, "must equal k's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 2, "n_k", call.n_k, "must equal k's"));
-    if (call.d_v > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_V, "v.shape[3] (d_v) must be at most %d, not %lld", MUATTN_MAX_D,
-                    static_cast<long long>(call.d_v));
-    }
+    MUATTN_RETURN_IF_ERROR(check_head_dim(call.v, 3, "d_v"));
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 0, "B", call.B, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 1, "H", call.H, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 2, "n_q", call.n_q, "must equal q's"));
@@ -55,19 +49,32 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     return MUATTN_OK;
 }
 
-// causal and window, as the interval of j - i that a query sees. Every j - i lies strictly between -n_q and n_k, so the ends
-// are cut to these. Wide: an offset far outside may be balanced by a window that reaches as far back.
-muattn_status resolve_visibility(SpatialCall &call, const muattn_spatial_options &options) {
-    using Wide = __int128;
-    Wide offset = 0;
-    switch (options.causal) {
-    case MUATTN_CAUSAL_NONE:
-    case MUATTN_CAUSAL_TOP_LEFT: break;
-    case MUATTN_CAUSAL_BOTTOM_RIGHT: offset = call.n_k - call.n_q; break;
-    case MUATTN_CAUSAL_OFFSET: offset = options.causal_offset; break;
-    default: return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
+muattn_status check_causal(const muattn_spatial_options &options) {
+    if (options.causal < MUATTN_CAUSAL_NONE || options.causal > MUATTN_CAUSAL_OFFSET) {
+        return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
     }
-    const Wide open_first = -call.n_q, open_last = call.n_k;
+    if (options.causal_offsets != nullptr && options.causal != MUATTN_CAUSAL_OFFSET) {
+        return fail(MUATTN_INVALID_CAUSAL, "causal_offsets: causal must be MUATTN_CAUSAL_OFFSET where they are given");
+    }
+    return MUATTN_OK;
+}
+
+// o of muattn.h. Wide: an offset far outside may be balanced by a window that reaches as far back.
+using Wide = __int128;
+Wide causal_offset(const SpatialCall &call, const muattn_spatial_options &options, int64_t b) {
+    switch (options.causal) {
+    case MUATTN_CAUSAL_BOTTOM_RIGHT:
+        return (options.key_lengths != nullptr ? options.key_lengths[b] : call.n_k) - call.n_q;
+    case MUATTN_CAUSAL_OFFSET:
+        return options.causal_offsets != nullptr ? options.causal_offsets[b] : options.causal_offset;
+    default: return 0;
+    }
+}
+
+// causal and window, as the interval of j - i that a query sees. Every j - i lies strictly between -n_q and n_k, so the ends
+// are cut to these.
+VisibleKeys visible_keys(const SpatialCall &call, const muattn_spatial_options &options, int64_t b) {
+    const Wide offset = causal_offset(call, options, b), open_first = -call.n_q, open_last = call.n_k;
     Wide first = open_first, last = options.causal == MUATTN_CAUSAL_NONE ? open_last : offset + 1;
     if (options.window.enabled) {
         if (options.window.left >= 0) {
@@ -77,8 +84,16 @@ muattn_status resolve_visibility(SpatialCall &call, const muattn_spatial_options
             last = std::min(last, offset + options.window.right + 1);
         }
     }
-    call.window_first = int32_t(std::clamp(first, open_first, open_last));
-    call.window_last = int32_t(std::clamp(last, open_first, open_last));
+    return {int32_t(std::clamp(first, open_first, open_last)), int32_t(std::clamp(last, open_first, open_last)),
+            int32_t(options.key_lengths != nullptr ? options.key_lengths[b] : call.n_k)};
+}
+
+muattn_status set_visible_keys(SpatialCall &call, const muattn_spatial_options &options) {
+    const bool differ = options.key_lengths != nullptr || options.causal_offsets != nullptr;
+    MUATTN_RETURN_IF_ERROR(call.visible.resize(differ ? call.B : 1));
+    for (int64_t b = 0; b < call.visible.count(); b++) {
+        call.visible[b] = visible_keys(call, options, b);
+    }
     return MUATTN_OK;
 }
 
@@ -112,10 +127,22 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
     return call.with_lse ? check_output(call.lse, masks, 1) : MUATTN_OK;
 }
 
-muattn_status check_softcap(float softcap) {
-    if (!(std::isfinite(softcap) && softcap >= 0)) {
-        return fail(MUATTN_INVALID_SOFTCAP, "softcap must be finite and above 0, or 0 for none, not %f",
-                    double(softcap));
+muattn_status check_softcap(const muattn_spatial_options &options) {
+    const float softcap = options.softcap;
+    if (softcap == 0) {
+        return MUATTN_OK;
+    }
+    if (!(softcap >= kMinSoftcap && softcap <= kMaxSoftcap)) {
+        return fail(MUATTN_INVALID_SOFTCAP, "softcap must lie in %g..%g, or be 0 for none, not %g", double(kMinSoftcap),
+                    double(kMaxSoftcap), double(softcap));
+    }
+    for (int64_t i = 0; options.scale != nullptr && i < options.scale_count; i++) {
+        if (!is_zero_or_between(options.scale[i] / softcap, kMinScale, kMaxScale)) {
+            return fail(MUATTN_INVALID_SOFTCAP,
+                        "softcap: scale[%lld] / softcap must be 0 or of magnitude %g..%g, not %g / %g",
+                        static_cast<long long>(i), double(kMinScale), double(kMaxScale), double(options.scale[i]),
+                        double(softcap));
+        }
     }
     return MUATTN_OK;
 }
@@ -132,24 +159,11 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
                     static_cast<long long>(call.d), static_cast<long long>(call.d_v));
     }
     MUATTN_RETURN_IF_ERROR(check_scale(options.scale, options.scale_count, call.H));
-    MUATTN_RETURN_IF_ERROR(resolve_visibility(call, options));
+    MUATTN_RETURN_IF_ERROR(check_causal(options));
     MUATTN_RETURN_IF_ERROR(check_key_lengths(call, options.key_lengths));
     MUATTN_RETURN_IF_ERROR(check_mask(call, options.mask));
-    return check_softcap(options.softcap);
-}
-
-const Argument &no_additive_mask() {
-    static float no_bias = 0;
-    static const Argument mask{
-        "mask", MUATTN_INVALID_MASK, {&no_bias, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
-    return mask;
-}
-
-const Argument &no_boolean_mask() {
-    static uint8_t all_allowed = 1;
-    static const Argument mask{
-        "mask", MUATTN_INVALID_MASK, {&all_allowed, MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
-    return mask;
+    MUATTN_RETURN_IF_ERROR(check_softcap(options));
+    return set_visible_keys(call, options);
 }
 
 }  // namespace muattn

@@ -100,8 +100,7 @@ struct Kernels {
     // All logits of a row at once are faster while a block of them stays in cache; but they are computed for every key.
     bool is_for_few_keys() const {
         constexpr int64_t kFewKeys = 512;
-        const bool sees_all = call.window_first <= 1 - call.n_q && call.window_last >= call.n_k;
-        return call.n_k <= kFewKeys && sees_all && options.key_lengths == nullptr && !softcap();
+        return call.n_k <= kFewKeys && options.key_lengths == nullptr && !softcap() && call.no_window();
     }
 
     bool softcap() const { return options.softcap > 0; }
@@ -109,7 +108,7 @@ struct Kernels {
     // Reads V, so only where the kind depends on it.
     bool needs_guard() {
         if (guard == unknown) {
-            guard = hidden_values_need_guard(call, options.key_lengths) ? yes : no;
+            guard = hidden_values_need_guard(call) ? yes : no;
         }
         return guard == yes;
     }

@@ -63,6 +63,7 @@ muattn_spatial_options SpatialCase::options() const {
     o.scale_count = int64_t(scale.size());
     o.causal = causal;
     o.causal_offset = causal_offset;
+    o.causal_offsets = causal_offsets.empty() ? nullptr : causal_offsets.data();
     o.window = window;
     o.key_lengths = key_lengths.empty() ? nullptr : key_lengths.data();
     o.softcap = softcap;
@@ -74,6 +75,7 @@ SpatialRules SpatialCase::rules() const {
     rules.scale = scale_per_head(scale, spatial_scale_by_rule(scaling, d, d_base), H);
     rules.causal = causal;
     rules.causal_offset = causal_offset;
+    rules.causal_offsets = causal_offsets;
     rules.window = window;
     rules.key_lengths = key_lengths;
     rules.softcap = double(softcap);
@@ -108,9 +110,10 @@ std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
     print_list(out, "scale", c.scale);
     static constexpr const char *kCausal[] = {"none", "top_left", "bottom_right", "offset "};
     out << " causal=" << kCausal[c.causal];
-    if (c.causal == MUATTN_CAUSAL_OFFSET) {
+    if (c.causal == MUATTN_CAUSAL_OFFSET && c.causal_offsets.empty()) {
         out << c.causal_offset;
     }
+    print_list(out, "causal_offsets", c.causal_offsets);
     if (c.window.enabled) {
         out << " window=(" << c.window.left << "," << c.window.right << ")";
     }

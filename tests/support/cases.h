@@ -17,6 +17,7 @@ struct SpatialCase {
     std::vector<float> scale;  // empty: by the rule
     muattn_causal causal = MUATTN_CAUSAL_NONE;
     int64_t causal_offset = 0;
+    std::vector<int64_t> causal_offsets;  // empty: causal_offset
     muattn_window window{};
     std::vector<int64_t> key_lengths;  // empty: not given
     enum Mask { no_mask, additive, boolean } mask = no_mask;

@@ -57,9 +57,9 @@ bool sees(const SpatialRules &rules, int64_t n_q, int64_t n_k, int64_t b, int64_
     using Wide = __int128;
     Wide offset = 0;
     if (rules.causal == MUATTN_CAUSAL_BOTTOM_RIGHT) {
-        offset = n_k - n_q;
+        offset = (rules.key_lengths.empty() ? n_k : rules.key_lengths[size_t(b)]) - n_q;
     } else if (rules.causal == MUATTN_CAUSAL_OFFSET) {
-        offset = rules.causal_offset;
+        offset = rules.causal_offsets.empty() ? rules.causal_offset : rules.causal_offsets[size_t(b)];
     }
     if (rules.causal != MUATTN_CAUSAL_NONE && j > i + offset) {
         return false;

@@ -15,6 +15,7 @@ struct SpatialRules {
     std::vector<double> scale;  // per head
     muattn_causal causal = MUATTN_CAUSAL_NONE;
     int64_t causal_offset = 0;
+    std::vector<int64_t> causal_offsets;  // per batch entry; empty: causal_offset
     muattn_window window{};
     std::vector<int64_t> key_lengths;  // per batch entry; empty: all keys
     const Tensor *mask = nullptr;      // dimensions full or 1

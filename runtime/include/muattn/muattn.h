@@ -10,8 +10,9 @@
  *     number of threads and from run to run, as long as the backend is the same.
  *
  * Notation: B batch, H query heads, Hk key/value heads, n_q queries, n_k keys, n tokens, d head dimension of Q and K,
- * d_v head dimension of V, d_base head dimension of the muP base model. Limits: 1 <= d, d_v <= MUATTN_MAX_D, every tensor
- * spans fewer than 2^31 elements: no product of sizes, and no size times its stride, reaches 2^31, and no size exceeds 2^30.
+ * d_v head dimension of V, d_base head dimension of the muP base model. Limits: 1 <= d, d_v <= MUATTN_MAX_D; all other sizes
+ * begin at 0, and a call whose output has no elements does nothing. Every tensor spans fewer than 2^31 elements: no product of
+ * sizes, and no size times its stride, reaches 2^31, and no size exceeds 2^30.
  *
  * Formulas of the scaling rules: Yang et al., "Tensor Programs V" (arXiv:2203.03466), and microsoft/mup, issues 17 and 18.
  */
@@ -81,7 +82,7 @@ typedef enum muattn_device { MUATTN_CPU = 0, MUATTN_CUDA, MUATTN_VULKAN, MUATTN_
  * dimension has extent 1); the others are free, so [B,n,H,d] arrays and slices of a packed QKV array are views, not
  * copies. Inputs may repeat elements (stride 0 or negative), outputs must not repeat any and must not overlap an input. */
 typedef struct muattn_tensor {
-    void *data; /* element [0,0,0,0], but for offset; aligned to its type */
+    void *data; /* element [0,0,0,0], but for offset; aligned to its type; anything where a size is 0 */
     muattn_dtype dtype;
     muattn_device device;
     int64_t shape[4];
@@ -128,8 +129,8 @@ MUATTN_API muattn_status muattn_channel_output_multiplier(muattn_scaling scaling
 typedef enum muattn_causal {
     MUATTN_CAUSAL_NONE = 0,
     MUATTN_CAUSAL_TOP_LEFT,     /* o = 0 */
-    MUATTN_CAUSAL_BOTTOM_RIGHT, /* o = n_k - n_q */
-    MUATTN_CAUSAL_OFFSET        /* o = causal_offset; with a cache of p past keys, o = p */
+    MUATTN_CAUSAL_BOTTOM_RIGHT, /* o = n_k - n_q; with key_lengths, key_lengths[b] - n_q */
+    MUATTN_CAUSAL_OFFSET        /* o = causal_offset, or causal_offsets[b]; with a cache of p past keys, o = p */
 } muattn_causal;
 
 /* i + o - left <= j <= i + o + right, where o is causal's offset and 0 when not causal. A negative side is open. */
@@ -142,17 +143,19 @@ typedef struct muattn_window {
 typedef struct muattn_spatial_options {
     muattn_scaling scaling;
     int64_t d_base;      /* 0: not given */
-    const float *scale;  /* overrides the rule: scale_count finite numbers; NULL: the rule's */
+    const float *scale;  /* overrides the rule: scale_count numbers, 0 or of magnitude 1e-37..1e38; NULL: the rule's */
     int64_t scale_count; /* 1, or H: one number per head */
     muattn_causal causal;
     int64_t causal_offset;
+    const int64_t *causal_offsets; /* [B], with MUATTN_CAUSAL_OFFSET: in causal_offset's place; NULL: causal_offset */
     muattn_window window;
     const int64_t *key_lengths; /* [B], each in 0..n_k: keys from there on are neither read nor computed; NULL: n_k */
     const muattn_tensor
         *mask;     /* [B, H, n_q, n_k], each dimension full or 1 (the same for all), all strides free; NULL: none.
                                     MUATTN_BOOL: a query sees a key where it is not 0. MUATTN_FLOAT32: added to the logit;
                                     -inf, or anything below -7e37, hides the key. */
-    float softcap; /* c > 0: logit -> c tanh(logit / c), before any mask; 0: none */
+    float softcap; /* c in 1e-20..1e20: logit -> c tanh(logit / c), before any mask; 0: none. scale / c is 0 or of
+                      magnitude 1e-37..1e38 */
 } muattn_spatial_options;
 
 /* out = softmax(s Q K^T) V per head, softmax over the keys that a query sees: those that causal, window, key_lengths and
@@ -163,8 +166,9 @@ typedef struct muattn_spatial_options {
  *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(logit_j)) over the keys that the query sees, the logits after scale,
  *       softcap and additive mask; natural logarithm; its innermost stride is free.
  *
- * A query that sees no key has output 0 and lse -inf. A logit below -7e37, -inf included, is as good as masked.
- * NaN and infinity in a key or value that a query does not see do not reach it; in one that it sees, they do.
+ * A query that sees no key has output 0 and lse -inf. A logit below -7e37, -inf included, is as good as masked,
+ * one above 2.3e38 counts as infinite.
+ * NaN and infinity in a key, value or mask that a query does not see do not reach it; in one that it sees, they do.
  * Scratch memory is bounded whatever n_q and n_k: per thread, and for few queries also per batch entry and head.
  * options may be NULL (all zero). */
 MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
@@ -194,9 +198,10 @@ typedef enum muattn_layout {
 typedef struct muattn_channel_options {
     muattn_scaling scaling;
     int64_t d_base;                 /* 0: not given */
-    const float *scale;             /* overrides the rule: scale_count finite numbers; NULL: the rule's */
+    const float *scale;             /* overrides the rule: scale_count numbers, 0 or of magnitude 1e-37..1e38 (1e25 with
+                                        normalize); NULL: the rule's */
     int64_t scale_count;            /* 1, or H: one number per head */
-    const float *output_multiplier; /* overrides the rule: one finite number; NULL: the rule's */
+    const float *output_multiplier; /* overrides the rule: 0, or of magnitude 1e-34..1e38; NULL: the rule's */
     int normalize;                  /* not 0: each channel of Q and K is divided by max(its L2 norm over tokens, 1e-12)
                                         first, as XCiT and Restormer do; then give scale: the learned temperature.
                                         Squares are summed in float32: a norm above 1.8e19 counts as infinite */
@@ -230,7 +235,7 @@ MUATTN_API const char *muattn_current_backend(void);
 /* The kernels of this build, "operation/direction/dtype/kind/backend"; NULL past the end. */
 MUATTN_API int muattn_kernel_count(void);
 MUATTN_API const char *muattn_kernel_name(int index);
-/* The kernel that the last successful call on this thread ran; "" if none has. */
+/* The kernel that the last successful call on this thread ran; "" if it had nothing to do, or there was none. */
 MUATTN_API const char *muattn_last_kernel(void);
 
 MUATTN_API const char *muattn_version(void);

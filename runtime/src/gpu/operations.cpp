@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "../error.h"
-#include "../key_lengths.h"
 #include "schedules/channel_attention_tiles_schedule.h"
 #include "schedules/spatial_attention_block_schedule.h"
 #include "session.h"
@@ -11,7 +10,7 @@
 namespace muattn::gpu {
 namespace {
 
-const halide_type_t kFloat(halide_type_float, 32), kInt(halide_type_int, 32);
+const halide_type_t kFloat(halide_type_float, 32);
 
 // Few rows to a key/value head leave most thread blocks empty: the keys are split then, unless they are few as well. Numbers
 // not measured on a GPU.
@@ -43,19 +42,18 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
     if (kernel == nullptr) {
         return no_kernel(backend, std::max(call.d, call.d_v));
     }
-    KeyLengths lengths;
-    MUATTN_RETURN_IF_ERROR(lengths.set(call, options.key_lengths));
     Session session(*kernel);
     MUATTN_RETURN_IF_ERROR(session.check_shared(
         schedule::SpatialAttentionBlockSchedule::defaults(kernel->machine, kernel->head_dim).shared_bytes()));
-    BoundBuffer q, k, v, scale, key_lengths, additive, boolean, out, lse;
+    BoundBuffer q, k, v, scale, visible, additive, boolean, out, lse;
     MUATTN_RETURN_IF_ERROR(session.input(q, call.q));
     MUATTN_RETURN_IF_ERROR(session.input(k, call.k));
     MUATTN_RETURN_IF_ERROR(session.input(v, call.v));
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
     MUATTN_RETURN_IF_ERROR(
         session.vector(scale, options.scale != nullptr ? options.scale : &rule_scale, kFloat, call.H, per_head));
-    MUATTN_RETURN_IF_ERROR(session.vector(key_lengths, lengths.data(), kInt, call.B, options.key_lengths != nullptr));
+    bind_visible_keys(visible, call);
+    MUATTN_RETURN_IF_ERROR(session.upload(visible, size_t(call.visible.count()) * sizeof(VisibleKeys)));
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
     MUATTN_RETURN_IF_ERROR(session.input(additive, call.with_mask && !is_boolean ? call.mask : no_additive_mask()));
     MUATTN_RETURN_IF_ERROR(session.input(boolean, is_boolean ? call.mask : no_boolean_mask()));
@@ -67,11 +65,10 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
         MUATTN_RETURN_IF_ERROR(session.unwanted(lse, rows));
     }
     bind_lse_to_rows(lse, call.d_v);
-    int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
+    int32_t heads_per_kv = int32_t(call.H / call.Hk);
     float softcap = options.softcap;
-    void *arguments[] = {nullptr,       &q.buffer,     &k.buffer,    &v.buffer, &scale.buffer,    &key_lengths.buffer,
-                         &heads_per_kv, &window_first, &window_last, &softcap,  &additive.buffer, &boolean.buffer,
-                         &out.buffer,   &lse.buffer};
+    void *arguments[] = {nullptr,       &q.buffer, &k.buffer,        &v.buffer,       &scale.buffer, &visible.buffer,
+                         &heads_per_kv, &softcap,  &additive.buffer, &boolean.buffer, &out.buffer,   &lse.buffer};
     return session.run(arguments);
 }
 

@@ -109,7 +109,8 @@ muattn_status Session::new_copy(size_t bytes, Copy **copy) {
     return MUATTN_OK;
 }
 
-muattn_status Session::upload(const void *data, size_t bytes, BoundBuffer &buffer) {
+muattn_status Session::upload(BoundBuffer &buffer, size_t bytes) {
+    const void *const data = buffer.buffer.host;
     Copy *copy = nullptr;
     MUATTN_RETURN_IF_ERROR(new_copy(bytes, &copy));
     if (!write_small(context_, copy->allocation, data, bytes)) {
@@ -161,7 +162,7 @@ muattn_status Session::input(BoundBuffer &buffer, const Argument &argument) {
     buffer.bind(copied);
     const size_t bytes = dense_bytes(distinct);
     if (is_dense(distinct)) {
-        return upload(distinct.tensor.data, bytes, buffer);
+        return upload(buffer, bytes);
     }
     const HostCopy packed(bytes);
     if (packed.data() == nullptr) {
@@ -170,7 +171,8 @@ muattn_status Session::input(BoundBuffer &buffer, const Argument &argument) {
     for_each_row(distinct, packed.data(), [&](const uint8_t *row, uint8_t *dense_row) {
         copy_row(dense_row, 1, row, distinct.tensor.strides[3], distinct.size(3), distinct.element_bytes());
     });
-    return upload(packed.data(), bytes, buffer);
+    buffer.buffer.host = packed.data();
+    return upload(buffer, bytes);
 }
 
 muattn_status Session::output(BoundBuffer &buffer, const Argument &argument) {
@@ -188,7 +190,7 @@ muattn_status Session::output(BoundBuffer &buffer, const Argument &argument) {
 muattn_status Session::vector(BoundBuffer &buffer, const void *data, halide_type_t type, int64_t extent,
                               int64_t stride) {
     buffer.bind_vector(data, type, extent, stride);
-    return upload(data, size_t(stride != 0 ? extent : 1) * size_t(type.bytes()), buffer);
+    return upload(buffer, size_t(stride != 0 ? extent : 1) * size_t(type.bytes()));
 }
 
 muattn_status Session::unwanted(BoundBuffer &buffer, const int64_t *shape) {

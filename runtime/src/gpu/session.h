@@ -21,6 +21,8 @@ public:
     muattn_status input(BoundBuffer &buffer, const Argument &argument);
     // The same for an output, which run() copies back where it is not in device memory.
     muattn_status output(BoundBuffer &buffer, const Argument &argument);
+    // What a buffer that is bound to the host's memory holds there: its first so many bytes.
+    muattn_status upload(BoundBuffer &buffer, size_t bytes);
     // A vector of the host.
     muattn_status vector(BoundBuffer &buffer, const void *data, halide_type_t type, int64_t extent, int64_t stride);
     // Device memory for what the kernel writes and nobody wants: dense, of this shape.
@@ -37,7 +39,6 @@ private:
     static constexpr int kMaxBuffers = 16;
 
     muattn_status new_copy(size_t bytes, Copy **copy);
-    muattn_status upload(const void *data, size_t bytes, BoundBuffer &buffer);
     muattn_status copy_back(const Copy &copy);
     // Binds buffer to the caller's memory on the device.
     muattn_status wrap(BoundBuffer &buffer, const Argument &argument);
