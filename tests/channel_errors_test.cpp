@@ -29,6 +29,7 @@ struct Fault {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const float kNumbers[] = {1, 2, 3, std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity};
+const float kTooLarge = 1.01e25f, kTooSmall = 0.9e-34f;
 
 class ChannelErrors : public WithSettings {
 protected:
@@ -98,9 +99,11 @@ TEST_F(ChannelErrors, SizesThatDoNotAgree) {
     }
 }
 
-TEST_F(ChannelErrors, HeadDimensionOverTheLimit) {
-    const auto widen = [](Arguments &a) { a.q->shape[3] = a.k->shape[3] = a.v->shape[3] = MUATTN_MAX_D + 1; };
-    expect({"d", widen, MUATTN_INVALID_Q, "q.shape[3]"});
+TEST_F(ChannelErrors, HeadDimensionOutOfRange) {
+    for (const int64_t d : {0, MUATTN_MAX_D + 1}) {
+        expect({"d", [&](Arguments &a) { a.q->shape[3] = a.k->shape[3] = a.v->shape[3] = d; }, MUATTN_INVALID_Q,
+                "q.shape[3]"});
+    }
 }
 
 TEST_F(ChannelErrors, OutputsThatOverlap) {
@@ -122,6 +125,14 @@ TEST_F(ChannelErrors, ScalesAndMultipliers) {
         expect({"multiplier", [&](Arguments &a) { a.options.output_multiplier = kNumbers + i; },
                 MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier"});
     }
+    expect({"a normalised scale too large",
+            [](Arguments &a) {
+                a.options.scale = &kTooLarge, a.options.scale_count = 1;
+                a.options.normalize = 1;
+            },
+            MUATTN_INVALID_SCALE, "scale[0] must be 0 or of magnitude 1e-37..1e+25"});
+    expect({"a multiplier too small", [](Arguments &a) { a.options.output_multiplier = &kTooSmall; },
+            MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be 0 or of magnitude 1e-34..1e+38"});
     expect({"the last of three", [](Arguments &a) { a.options.scale = kNumbers + 1, a.options.scale_count = 3; },
             MUATTN_INVALID_SCALE, "scale[2]"});
     for (const int64_t count : {0, -1, 2, 4}) {

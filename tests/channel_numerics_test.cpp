@@ -58,6 +58,35 @@ TEST_P(ChannelNumerics, DenormalInputs) {
     }
 }
 
+// Scales and multipliers at the ends of what is accepted.
+TEST_P(ChannelNumerics, NumbersAtTheEndsOfTheirRange) {
+    ChannelCase c = some_case();
+    for (const float scale : {1e38f, -1e38f, 1e-37f, -1e-37f}) {
+        c.scale = {scale};
+        c.amplitude = std::sqrt(1 / std::fabs(double(scale))) / 40;
+        const ChannelTensors t = make_tensors(c);
+        t.v.fill_normal(3, 1);
+        expect_agrees(c, t);
+    }
+    c.amplitude = 1;
+    c.scale = {1};
+    for (const float multiplier : {1e-34f, -1e-34f, 1e37f, 0.0f}) {
+        c.output_multiplier = {multiplier};
+        expect_agrees(c);
+    }
+    c.output_multiplier = {1};
+    c.normalize = true;
+    c.scale = {1e25f};
+    const ChannelTensors t = make_tensors(c);
+    for (int64_t token = 0; token < c.n; token++) {
+        t.k.at(0, 1, token, 2) = 0;  // its inverse norm is 1e12
+    }
+    ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+    for (const float x : t.out.elements()) {
+        ASSERT_TRUE(std::isfinite(x));
+    }
+}
+
 // A channel of Q gives one row of the map, which gives that channel of the output.
 TEST_P(ChannelNumerics, BadQueriesStayInTheirChannel) {
     const ChannelCase c = some_case();

@@ -31,6 +31,7 @@ struct Fault {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const float kScales[] = {1, 2, 3, 4, std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity};
 const int64_t kLengths[] = {3, 5, 6, -1};
+const float kTooLarge = 1.01e38f, kTooSmall = -0.9e-37f, kLarge = 1e20f, kSmall = 1e-20f;
 
 class SpatialErrors : public WithSettings {
 protected:
@@ -127,10 +128,20 @@ TEST_F(SpatialErrors, SizesThatDoNotAgree) {
     expect({"more Hk than H", [](Arguments &a) { a.k->shape[1] = 8; }, MUATTN_INVALID_K, "k.shape[1]"});
 }
 
-TEST_F(SpatialErrors, HeadDimensionsOverTheLimit) {
-    const int64_t over = MUATTN_MAX_D + 1;
-    expect({"d", [&](Arguments &a) { a.q->shape[3] = a.k->shape[3] = over; }, MUATTN_INVALID_Q, "q.shape[3]"});
-    expect({"d_v", [&](Arguments &a) { a.v->shape[3] = a.out->shape[3] = over; }, MUATTN_INVALID_V, "v.shape[3]"});
+TEST_F(SpatialErrors, HeadDimensionsOutOfRange) {
+    for (const int64_t d : {int64_t(0), int64_t(MUATTN_MAX_D + 1)}) {
+        expect({"d", [&](Arguments &a) { a.q->shape[3] = a.k->shape[3] = d; }, MUATTN_INVALID_Q, "q.shape[3]"});
+        expect({"d_v", [&](Arguments &a) { a.v->shape[3] = a.out->shape[3] = d; }, MUATTN_INVALID_V, "v.shape[3]"});
+    }
+}
+
+TEST_F(SpatialErrors, NoKeyHeadsForSomeHeads) {
+    expect({"Hk", [](Arguments &a) { a.k->shape[1] = a.v->shape[1] = 0; }, MUATTN_INVALID_K, "k.shape[1]"});
+}
+
+// What the sizes are is said before where the data is.
+TEST_F(SpatialErrors, AShapeOutOfRangeWithoutData) {
+    expect({"q", [](Arguments &a) { a.q->data = nullptr, a.q->shape[2] = -1; }, MUATTN_INVALID_Q, "q.shape[2]"});
 }
 
 TEST_F(SpatialErrors, OutputsThatOverlap) {
@@ -170,6 +181,10 @@ TEST_F(SpatialErrors, Scales) {
                 [&](Arguments &a) { a.options.scale = kScales + i, a.options.scale_count = 1; }, MUATTN_INVALID_SCALE,
                 "scale[0]"});
     }
+    expect({"a scale too large", [](Arguments &a) { a.options.scale = &kTooLarge, a.options.scale_count = 1; },
+            MUATTN_INVALID_SCALE, "scale[0] must be 0 or of magnitude 1e-37..1e+38"});
+    expect({"a scale too small", [](Arguments &a) { a.options.scale = &kTooSmall, a.options.scale_count = 1; },
+            MUATTN_INVALID_SCALE, "scale[0] must be 0 or of magnitude 1e-37..1e+38"});
     expect({"the last of four", [](Arguments &a) { a.options.scale = kScales + 1, a.options.scale_count = 4; },
             MUATTN_INVALID_SCALE, "scale[3]"});
     for (const int64_t count : {0, -1, 2, 3, 5}) {
@@ -183,11 +198,36 @@ TEST_F(SpatialErrors, Scales) {
     expect({"negative d_base", [](Arguments &a) { a.options.d_base = -1; }, MUATTN_INVALID_SCALING, "d_base"});
 }
 
+TEST_F(SpatialErrors, Softcaps) {
+    for (const float softcap : {-1.0f, 0.9e-20f, 1.1e20f, kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+        expect({"softcap", [&](Arguments &a) { a.options.softcap = softcap; }, MUATTN_INVALID_SOFTCAP,
+                "softcap must lie in 1e-20..1e+20"});
+    }
+    expect({"a scale too large for it",
+            [](Arguments &a) {
+                a.options.scale = &kLarge, a.options.scale_count = 1;
+                a.options.softcap = 0.9e-18f;
+            },
+            MUATTN_INVALID_SOFTCAP, "scale[0] / softcap"});
+    expect({"a scale too small for it",
+            [](Arguments &a) {
+                a.options.scale = &kSmall, a.options.scale_count = 1;
+                a.options.softcap = 1.1e17f;
+            },
+            MUATTN_INVALID_SOFTCAP, "scale[0] / softcap"});
+}
+
 TEST_F(SpatialErrors, Masks) {
     expect({"unknown alignment", [](Arguments &a) { a.options.causal = unknown_value<muattn_causal>(); },
             MUATTN_INVALID_CAUSAL, "causal"});
     expect({"negative alignment", [](Arguments &a) { a.options.causal = unknown_value<muattn_causal>(-1); },
             MUATTN_INVALID_CAUSAL, "causal"});
+    expect({"offsets of a named alignment",
+            [](Arguments &a) {
+                a.options.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
+                a.options.causal_offsets = kLengths;
+            },
+            MUATTN_INVALID_CAUSAL, "causal_offsets: causal must be MUATTN_CAUSAL_OFFSET"});
     expect({"a length over n_k", [](Arguments &a) { a.options.key_lengths = kLengths + 1; }, MUATTN_INVALID_KEY_LENGTHS,
             "key_lengths[1]"});
     expect({"a negative length", [](Arguments &a) { a.options.key_lengths = kLengths + 2; }, MUATTN_INVALID_KEY_LENGTHS,

@@ -85,6 +85,34 @@ TEST_P(SpatialNumerics, LogitsThatRiseAndFall) {
     }
 }
 
+// Scales and softcaps at the ends of what is accepted, with inputs that make logits of an ordinary size.
+TEST_P(SpatialNumerics, ScalesAtTheEndsOfTheirRange) {
+    SpatialCase c = some_case();
+    for (const float scale : {1e38f, -1e38f, 1e-37f, -1e-37f}) {
+        c.scale = {scale};
+        c.amplitude = std::sqrt(1 / std::fabs(double(scale))) / 4;
+        const SpatialTensors t = make_tensors(c);
+        t.v.fill_normal(3, 1);
+        expect_agrees(c, t);
+    }
+}
+
+TEST_P(SpatialNumerics, SoftcapsAtTheEndsOfTheirRange) {
+    SpatialCase c = some_case();
+    struct {
+        float softcap, scale;
+    } const ends[] = {{1e20f, 1},     {1e20f, 0.25f},  {1e-20f, 1e18f}, {1e-20f, 1},
+                      {1e-3f, 1e30f}, {1e15f, 1e-15f}, {1e17f, 1e-20f}};
+    for (const auto &[softcap, scale] : ends) {
+        c.softcap = softcap;
+        c.scale = {scale};
+        c.amplitude = std::min(1.0, std::sqrt(1 / double(scale)));
+        const SpatialTensors t = make_tensors(c);
+        t.v.fill_normal(3, 1);
+        expect_agrees(c, t);
+    }
+}
+
 TEST_P(SpatialNumerics, ZeroScaleIsTheMean) {
     SpatialCase c = some_case();
     c.scale = {0.0f};

@@ -17,4 +17,10 @@ struct Work {
 // user context.
 muattn_status run_kernel(const Kernel &kernel, void **arguments, const Work &work);
 
+// The end of a call whose output has no elements.
+inline muattn_status no_work() {
+    forget_kernel();
+    return MUATTN_OK;
+}
+
 }  // namespace muattn

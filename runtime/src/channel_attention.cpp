@@ -1,6 +1,5 @@
 // muattn_channel_attention_forward: check, choose a kernel, bind, run.
 #include <algorithm>
-#include <cmath>
 
 #include "call.h"
 #include "error.h"
@@ -16,6 +15,7 @@ struct ChannelCall {
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
     Argument out{"out", MUATTN_INVALID_OUT, {}};
     int64_t B = 0, H = 0, n = 0, d = 0;
+    float output_multiplier = 1;
 };
 
 muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
@@ -31,10 +31,7 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
     MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
     call.B = call.q.size(0), call.H = call.q.size(1), call.n = call.q.size(5 - d_dim), call.d = call.q.size(d_dim);
-    if (call.d > MUATTN_MAX_D) {
-        return fail(MUATTN_INVALID_Q, "q.shape[%d] (d) must be at most %d, not %lld", d_dim, MUATTN_MAX_D,
-                    static_cast<long long>(call.d));
-    }
+    MUATTN_RETURN_IF_ERROR(check_head_dim(call.q, d_dim, "d"));
     for (const Argument *other : {&call.k, &call.v, &call.out}) {
         MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
         for (int dim = 0; dim < 4; dim++) {
@@ -58,20 +55,30 @@ schedule::ChannelAttentionSchedule schedule_of(const Kernel &kernel) {
     return schedule;
 }
 
-muattn_status run(const ChannelCall &call, const muattn_channel_options &options) {
-    double rule_scale = 0, multiplier = 0;
-    MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, call.n, &rule_scale));
+muattn_status resolve_output_multiplier(ChannelCall &call, const muattn_channel_options &options) {
     if (options.output_multiplier == nullptr) {
+        double multiplier = 0;
         MUATTN_RETURN_IF_ERROR(muattn_channel_output_multiplier(options.scaling, call.d, options.d_base, &multiplier));
-    } else if (std::isfinite(*options.output_multiplier)) {
-        multiplier = double(*options.output_multiplier);
-    } else {
-        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be finite, not %f",
-                    double(*options.output_multiplier));
+        call.output_multiplier = float(multiplier);
+        return MUATTN_OK;
+    }
+    call.output_multiplier = *options.output_multiplier;
+    if (!is_zero_or_between(call.output_multiplier, kMinOutputMultiplier, kMaxOutputMultiplier)) {
+        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be 0 or of magnitude %g..%g, not %g",
+                    double(kMinOutputMultiplier), double(kMaxOutputMultiplier), double(call.output_multiplier));
+    }
+    return MUATTN_OK;
+}
+
+muattn_status run(const ChannelCall &call, const muattn_channel_options &options) {
+    double rule_scale = 0;
+    MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, std::max<int64_t>(call.n, 1), &rule_scale));
+    if (call.out.is_empty()) {
+        return no_work();
     }
     const float one_scale = float(rule_scale);
     const bool per_head = options.scale != nullptr && options.scale_count > 1;
-    float output_multiplier = float(multiplier);
+    float output_multiplier = call.output_multiplier;
 
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
@@ -144,6 +151,8 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
     const muattn_channel_options &o = options != nullptr ? *options : kDefaults;
     ChannelCall call;
     MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, o.layout));
-    MUATTN_RETURN_IF_ERROR(check_scale(o.scale, o.scale_count, call.H));
+    MUATTN_RETURN_IF_ERROR(
+        check_scale(o.scale, o.scale_count, call.H, o.normalize != 0 ? kMaxNormalizedScale : kMaxScale));
+    MUATTN_RETURN_IF_ERROR(resolve_output_multiplier(call, o));
     return run(call, o);
 }

@@ -20,6 +20,7 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     for (const Argument *other : {&b, &o, &l_a, &l_b, &l}) {
         MUATTN_RETURN_IF_ERROR(check_device(*other, a));
     }
+    MUATTN_RETURN_IF_ERROR(check_head_dim(a, 3, "d_v"));
     static constexpr const char *kDims[] = {"B", "H", "n_q", "d_v"};
     for (int dim = 0; dim < 4; dim++) {
         for (const Argument *other : {&b, &o}) {
@@ -33,6 +34,9 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     const Argument *const others[] = {&a, &b, &l_a, &l_b, &o};
     MUATTN_RETURN_IF_ERROR(check_output(o, others, 4));
     MUATTN_RETURN_IF_ERROR(check_output(l, others, 5));
+    if (o.is_empty()) {
+        return no_work();
+    }
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(a.tensor.device, &backend));
     const Kernel *kernel = find_kernel(backend, Operation::merge, Direction::forward, a.tensor.dtype, Kind::plain,

@@ -194,6 +194,8 @@ muattn_status no_kernel(int backend, int64_t head_dim) {
 
 void remember_kernel(const Kernel &kernel) { last_kernel = &kernel; }
 
+void forget_kernel() { last_kernel = nullptr; }
+
 }  // namespace muattn
 
 extern "C" {

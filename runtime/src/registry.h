@@ -73,6 +73,8 @@ const Kernel *find_kernel(int backend, Operation operation, Direction direction,
 // The failure of a call for which find_kernel() found none.
 muattn_status no_kernel(int backend, int64_t head_dim = 0);
 
+// For muattn_last_kernel().
 void remember_kernel(const Kernel &kernel);
+void forget_kernel();
 
 }  // namespace muattn

@@ -91,6 +91,9 @@ bool is_reachable(const Wide *shape, const Wide *stride, int count, Wide left) {
 // False only when no element can be shared: apart in memory, or interleaved slices of one array (equal strides, an offset
 // that no difference of two indices reaches).
 bool may_overlap(const Argument &argument_a, const Argument &argument_b) {
+    if (argument_a.is_empty() || argument_b.is_empty()) {
+        return false;
+    }
     const muattn_tensor &a = argument_a.tensor, &b = argument_b.tensor;
     const Span span_a = span_of(a), span_b = span_of(b);
     const Wide element_a = argument_a.element_bytes(), element_b = argument_b.element_bytes();
@@ -143,9 +146,6 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         return fail(argument.status, "%s must not be null", name);
     }
     muattn_tensor &t = argument.tensor = *tensor;
-    if (t.data == nullptr) {
-        return fail(argument.status, "%s.data must not be null", name);
-    }
     if (t.dtype != MUATTN_FLOAT32 && !(t.dtype == MUATTN_BOOL && rules.allow_bool)) {
         return fail(argument.status, "%s.dtype: %d is not supported; it must be float32%s", name, int(t.dtype),
                     rules.allow_bool ? " or bool" : "");
@@ -157,16 +157,9 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         return fail(argument.status, "%s.offset must lie in 0..2^31-1, not be %lld", name,
                     static_cast<long long>(t.offset));
     }
-    if (t.device == MUATTN_CPU || t.device == MUATTN_CUDA) {
-        if (reinterpret_cast<uintptr_t>(t.data) % argument.element_bytes() != 0) {
-            return fail(argument.status, "%s.data must be aligned to %zu bytes", name, argument.element_bytes());
-        }
-        t.data = static_cast<uint8_t *>(t.data) + size_t(t.offset) * argument.element_bytes();
-        t.offset = 0;
-    }
     for (int i = 0; i < 4; i++) {
-        if (t.shape[i] < 1 || t.shape[i] > kMaxSize) {
-            return fail(argument.status, "%s.shape[%d] must lie in 1..2^30, not be %lld", name, i,
+        if (t.shape[i] < 0 || t.shape[i] > kMaxSize) {
+            return fail(argument.status, "%s.shape[%d] must lie in 0..2^30, not be %lld", name, i,
                         static_cast<long long>(t.shape[i]));
         }
     }
@@ -189,6 +182,9 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
                     "%s.strides[3] must be 1 (elements; the innermost dimension is contiguous), not %lld", name,
                     static_cast<long long>(t.strides[3]));
     }
+    if (argument.is_empty()) {
+        return MUATTN_OK;
+    }
     // A kernel counts elements, repeated ones too, and whole strides, one more along each dimension than there are steps.
     Wide elements = 1;
     for (int i = 0; i < 4; i++) {
@@ -200,6 +196,16 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
     const Span span = span_of(t);
     if (span.last - span.first >= kMaxSpan - 1) {
         return fail(argument.status, "%s spans 2^31 elements or more", name);
+    }
+    if (t.data == nullptr) {
+        return fail(argument.status, "%s.data must not be null, unless a size is 0", name);
+    }
+    if (t.device == MUATTN_CPU || t.device == MUATTN_CUDA) {
+        if (reinterpret_cast<uintptr_t>(t.data) % argument.element_bytes() != 0) {
+            return fail(argument.status, "%s.data must be aligned to %zu bytes", name, argument.element_bytes());
+        }
+        t.data = static_cast<uint8_t *>(t.data) + size_t(t.offset) * argument.element_bytes();
+        t.offset = 0;
     }
     return MUATTN_OK;
 }
@@ -222,6 +228,14 @@ bool any_negative_stride(std::initializer_list<const Argument *> arguments) {
     return false;
 }
 
+muattn_status check_head_dim(const Argument &argument, int dim, const char *dim_name) {
+    if (argument.size(dim) < 1 || argument.size(dim) > MUATTN_MAX_D) {
+        return fail(argument.status, "%s.shape[%d] (%s) must lie in 1..%d, not be %lld", argument.name, dim, dim_name,
+                    MUATTN_MAX_D, static_cast<long long>(argument.size(dim)));
+    }
+    return MUATTN_OK;
+}
+
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule) {
     if (argument.size(dim) != size) {
         return fail(argument.status, "%s.shape[%d] (%s) %s: %lld, not %lld", argument.name, dim, dim_name, rule,
@@ -231,7 +245,7 @@ muattn_status check_size(const Argument &argument, int dim, const char *dim_name
 }
 
 muattn_status check_output(const Argument &output, const Argument *const *others, int count) {
-    if (!elements_are_distinct(output.tensor)) {
+    if (!output.is_empty() && !elements_are_distinct(output.tensor)) {
         return fail(output.status, "%s.strides: two indices must not share an element", output.name);
     }
     for (int i = 0; i < count; i++) {
@@ -242,7 +256,12 @@ muattn_status check_output(const Argument &output, const Argument *const *others
     return MUATTN_OK;
 }
 
-muattn_status check_scale(const float *scale, int64_t count, int64_t heads) {
+bool is_zero_or_between(float x, float least, float most) {
+    const float magnitude = std::fabs(x);
+    return magnitude == 0 || (magnitude >= least && magnitude <= most);
+}
+
+muattn_status check_scale(const float *scale, int64_t count, int64_t heads, float most) {
     if (scale == nullptr) {
         return MUATTN_OK;
     }
@@ -251,9 +270,9 @@ muattn_status check_scale(const float *scale, int64_t count, int64_t heads) {
                     static_cast<long long>(heads), static_cast<long long>(count));
     }
     for (int64_t i = 0; i < count; i++) {
-        if (!std::isfinite(scale[i])) {
-            return fail(MUATTN_INVALID_SCALE, "scale[%lld] must be finite, not %f", static_cast<long long>(i),
-                        double(scale[i]));
+        if (!is_zero_or_between(scale[i], kMinScale, most)) {
+            return fail(MUATTN_INVALID_SCALE, "scale[%lld] must be 0 or of magnitude %g..%g, not %g",
+                        static_cast<long long>(i), double(kMinScale), double(most), double(scale[i]));
         }
     }
     return MUATTN_OK;

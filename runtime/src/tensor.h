@@ -18,9 +18,19 @@ struct Argument {
     int64_t size(int dim) const { return tensor.shape[dim]; }
     float *data() const { return static_cast<float *>(tensor.data); }
     size_t element_bytes() const { return tensor.dtype == MUATTN_BOOL ? 1 : sizeof(float); }
+    bool is_empty() const { return size(0) == 0 || size(1) == 0 || size(2) == 0 || size(3) == 0; }
 };
 
-// Takes over the caller's tensor: pointer, dtype, device, shape, strides and span.
+// What numbers of the options may be, by magnitude, so that what kernels make of them is a normal number: they multiply scales by
+// log2(e), for normalised channels by up to 1e12 as well, and softcaps by log2(e); they divide scales by softcaps, and output
+// multipliers by up to MUATTN_MAX_D.
+constexpr float kMinScale = 1e-37f, kMaxScale = 1e38f, kMaxNormalizedScale = 1e25f;
+constexpr float kMinSoftcap = 1e-20f, kMaxSoftcap = 1e20f;
+constexpr float kMinOutputMultiplier = 1e-34f, kMaxOutputMultiplier = 1e38f;
+// NaN is not.
+bool is_zero_or_between(float x, float least, float most);
+
+// Takes over the caller's tensor: dtype, device, shape, strides and span; the pointer, unless it is empty.
 struct TensorRules {
     bool free_inner_stride;
     bool allow_bool;
@@ -32,14 +42,17 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
 muattn_status check_device(const Argument &argument, const Argument &other);
 bool any_negative_stride(std::initializer_list<const Argument *> arguments);
 
+// argument.shape[dim] is a head dimension: 1..MUATTN_MAX_D. dim_name is "d" or "d_v".
+muattn_status check_head_dim(const Argument &argument, int dim, const char *dim_name);
+
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);
 
 // The output's elements are distinct, and none is an element of an input.
 muattn_status check_output(const Argument &output, const Argument *const *others, int count);
 
-// scale and scale_count of the options: finite numbers, one or one per head.
-muattn_status check_scale(const float *scale, int64_t count, int64_t heads);
+// scale and scale_count of the options: numbers in the range that kernels take, one or one per head.
+muattn_status check_scale(const float *scale, int64_t count, int64_t heads, float most = kMaxScale);
 
 // A Halide buffer with its own dimensions, innermost first.
 struct BoundBuffer {
