@@ -7,8 +7,6 @@
 #if defined(_WIN32)
 #include <malloc.h>
 #include <windows.h>
-#elif defined(__linux__)
-#include <sched.h>
 #elif defined(__wasi__)
 // One thread.
 #else
@@ -25,9 +23,9 @@ inline int processors() {
     GetSystemInfo(&info);
     return int(info.dwNumberOfProcessors);
 #elif defined(__linux__)
-    cpu_set_t set;
+    cpu_set_t set;  // for 1024 processors; with more of them the call fails
     CPU_ZERO(&set);
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : int(sysconf(_SC_NPROCESSORS_ONLN));
 #elif defined(__wasi__)
     return 1;
 #else
