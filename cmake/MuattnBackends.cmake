@@ -147,7 +147,8 @@ function(muattn_gpu_backend name feature)
   get_property(host_target GLOBAL PROPERTY MUATTN_TARGET_${host})
   set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_BACKENDS ${name})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${host_target}-${feature})
-  set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_GPU_BACKEND_TABLE "MUATTN_GPU_BACKEND(${name})\n")
+  muattn_condition_of(${host_target} condition)
+  set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_GPU_BACKEND_TABLE "MUATTN_GPU_BACKEND(${name}, ${condition})\n")
 endfunction()
 
 # The names in a list of the user's against those that there are.

@@ -13,6 +13,13 @@
 
 namespace muattn {
 
+// Before __builtin_cpu_supports() in what may run before libgcc's own constructor: a constructor of the program's.
+inline void learn_processor() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#endif
+}
+
 #if defined(__x86_64__)
 // Half-precision conversion; not every compiler's __builtin_cpu_supports knows it.
 inline bool has_f16c() {

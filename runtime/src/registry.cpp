@@ -30,10 +30,15 @@ struct Backend {
                                          device_opencl = MUATTN_OPENCL;
 
 const Backend backends[] = {
-#define MUATTN_BACKEND(name, condition) {"cpu:" #name, MUATTN_CPU, [] { return bool(condition); }},
+#define MUATTN_BACKEND(name, condition) \
+    {"cpu:" #name, MUATTN_CPU, [] {     \
+         learn_processor();             \
+         return bool(condition);        \
+     }},
 #include "backend_table.inc"
 #undef MUATTN_BACKEND
-#define MUATTN_GPU_BACKEND(name) {#name, device_##name, [] { return gpu::unavailable(device_##name) == nullptr; }},
+#define MUATTN_GPU_BACKEND(name, condition) \
+    {#name, device_##name, [] { return gpu::unavailable(device_##name) == nullptr; }},
 #include "gpu_backend_table.inc"
 #undef MUATTN_GPU_BACKEND
 };
@@ -48,7 +53,7 @@ enum BackendIndex {
 #define MUATTN_BACKEND(name, condition) backend_##name,
 #include "backend_table.inc"
 #undef MUATTN_BACKEND
-#define MUATTN_GPU_BACKEND(name) backend_##name,
+#define MUATTN_GPU_BACKEND(name, condition) backend_##name,
 #include "gpu_backend_table.inc"
 #undef MUATTN_GPU_BACKEND
 };
@@ -135,6 +140,15 @@ const char *why_not(const Backend &backend) {
 
 }  // namespace
 
+bool runs_gpu_kernels() {
+    learn_processor();
+    return true
+#define MUATTN_GPU_BACKEND(name, condition) &&(condition)
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
+        ;
+}
+
 muattn_device device_of(int backend) { return backends[backend].device; }
 
 muattn_status choose_backend(muattn_device device, int *backend) {
@@ -143,6 +157,10 @@ muattn_status choose_backend(muattn_device device, int *backend) {
         return fail(MUATTN_UNSUPPORTED, "this machine can run no backend of this build");
     }
     if (device == MUATTN_CPU || (current != kNone && device == backends[current].device)) {
+        if (backends[current].device != MUATTN_CPU && !backends[current].runs_here()) {  // any more: after fork()
+            return fail(MUATTN_INVALID_BACKEND, "backend: this machine cannot run '%s': %s", backends[current].name,
+                        why_not(backends[current]));
+        }
         *backend = current;
         return MUATTN_OK;
     }

@@ -63,6 +63,8 @@ struct Kernel {
 // The backend of a call whose tensors are in this device's memory: the forced one, else the best. MUATTN_INVALID_BACKEND where
 // the forced one cannot reach that memory, or none can; MUATTN_UNSUPPORTED where this machine can run none.
 muattn_status choose_backend(muattn_device device, int *backend);
+// Whether the processor runs the host's part of GPU kernels, and Halide's runtime.
+bool runs_gpu_kernels();
 // The device that a backend computes on.
 muattn_device device_of(int backend);
 

@@ -1,8 +1,11 @@
 #include "cuda.h"
 
+#include <HalideRuntime.h>
+
 #include <cstdint>
 
 #include "../error.h"
+#include "device.h"
 #include "drivers.h"
 
 // Of Halide's runtime, which has no headers for them.
@@ -132,6 +135,10 @@ extern "C" {
 using namespace muattn::gpu;
 
 int halide_cuda_acquire_context(void *user_context, void **context, bool create) {
+    if (is_of_parent(MUATTN_CUDA)) {  // the end of a child of fork()
+        *context = nullptr;
+        return create ? halide_error_code_gpu_device_error : 0;
+    }
     *context = cuda::context();
     return *context != nullptr ? 0 : halide_default_cuda_acquire_context(user_context, context, create);
 }

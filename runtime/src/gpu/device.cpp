@@ -8,8 +8,10 @@
 #include <atomic>
 #include <cstdint>
 
+#include "../registry.h"
 #include "cuda.h"
 #include "drivers.h"
+#include "memory.h"
 #include "opencl.h"
 
 namespace muattn::gpu {
@@ -43,7 +45,18 @@ const char *vulkan_unavailable() {
     return count > 0 ? nullptr : "no Vulkan device";
 }
 
+constexpr char kOfParent[] =
+    "its driver was asked before fork(), and works in the parent alone; a process that uses it has to be the first to "
+    "ask";
+
+// Of each device whether its driver's answer is known, the answer, and whether it was asked for.
+std::atomic<bool> asked[4], begun[4];
+std::atomic<const char *> answers[4];
+
 const char *ask(muattn_device device) {
+    if (!runs_gpu_kernels()) {
+        return "the processor or its system lacks instructions that the host's part of GPU kernels takes";
+    }
     switch (device) {
     case MUATTN_CPU: return nullptr;
     case MUATTN_CUDA: return cuda::unavailable();
@@ -56,14 +69,25 @@ const char *ask(muattn_device device) {
 }  // namespace
 
 const char *unavailable(muattn_device device) {
-    static std::atomic<bool> asked[4];
-    static std::atomic<const char *> answers[4];
     if (!asked[device]) {
+        begun[device] = true;
         answers[device] = ask(device);
         asked[device] = true;
     }
     return answers[device];
 }
+
+void forget_devices_of_parent() {
+    for (const muattn_device device : {MUATTN_CUDA, MUATTN_VULKAN, MUATTN_OPENCL}) {
+        if (begun[device] && (!asked[device] || answers[device] == nullptr)) {
+            answers[device] = kOfParent;
+            asked[device] = true;
+        }
+    }
+    forget_memory();
+}
+
+bool is_of_parent(muattn_device device) { return answers[device] == kOfParent; }
 
 const halide_device_interface_t *interface_of(muattn_device device) {
     switch (device) {

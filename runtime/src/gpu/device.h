@@ -11,6 +11,11 @@ namespace muattn::gpu {
 // runtime ends the process where a Vulkan loader has no device.
 const char *unavailable(muattn_device device);
 
+// Nothing of a device that was opened works on in a child of fork(): from now on such a device is unavailable(). Locks, which another
+// thread may have held, are free.
+void forget_devices_of_parent();
+bool is_of_parent(muattn_device device);
+
 const halide_device_interface_t *interface_of(muattn_device device);
 
 }  // namespace muattn::gpu

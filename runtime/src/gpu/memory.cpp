@@ -167,6 +167,11 @@ void release() {
     }
 }
 
+void forget_memory() {
+    kept_count = 0;
+    busy.clear(std::memory_order_release);
+}
+
 size_t kept_bytes() {
     const Lock lock;
     size_t sum = 0;

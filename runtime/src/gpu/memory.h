@@ -25,6 +25,8 @@ void give_back(const Allocation &allocation);
 
 // Frees what was given back and is kept.
 void release();
+// In a child of fork(): what is kept is the parent's.
+void forget_memory();
 // Bytes kept at the moment, not those in use.
 size_t kept_bytes();
 

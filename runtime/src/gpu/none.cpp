@@ -12,6 +12,7 @@ muattn_status no_gpu() { return fail(MUATTN_UNSUPPORTED, "this build has no GPU 
 }  // namespace
 
 const char *unavailable(muattn_device) { return "this build has no GPU kernels"; }
+void forget_devices_of_parent() {}
 void release() {}
 
 muattn_status run_spatial_attention(const SpatialCall &, const muattn_spatial_options &, float, int) {
