@@ -1,9 +1,7 @@
 // As much of Halide's runtime as our kernels call, in C++, for targets that Halide writes C++ for but has no runtime of its
 // own for: RISC-V, whose last backend, `scalar`, has no vectors; its others run on it, too. Messages are shorter than Halide's; the arguments of a call were checked before.
 #include <HalideRuntime.h>
-#include <pthread.h>
 
-#include <atomic>
 #include <cstdio>
 
 namespace {
@@ -15,53 +13,9 @@ int report(void *user_context, int code, const char *name, const char *what) {
     return code;
 }
 
-constexpr int kMaxThreads = 256;
-std::atomic<int> threads{1};
-
-// One parallel loop: every thread takes the next index until none is left.
-struct Loop {
-    void *user_context;
-    halide_task_t task;
-    int end;
-    uint8_t *closure;
-    std::atomic<int> next, error;
-
-    void work() {
-        for (int i = next++; i < end; i = next++) {
-            if (const int e = halide_do_task(user_context, task, i, closure)) {
-                error = e;
-            }
-        }
-    }
-};
-
 }  // namespace
 
 extern "C" {
-
-int halide_set_num_threads(int n) { return threads.exchange(n); }
-
-// Threads that live for one loop: simple, and right where a loop is long.
-int halide_default_do_par_for(void *user_context, halide_task_t task, int min, int size, uint8_t *closure) {
-    Loop loop{user_context, task, min + size, closure, {min}, {0}};
-    pthread_t helpers[kMaxThreads];
-    const int wanted = size < threads ? size : int(threads);
-    int started = 0;
-    for (; started < wanted - 1; started++) {
-        const auto work = [](void *p) -> void * {
-            static_cast<Loop *>(p)->work();
-            return nullptr;
-        };
-        if (pthread_create(&helpers[started], nullptr, work, &loop) != 0) {
-            break;
-        }
-    }
-    loop.work();
-    for (int i = 0; i < started; i++) {
-        pthread_join(helpers[i], nullptr);
-    }
-    return loop.error;
-}
 
 int halide_error_explicit_bounds_too_small(void *uc, const char *name, const char *, int, int, int, int) {
     return report(uc, halide_error_code_explicit_bounds_too_small, name, "its bounds are too small");

@@ -3,15 +3,16 @@
 
 #include <HalideRuntime.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "error.h"
-#include "platform.h"
+#include "floating_point.h"
+#include "thread_pool.h"
+#include "threads_at_first.h"
 
 namespace muattn {
 namespace {
-
-constexpr int kMaxThreads = 256;
 
 struct ParallelFor {
     muattn_parallel_for function = nullptr;
@@ -20,24 +21,6 @@ struct ParallelFor {
 
 ParallelFor parallel_for;
 std::atomic<int> num_threads{0};
-
-int usable_processors() {
-    const int n = platform::processors();
-    return n < 1 ? 1 : n > kMaxThreads ? kMaxThreads : n;
-}
-
-// Ours and Halide's number together; only_first leaves a number that was set already.
-void set_threads(int n, bool only_first) {
-    static std::atomic_flag lock = ATOMIC_FLAG_INIT;
-    while (lock.test_and_set(std::memory_order_acquire)) {
-        platform::yield();
-    }
-    if (!only_first || num_threads == 0) {
-        num_threads = n;
-        halide_set_num_threads(n);
-    }
-    lock.clear(std::memory_order_release);
-}
 
 // One Halide loop, in the form that the caller's parallel-for understands.
 struct CallersLoop {
@@ -48,22 +31,49 @@ struct CallersLoop {
     std::atomic<int> error;
 };
 
-void do_callers_task(void *context, int index) {
-    auto *loop = static_cast<CallersLoop *>(context);
-    const int error = halide_do_task(loop->user_context, loop->task, loop->min + index, loop->closure);
+// Of a loop's tasks the first that fails says why.
+void keep_first(std::atomic<int> &first, int error) {
+    int none = 0;
     if (error != 0) {
-        loop->error = error;
+        first.compare_exchange_strong(none, error);
     }
 }
 
-// One Halide loop in runs of neighbouring tasks, which read the same keys and values and write to the same cache lines. Halide's
-// pool locks for each index it hands out, and hands neighbours to different threads: it gets an index for each run. A run is one
+// Tasks [first, end), until one fails, with a slab of the call's. Without a call (run_parallel()) there is none.
+int do_tasks(void *user_context, halide_task_t task, int first, int end, uint8_t *closure) {
+    auto *call = static_cast<CallContext *>(user_context);
+    Slab *const outer = current_slab;
+    if (call != nullptr) {
+        current_slab = call->slabs.take();
+    }
+    int error = 0;
+    for (int i = first; i < end && error == 0; i++) {
+        error = task(user_context, i, closure);
+    }
+    if (call != nullptr) {
+        call->slabs.give_back(current_slab);
+        current_slab = outer;
+    }
+    return error;
+}
+
+void do_callers_task(void *context, int index) {
+    const DefaultFloatingPoint mode;  // its threads have modes of their own
+    auto *loop = static_cast<CallersLoop *>(context);
+    const int i = loop->min + index;
+    keep_first(loop->error, do_tasks(loop->user_context, loop->task, i, i + 1, loop->closure));
+}
+
+// One Halide loop in runs of neighbouring tasks, which read the same keys and values and write to the same cache lines. A run is one
 // part of the tasks that are left, so that runs get shorter and threads end together.
 struct PoolLoop {
+    void *user_context;
     halide_task_t task;
     uint8_t *closure;
     int min, size, parts;
-    std::atomic<int> next;  // task, from min
+    // Threads write to these: what they only read is not beside them.
+    alignas(64) std::atomic<int> next;  // task, from min
+    std::atomic<int> error;
 
     int end_of_run(int first) const {
         const int left = size - first;
@@ -78,22 +88,21 @@ struct PoolLoop {
     }
 };
 
-int do_next_run(void *user_context, int, uint8_t *closure) {
-    auto *loop = reinterpret_cast<PoolLoop *>(closure);
+bool do_next_run(void *context) {
+    auto *loop = static_cast<PoolLoop *>(context);
     int first = loop->next, end = 0;
     do {
+        if (first >= loop->size) {
+            return false;
+        }
         end = loop->end_of_run(first);
     } while (!loop->next.compare_exchange_weak(first, end));
-    // Not read again from beside next, which other threads write to.
-    const halide_task_t task = loop->task;
-    const int min = loop->min;
-    uint8_t *const of_task = loop->closure;
-    for (int i = first; i < end; i++) {
-        if (const int error = task(user_context, min + i, of_task)) {
-            return error;
-        }
+    const int error = do_tasks(loop->user_context, loop->task, loop->min + first, loop->min + end, loop->closure);
+    if (error != 0) {
+        keep_first(loop->error, error);
+        loop->next = loop->size;
     }
-    return 0;
+    return true;
 }
 
 // Kernels may report from several threads: the first message is the cause.
@@ -127,16 +136,8 @@ void on_free(void *, void *p) {
 }
 
 int on_task(void *user_context, halide_task_t task, int index, uint8_t *closure) {
-    auto *call = static_cast<CallContext *>(user_context);
-    if (call == nullptr) {  // run_parallel()
-        return task(user_context, index, closure);
-    }
-    Slab *const outer = current_slab;
-    current_slab = call->slabs.take();
-    const int error = task(user_context, index, closure);
-    call->slabs.give_back(current_slab);
-    current_slab = outer;
-    return error;
+    const DefaultFloatingPoint mode;
+    return do_tasks(user_context, task, index, index + 1, closure);
 }
 
 // NOLINTNEXTLINE(readability-non-const-parameter): Halide's signature
@@ -147,12 +148,13 @@ int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_
         parallel_for.function(parallel_for.user, size, do_callers_task, &loop);
         return loop.error;
     }
+    if (threads == 1 || size <= 1) {
+        return do_tasks(user_context, task, min, min + size, closure);
+    }
     constexpr int kPartsOfThread = 4;  // with two threads 2 and 8 took as long
-    PoolLoop loop{task, closure, min, size, threads > 1 ? kPartsOfThread * threads : 1, {0}};
-    auto *closure_of_runs = reinterpret_cast<uint8_t *>(&loop);
-    const int runs = loop.runs();
-    return runs == 1 ? halide_do_task(user_context, do_next_run, 0, closure_of_runs)
-                     : halide_default_do_par_for(user_context, do_next_run, 0, runs, closure_of_runs);
+    PoolLoop loop{user_context, task, closure, min, size, kPartsOfThread * threads, {0}, {0}};
+    thread_pool::run(do_next_run, &loop, loop.runs(), threads);
+    return loop.error;
 }
 
 }  // namespace
@@ -216,18 +218,21 @@ __asm__(".globl __chkstk\n__chkstk:\n\tjmp ___chkstk_ms\n");
 #endif
 
 muattn_status muattn_set_num_threads(int n) {
-    if (n < 1 || n > kMaxThreads) {
-        return fail(MUATTN_INVALID_ARGUMENT, "the number of threads must lie in 1..%d, not be %d", kMaxThreads, n);
+    constexpr int kMost = thread_pool::kMostThreads;
+    if (n < 1 || n > kMost) {
+        return fail(MUATTN_INVALID_ARGUMENT, "the number of threads must lie in 1..%d, not be %d", kMost, n);
     }
-    set_threads(n, false);
+    num_threads = n;
     return MUATTN_OK;
 }
 
 int muattn_get_num_threads(void) {
-    if (num_threads == 0) {
-        set_threads(usable_processors(), true);
+    int n = num_threads.load(std::memory_order_relaxed);
+    if (n == 0) {
+        const int first = std::min(threads_at_first(), thread_pool::kMostThreads);
+        n = num_threads.compare_exchange_strong(n, first) ? first : n;
     }
-    return num_threads;
+    return n;
 }
 
 void muattn_set_parallel_for(muattn_parallel_for function, void *user) { parallel_for = {function, user}; }

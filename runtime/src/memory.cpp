@@ -6,6 +6,7 @@
 #include "error.h"
 #include "gpu/memory.h"
 #include "platform.h"
+#include "spin_lock.h"
 
 namespace muattn {
 
@@ -25,21 +26,6 @@ struct Allocator {
 
 Allocator allocator;
 std::atomic<bool> poison{false};
-
-class SpinLock {
-public:
-    explicit SpinLock(std::atomic_flag &flag) : flag_(flag) {
-        while (flag_.test_and_set(std::memory_order_acquire)) {
-            platform::yield();
-        }
-    }
-    ~SpinLock() { flag_.clear(std::memory_order_release); }
-    SpinLock(const SpinLock &) = delete;
-    SpinLock &operator=(const SpinLock &) = delete;
-
-private:
-    std::atomic_flag &flag_;
-};
 
 }  // namespace
 
@@ -147,6 +133,9 @@ public:
 
     size_t bytes() const { return kept_bytes_; }
 
+    bool try_hold() { return !lock_.test_and_set(std::memory_order_acquire); }
+    void let_go() { lock_.clear(std::memory_order_release); }
+
     static Slab *&next(Slab *slab) { return slab->next_; }
 
 private:
@@ -163,8 +152,29 @@ private:
 };
 
 namespace {
+
 SlabCache cache;
+
+// When the library is unloaded, what it has kept would be lost. An allocator of the caller's may be gone by then; and a program may end
+// in the middle of a call.
+#if !defined(__wasi__)
+__attribute__((destructor)) void free_cache() {
+    if (allocator.deallocate == default_deallocate && cache.try_hold()) {
+        cache.let_go();
+        cache.clear();
+    }
 }
+#endif
+
+}  // namespace
+
+void hold_scratch() {
+    while (!cache.try_hold()) {
+        platform::yield();
+    }
+}
+
+void let_go_of_scratch() { cache.let_go(); }
 
 SlabPool::~SlabPool() {
     while (free_ != nullptr) {
