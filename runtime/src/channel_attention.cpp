@@ -3,6 +3,7 @@
 
 #include "call.h"
 #include "error.h"
+#include "floating_point.h"
 #include "gpu/operations.h"
 #include "schedules/channel_attention_first_schedule.h"
 #include "schedules/channel_attention_schedule.h"
@@ -147,6 +148,7 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
                                                           const muattn_tensor *v, const muattn_channel_options *options,
                                                           const muattn_tensor *out) {
     using namespace muattn;
+    const DefaultFloatingPoint mode;
     static constexpr muattn_channel_options kDefaults{};
     const muattn_channel_options &o = options != nullptr ? *options : kDefaults;
     ChannelCall call;

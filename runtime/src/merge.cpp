@@ -1,6 +1,7 @@
 // muattn_merge: check, bind, run.
 #include "call.h"
 #include "error.h"
+#include "floating_point.h"
 #include "gpu/operations.h"
 #include "tensor.h"
 
@@ -8,6 +9,7 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
                                       const muattn_tensor *out_b, const muattn_tensor *lse_b, const muattn_tensor *out,
                                       const muattn_tensor *lse) {
     using namespace muattn;
+    const DefaultFloatingPoint mode;
     Argument a{"out_a", MUATTN_INVALID_OUT, {}}, b{"out_b", MUATTN_INVALID_OUT, {}}, o{"out", MUATTN_INVALID_OUT, {}};
     Argument l_a{"lse_a", MUATTN_INVALID_LSE, {}}, l_b{"lse_b", MUATTN_INVALID_LSE, {}},
         l{"lse", MUATTN_INVALID_LSE, {}};

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "error.h"
+#include "floating_point.h"
 
 namespace muattn {
 namespace {
@@ -45,6 +46,7 @@ extern "C" {
 using namespace muattn;
 
 muattn_status muattn_spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base, double *scale) {
+    const DefaultFloatingPoint mode;
     MUATTN_RETURN_IF_ERROR(check_size("d", d, scale));
     MUATTN_RETURN_IF_ERROR(check_rule(scaling, "spatial"));
     MUATTN_RETURN_IF_ERROR(check_d_base(d_base));
@@ -57,6 +59,7 @@ muattn_status muattn_spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_
 }
 
 muattn_status muattn_channel_scale(muattn_scaling scaling, int64_t n, double *scale) {
+    const DefaultFloatingPoint mode;
     MUATTN_RETURN_IF_ERROR(check_size("n", n, scale));
     MUATTN_RETURN_IF_ERROR(check_rule(scaling, "channel"));
     *scale = 1.0 / std::sqrt(double(n));
@@ -64,6 +67,7 @@ muattn_status muattn_channel_scale(muattn_scaling scaling, int64_t n, double *sc
 }
 
 muattn_status muattn_channel_output_multiplier(muattn_scaling scaling, int64_t d, int64_t d_base, double *multiplier) {
+    const DefaultFloatingPoint mode;
     MUATTN_RETURN_IF_ERROR(check_size("d", d, multiplier));
     MUATTN_RETURN_IF_ERROR(check_rule(scaling, "channel"));
     MUATTN_RETURN_IF_ERROR(check_d_base(d_base));

@@ -3,6 +3,7 @@
 
 #include "call.h"
 #include "error.h"
+#include "floating_point.h"
 #include "gpu/operations.h"
 #include "spatial_call.h"
 #include "spatial_kernel.h"
@@ -56,6 +57,7 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
                                                           const muattn_tensor *v, const muattn_spatial_options *options,
                                                           const muattn_tensor *out, const muattn_tensor *lse) {
     using namespace muattn;
+    const DefaultFloatingPoint mode;
     static constexpr muattn_spatial_options kDefaults{};
     const muattn_spatial_options &o = options != nullptr ? *options : kDefaults;
     SpatialCall call;
