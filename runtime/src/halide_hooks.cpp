@@ -66,12 +66,12 @@ void do_callers_task(void *context, int index) {
 
 // One Halide loop in runs of neighbouring tasks, which read the same keys and values and write to the same cache lines. A run is one
 // part of the tasks that are left, so that runs get shorter and threads end together.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what threads write to is not beside what they only read
 struct PoolLoop {
     void *user_context;
     halide_task_t task;
     uint8_t *closure;
     int min, size, parts;
-    // Threads write to these: what they only read is not beside them.
     alignas(64) std::atomic<int> next;  // task, from min
     std::atomic<int> error;
 
