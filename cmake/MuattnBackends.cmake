@@ -111,6 +111,7 @@ function(muattn_backend name target)
   string(JOIN "-" target ${target} ${MUATTN_KERNEL_FEATURES})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${target})
   set_property(GLOBAL PROPERTY MUATTN_TYPE_${name} ${ARGN})  # C_BACKEND, or none
+  set_property(GLOBAL PROPERTY MUATTN_CONDITION_${name} "${condition}")
   # The least of the family, wanted or not: Halide's runtime and the host's part of GPU kernels run wherever a backend does.
   set_property(GLOBAL PROPERTY MUATTN_BASELINE ${name})
   if(MUATTN_BACKENDS AND NOT name IN_LIST MUATTN_BACKENDS)
@@ -147,7 +148,7 @@ function(muattn_gpu_backend name feature)
   get_property(host_target GLOBAL PROPERTY MUATTN_TARGET_${host})
   set_property(GLOBAL APPEND PROPERTY MUATTN_GPU_BACKENDS ${name})
   set_property(GLOBAL PROPERTY MUATTN_TARGET_${name} ${host_target}-${feature})
-  muattn_condition_of(${host_target} condition)
+  get_property(condition GLOBAL PROPERTY MUATTN_CONDITION_${host})
   set_property(GLOBAL APPEND_STRING PROPERTY MUATTN_GPU_BACKEND_TABLE "MUATTN_GPU_BACKEND(${name}, ${condition})\n")
 endfunction()
 
