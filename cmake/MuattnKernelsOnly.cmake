@@ -18,4 +18,5 @@ install(FILES "${MUATTN_GENERATED_DIR}/kernel_table.inc" "${MUATTN_GENERATED_DIR
   "${MUATTN_GENERATED_DIR}/gpu_kernel_table.inc" "${MUATTN_GENERATED_DIR}/gpu_backend_table.inc" "${halide_runtime_header}"
   DESTINATION generated)
 configure_file("${PROJECT_SOURCE_DIR}/cmake/package/CMakeLists.txt.in" package/CMakeLists.txt @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/package/CMakeLists.txt" "${PROJECT_SOURCE_DIR}/cmake/muattn.pc.in" DESTINATION .)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/package/CMakeLists.txt" "${PROJECT_SOURCE_DIR}/cmake/muattn.pc.in"
+  "${PROJECT_SOURCE_DIR}/cmake/muattnConfig.cmake.in" DESTINATION .)
