@@ -7,7 +7,10 @@
  *   - MUATTN_INVALID_... names the argument at fault; muattn_last_error() gives the rule that was broken, in words. No
  *     output has been written then, nor where memory runs out before the work starts, which is when it is reserved.
  *   - Functions may be called from any number of threads at once. The same input gives the same bits, whatever the
- *     number of threads and from run to run, as long as the backend is the same.
+ *     number of threads and from run to run, as long as the backend is the same. Rounding, flush-to-zero and traps of the
+ *     calling thread count for nothing: a call sets the default floating-point mode, and the thread's own again at its end.
+ *   - A child of fork() may call like its parent, whatever the parent's other threads were doing. GPUs that the parent
+ *     has asked about, if only whether they are available, are not available in the child.
  *
  * Notation: B batch, H query heads, Hk key/value heads, n_q queries, n_k keys, n tokens, d head dimension of Q and K,
  * d_v head dimension of V, d_base head dimension of the muP base model. Limits: 1 <= d, d_v <= MUATTN_MAX_D; all other sizes
@@ -267,13 +270,18 @@ MUATTN_API muattn_status muattn_get_queue(muattn_device device, muattn_queue *qu
 
 /* ---- Threads and memory ------------------------------------------------------------------------------------------- */
 
-/* Threads that a call may use, its own included; at first the processors that the process may run on.
+/* Threads that a call may use, its own included; at first MUATTN_NUM_THREADS of the environment, else OMP_NUM_THREADS,
+ * else the processors that the process may run on: those of its affinity mask, but no more than its CPU quota (Linux'
+ * control groups, as of a container) pays for, rounded up. Values of these variables that are no numbers from 1 are as
+ * good as none, those above 256 are 256.
+ * The library's threads are made when a call first needs them, and take no signals (POSIX).
  * Errors: MUATTN_INVALID_ARGUMENT unless 1 <= n <= 256. */
 MUATTN_API muattn_status muattn_set_num_threads(int n);
 MUATTN_API int muattn_get_num_threads(void);
 
 /* Runs task(context, index) for every index in 0..count-1, in any order and on any threads, and returns when all are
- * done. Calls with more concurrency than muattn_get_num_threads() wait for each other's scratch memory. */
+ * done. Calls with more concurrency than muattn_get_num_threads() wait for each other's scratch memory. A task runs in
+ * the default floating-point mode, and leaves its thread's as it was. */
 typedef void (*muattn_task)(void *context, int index);
 typedef void (*muattn_parallel_for)(void *user, int count, muattn_task task, void *context);
 /* Use the caller's thread pool instead of the library's; NULL: the library's own again. Not while a call is running. */
@@ -286,7 +294,8 @@ typedef void *(*muattn_allocate)(void *user, size_t size, size_t alignment);
 typedef void (*muattn_deallocate)(void *user, void *pointer);
 MUATTN_API muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_deallocate deallocate, void *user);
 
-/* Scratch memory is kept between calls: what those that ran at the same time needed. Gives it back. */
+/* Scratch memory is kept between calls: what those that ran at the same time needed. Gives it back. Unloading the library
+ * (dlclose) does so as well and ends its threads, unless muattn_set_allocator() named an allocator: then call this first. */
 MUATTN_API void muattn_release_memory(void);
 /* Bytes of scratch memory kept at the moment, in use or not. */
 MUATTN_API size_t muattn_scratch_bytes(void);

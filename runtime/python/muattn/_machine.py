@@ -7,7 +7,8 @@ from ._options import integer
 
 
 def set_num_threads(n: int) -> None:
-    """Threads that a call may use, its own included; at first the processors that the process may run on.
+    """Threads that a call may use, its own included; at first MUATTN_NUM_THREADS or OMP_NUM_THREADS of the
+    environment, else the processors of the affinity mask and the CPU quota.
 
     ValueError unless 1 <= n <= 256. The result of a call does not depend on it.
     """
