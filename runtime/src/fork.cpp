@@ -22,7 +22,7 @@ void after_in_parent() {
 }
 
 void after_in_child() {
-    let_go_of_scratch();
+    start_scratch_anew_in_child();
     thread_pool::start_anew_in_child();
     gpu::forget_devices_of_parent();
 }

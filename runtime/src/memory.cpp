@@ -133,6 +133,15 @@ public:
 
     size_t bytes() const { return kept_bytes_; }
 
+    // Under the lock.
+    void forget_slabs_in_use() {
+        size_t bytes = 0;
+        for (const Slab *slab = free_; slab != nullptr; slab = slab->next_) {
+            bytes += slab->capacity_;
+        }
+        kept_bytes_ = bytes;
+    }
+
     bool try_hold() { return !lock_.test_and_set(std::memory_order_acquire); }
     void let_go() { lock_.clear(std::memory_order_release); }
 
@@ -175,6 +184,11 @@ void hold_scratch() {
 }
 
 void let_go_of_scratch() { cache.let_go(); }
+
+void start_scratch_anew_in_child() {
+    cache.forget_slabs_in_use();
+    cache.let_go();
+}
 
 SlabPool::~SlabPool() {
     while (free_ != nullptr) {

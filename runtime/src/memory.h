@@ -15,9 +15,11 @@ inline constexpr int64_t kAlignment = 128;  // what Halide asks of halide_malloc
 void *allocate(size_t bytes);
 void deallocate(void *pointer);
 
-// Nobody takes or gives back scratch memory between the two.
+// Around fork(): nobody takes or gives back scratch memory between the first two. What other threads' calls had taken is lost in
+// the child.
 void hold_scratch();
 void let_go_of_scratch();
+void start_scratch_anew_in_child();
 
 // A stack of blocks in one allocation. Blocks may be freed in any order; space comes back when those above are free too.
 class Slab {
