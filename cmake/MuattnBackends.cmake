@@ -1,7 +1,7 @@
 # What the lines of cmake/targets.cmake mean: which backends this build has, and what each asks of the processor. Global
 # properties hold the answers: MUATTN_BACKENDS the names, best first; MUATTN_TARGET_<name> its Halide target.
 set(MUATTN_TARGET "" CACHE STRING "Halide target of the kernels. Without features: all backends of its family. Empty: the machine that CMake builds for")
-set(MUATTN_BACKENDS "" CACHE STRING "Of the target's backends, those to build, e.g. avx2;sse41; empty: all")
+set(MUATTN_BACKENDS "" CACHE STRING "Of the target's backends, those to build, e.g. avx2;sse41; best: that which this machine would take; empty: all")
 option(MUATTN_EXPERIMENTAL "Also SVE with vectors of 256 and 512 bits, for who mends it: some kernels do not compile, others are wrong" OFF)
 
 # Of the caller: `asked` is the target, `t` the same without features.
@@ -104,6 +104,24 @@ function(muattn_condition_of target out)
   set(${out} "${conditions}" PARENT_SCOPE)
 endfunction()
 
+# MUATTN_RUNS_<name>: what the library would find out about this processor.
+function(muattn_runs_here name condition)
+  if(CMAKE_CROSSCOMPILING)
+    message(FATAL_ERROR "MUATTN_BACKENDS: which backend is best is known for the machine that builds, and ${t} is another")
+  endif()
+  if(NOT DEFINED MUATTN_RUNS_${name})
+    try_run(exit_code compiled
+      SOURCE_FROM_CONTENT runs_here.cpp "#include \"processor.h\"\nint main() {\n    using namespace muattn;\n    return (${condition}) ? 0 : 1;\n}\n"
+      NO_CACHE
+      CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${PROJECT_SOURCE_DIR}/runtime/src")
+    set(runs FALSE)
+    if(compiled AND exit_code EQUAL 0)
+      set(runs TRUE)
+    endif()
+    set(MUATTN_RUNS_${name} ${runs} CACHE INTERNAL "Whether this machine runs the backend ${name}")
+  endif()
+endfunction()
+
 function(muattn_backend name target)
   set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS_KNOWN ${name})
   muattn_condition_of(${target} condition)
@@ -114,7 +132,15 @@ function(muattn_backend name target)
   set_property(GLOBAL PROPERTY MUATTN_CONDITION_${name} "${condition}")
   # The least of the family, wanted or not: Halide's runtime and the host's part of GPU kernels run wherever a backend does.
   set_property(GLOBAL PROPERTY MUATTN_BASELINE ${name})
-  if(MUATTN_BACKENDS AND NOT name IN_LIST MUATTN_BACKENDS)
+  if(MUATTN_BACKENDS STREQUAL "best")
+    get_property(better GLOBAL PROPERTY MUATTN_BACKENDS)
+    if(NOT better)
+      muattn_runs_here(${name} "${condition}")
+    endif()
+    if(better OR NOT MUATTN_RUNS_${name})
+      return()
+    endif()
+  elseif(MUATTN_BACKENDS AND NOT name IN_LIST MUATTN_BACKENDS)
     return()
   endif()
   set_property(GLOBAL APPEND PROPERTY MUATTN_BACKENDS ${name})
@@ -162,4 +188,15 @@ function(muattn_check_names list)
       message(FATAL_ERROR "${list}: unknown '${name}'; there are ${known}")
     endif()
   endforeach()
+endfunction()
+
+function(muattn_check_backends)
+  if(NOT MUATTN_BACKENDS STREQUAL "best")
+    muattn_check_names(MUATTN_BACKENDS)
+    return()
+  endif()
+  get_property(best GLOBAL PROPERTY MUATTN_BACKENDS)
+  if(NOT best)
+    message(FATAL_ERROR "MUATTN_BACKENDS: this machine runs no backend of ${asked}")
+  endif()
 endfunction()

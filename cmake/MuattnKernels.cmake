@@ -242,14 +242,17 @@ endif()
 
 muattn_generators()
 get_property(generators GLOBAL PROPERTY MUATTN_GENERATORS)
-get_property(gpu_generators GLOBAL PROPERTY MUATTN_GPU_GENERATORS)
-list(APPEND generators ${gpu_generators})
+if(MUATTN_GPU OR MUATTN_DEVICE OR MUATTN_TESTS)  # some of the tests make kernels for Metal and WebGPU
+  get_property(gpu_generators GLOBAL PROPERTY MUATTN_GPU_GENERATORS)
+  list(APPEND generators ${gpu_generators})
+endif()
 list(TRANSFORM generators REPLACE "(.+)" "generators/\\1.cpp" OUTPUT_VARIABLE generator_sources)
 add_halide_generator(muattn_generators SOURCES ${generator_sources})
 if(TARGET muattn_generators)  # not where they come from another build: -Dmuattn-halide_generators_ROOT=FOLDER
   target_include_directories(muattn_generators PRIVATE "${PROJECT_SOURCE_DIR}")
-  # Not muattn_warnings: templates of Halide.h would trip -Wextra.
-  target_compile_options(muattn_generators PRIVATE -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)
+  # Not muattn_warnings: templates of Halide.h would trip -Wextra. Not optimised: half the time to compile, and what takes time when a
+  # generator runs is in libHalide.
+  target_compile_options(muattn_generators PRIVATE -O0 -Wall $<$<BOOL:${MUATTN_WERROR}>:-Werror>)
 endif()
 get_property(baseline_type GLOBAL PROPERTY MUATTN_TYPE_${baseline})
 if(baseline_type)

@@ -35,7 +35,7 @@ function(muattn_targets)
   if(NOT known)
     muattn_single_target()
   endif()
-  muattn_check_names(MUATTN_BACKENDS)
+  muattn_check_backends()
 endfunction()
 
 # What a feature asks of the processor and its operating system, in C++, evaluated in runtime/src/registry.cpp. A feature that is
