@@ -4,13 +4,13 @@ nothing is known of, of which the manifest says so."""
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import generate
 import pytest
 from manifest import of_no_rung
+from packages import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,8 +23,7 @@ def manifest_of(out: Path, target: str, *words: str) -> dict:
 @pytest.mark.parametrize("target, words, backends", [
     ("x86-64-linux", ["--backends", "sse41,avx512"], ["avx512", "sse41"]),  # the best first, as ever
     ("arm-64-linux", ["--backends", "neon", "--kernels-only"], ["neon"]),
-    pytest.param("riscv-64-linux", ["--backends", "scalar"], ["scalar"], marks=pytest.mark.skipif(
-        not shutil.which("riscv64-linux-gnu-g++"), reason="./dev test --target riscv64 installs it")),
+    pytest.param("riscv-64-linux", ["--backends", "scalar"], ["scalar"], marks=needs("riscv64")),
 ])  # fmt: skip
 def test_some_backends_of_a_family(tmp_path, target, words, backends):
     manifest = manifest_of(tmp_path / "out", target, *words)

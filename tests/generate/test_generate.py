@@ -16,6 +16,7 @@ import generate
 import halide_target
 import pytest
 import tables
+from packages import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN_C = ROOT / "tests/consumer/minimal/main.c"
@@ -127,7 +128,7 @@ def test_a_package_of_kernels_and_sources_makes_a_library(tmp_path):
     subprocess.run([tmp_path / "program"], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.skipif(not (shutil.which("clang-14") and shutil.which("node")), reason="./dev test --target wasm32 installs them")
+@needs("wasm32")
 def test_a_package_for_webassembly(tmp_path):
     make("--target", "wasm-32-wasmrt", "--kernels-only", *SMALL[2:], "--out", tmp_path / "out")
     toolchains = ROOT / "cmake/toolchains"
