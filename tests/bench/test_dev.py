@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def copy(tmp_path):
-    shutil.copy(ROOT / "dev", tmp_path)
-    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    for file in "dev", "packages.txt", "requirements.txt", "demo/requirements.txt":
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
     shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
