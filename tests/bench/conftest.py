@@ -14,6 +14,6 @@ def script():
 
     def run(name, *arguments):
         command = [sys.executable, str(BENCH / f"{name}.py"), *map(str, arguments)]
-        return subprocess.run(command, text=True, capture_output=True, timeout=120)
+        return subprocess.run(command, text=True, capture_output=True)
 
     return run

@@ -7,5 +7,5 @@ list(GET backends -1 host)
 get_property(host_target GLOBAL PROPERTY MUATTN_TARGET_${host})
 add_test(NAME gpu_capabilities COMMAND "${Python_EXECUTABLE}" -m pytest -q -p no:cacheprovider
   "${CMAKE_CURRENT_SOURCE_DIR}/test_capabilities.py")
-set_tests_properties(gpu_capabilities PROPERTIES TIMEOUT 600 LABELS gpu ENVIRONMENT
+set_tests_properties(gpu_capabilities PROPERTIES TIMEOUT ${muattn_timeout} LABELS gpu ENVIRONMENT
   "MUATTN_GENERATORS=$<TARGET_FILE:muattn_generators>;MUATTN_HOST_TARGET=${host_target};PYTHONPATH=${PROJECT_SOURCE_DIR}/bench/gpu_report;PYTHONDONTWRITEBYTECODE=1")

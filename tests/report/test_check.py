@@ -14,7 +14,7 @@ REPORT = Path(__file__).resolve().parents[2] / "bench/report/report.py"
 
 
 def report(*arguments):
-    return subprocess.run([sys.executable, REPORT, *map(str, arguments)], text=True, capture_output=True, timeout=100)
+    return subprocess.run([sys.executable, REPORT, *map(str, arguments)], text=True, capture_output=True)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Tuner:
         shapes.write_text(json.dumps(SHAPES))
         self.options = [
             "--build", BUILD, "--shapes", shapes, "--out", self.out, "--state", self.state, "--target", "sse41",
-            "--threads", 1, "--seconds", 0.001, "--budget", 3, "--no-adams",
+            "--threads", 1, "--seconds", 0.001, "--budget", 30, "--no-adams",
         ]  # fmt: skip
 
     def start(self, *arguments) -> subprocess.Popen:
@@ -37,7 +37,7 @@ class Tuner:
 
     def run(self, *arguments) -> tuple[int, str, str]:
         process = self.start(*arguments)
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate()
         return process.returncode, output, errors
 
     def records(self, generator: str) -> list[dict]:
