@@ -14,10 +14,22 @@ std::vector<std::string> backend_names() {
     return names;
 }
 
+namespace {
+
+bool lists(const char *names, const std::string &name) {
+    return ("," + std::string(names) + ",").find("," + name + ",") != std::string::npos;
+}
+
+}  // namespace
+
 bool is_wanted(const std::string &name) {
     const char *wanted = getenv("MUATTN_TEST_BACKENDS");
-    return wanted != nullptr ? ("," + std::string(wanted) + ",").find("," + name + ",") != std::string::npos
-                             : !is_gpu(name);
+    return wanted != nullptr ? lists(wanted, name) : !is_gpu(name);
+}
+
+bool gpu_head_dim_is_wanted(int64_t head_dim) {
+    const char *wanted = getenv("MUATTN_TEST_GPU_HEAD_DIMS");
+    return wanted == nullptr || lists(wanted, std::to_string(head_dim));
 }
 
 bool is_gpu(const std::string &backend) { return backend.rfind("cpu:", 0) != 0; }

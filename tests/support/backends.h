@@ -15,6 +15,9 @@ bool is_wanted(const std::string &name);
 // Those that are wanted and run here.
 std::vector<std::string> available_backends();
 bool backend_is_available(const std::string &name);
+// Devices on the processor compile a kernel for seconds: MUATTN_TEST_GPU_HEAD_DIMS=16,32 leaves calls out that would take another one
+// than the kernels of these head dimensions. Without it all are run.
+bool gpu_head_dim_is_wanted(int64_t head_dim);
 bool is_gpu(const std::string &backend);
 
 // All settings of the process as they are at the start: best backend, default threads and memory, scratch poisoned if the

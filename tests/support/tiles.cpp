@@ -108,6 +108,18 @@ ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend)
                : schedule_of("channel_attention", "first", backend, &ChannelAttentionFirstSchedule::defaults);
 }
 
+int64_t gpu_head_dim(int64_t d) {
+    int64_t first = 0;
+    for (const int64_t head_dim : {
+#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) int64_t(head_dim),
+#include "gpu_kernel_table.inc"
+#undef MUATTN_GPU_KERNEL
+             int64_t(0)}) {
+        first = head_dim >= d && (first == 0 || head_dim < first) ? head_dim : first;
+    }
+    return first;
+}
+
 std::vector<int64_t> around(const std::vector<int64_t> &edges) {
     std::set<int64_t> sizes;
     for (const int64_t edge : edges) {

@@ -21,6 +21,9 @@ schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
 std::vector<schedule::ChannelAttentionSchedule> channel_schedules(const std::string &backend);  // of every kind
 schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);
 
+// The head dimension of the GPU kernel that a call takes: the first that holds d; 0 if none does.
+int64_t gpu_head_dim(int64_t d);
+
 // Each edge, one less and one more, without repetition and without what is below 1.
 std::vector<int64_t> around(const std::vector<int64_t> &edges);
 
