@@ -75,10 +75,17 @@ void set_scaling(Options &options, std::vector<float> &numbers, const Call &call
     options.scale_count = int64_t(numbers.size());
 }
 
+void check_batch(const char *option, const std::vector<int64_t> &numbers, int64_t batch) {
+    if (int64_t(numbers.size()) != batch) {
+        fail("{}: needs B = {} numbers, not {}", option, batch, numbers.size());
+    }
+}
+
 void attend_spatial(const SpatialCall &call) {
     call.machine.apply();
     SpatialOptions options{};
-    set_causal(options, "--causal", call.causal);
+    std::vector<int64_t> offsets;
+    set_causal(options, offsets, "--causal", call.causal);
     set_window(options, "--window", call.window);
     options.softcap = call.softcap;
     const auto key_lengths = integer_list("--key-lengths", call.key_lengths);
@@ -87,10 +94,11 @@ void attend_spatial(const SpatialCall &call) {
     std::vector<float> scale;
     set_scaling(options, scale, call, q.shape[1]);
     if (!key_lengths.empty()) {
-        if (int64_t(key_lengths.size()) != q.shape[0]) {
-            fail("--key-lengths: needs B = {} numbers, not {}", q.shape[0], key_lengths.size());
-        }
+        check_batch("--key-lengths", key_lengths, q.shape[0]);
         options.key_lengths = key_lengths.data();
+    }
+    if (options.causal_offsets != nullptr) {
+        check_batch("--causal", offsets, q.shape[0]);
     }
     Array mask;
     muattn_tensor mask_tensor;
@@ -152,8 +160,8 @@ void add_spatial(CLI::App &attend) {
               "to be written: [B, H, n_q, d_v]");
     add_scaling(verb, *call, kSpatialScalings, "head dimension of the muP base model; without it mup means s = 1/d");
     verb.add_option("--causal", call->causal,
-                    "none, top_left (key j is visible to query i if j <= i), bottom_right (j <= i + n_k - n_q) or an "
-                    "integer o (j <= i + o)");
+                    "none, top_left (key j is visible to query i if j <= i), bottom_right (j <= i + n_k - n_q, with "
+                    "--key-lengths j <= i + length - n_q) or an integer o (j <= i + o), or B of them a,b,...");
     verb.add_option("--window", call->window, "L,R: i + o - L <= j <= i + o + R; an empty side is open, e.g. 128,");
     verb.add_option("--mask", call->mask,
                     "[B, H, n_q, n_k], each full or 1; bool: true shows the key; float32: added to the logit");

@@ -79,7 +79,8 @@ std::vector<int64_t> integer_list(const std::string &option, const std::string &
     return list<int64_t>(option, text, "an integer");
 }
 
-void set_causal(muattn_spatial_options &options, const std::string &option, const std::string &text) {
+void set_causal(muattn_spatial_options &options, std::vector<int64_t> &offsets, const std::string &option,
+                const std::string &text) {
     if (text == "none") {
         options.causal = MUATTN_CAUSAL_NONE;
     } else if (text == "top_left") {
@@ -88,7 +89,12 @@ void set_causal(muattn_spatial_options &options, const std::string &option, cons
         options.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
     } else {
         options.causal = MUATTN_CAUSAL_OFFSET;
-        options.causal_offset = number<int64_t>(option, text, "none, top_left, bottom_right or an integer");
+        offsets = list<int64_t>(option, text, "none, top_left, bottom_right or integers");
+        if (offsets.size() == 1) {
+            options.causal_offset = offsets[0];
+        } else {
+            options.causal_offsets = offsets.data();
+        }
     }
 }
 

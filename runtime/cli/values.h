@@ -17,8 +17,9 @@ muattn_layout layout_value(const std::string &option, const std::string &text);
 std::vector<float> float_list(const std::string &option, const std::string &text);
 std::vector<int64_t> integer_list(const std::string &option, const std::string &text);
 
-// "none", "top_left", "bottom_right" or an integer, into causal and causal_offset.
-void set_causal(muattn_spatial_options &options, const std::string &option, const std::string &text);
+// "none", "top_left", "bottom_right" or integers, one or one for each batch entry, which go to offsets: options point into it.
+void set_causal(muattn_spatial_options &options, std::vector<int64_t> &offsets, const std::string &option,
+                const std::string &text);
 // "L,R", an empty side is open; empty text: no window.
 void set_window(muattn_spatial_options &options, const std::string &option, const std::string &text);
 

@@ -59,6 +59,7 @@ private:
 };
 
 using Numbers = std::vector<float>;
+using Integers = std::vector<int64_t>;
 using Window = std::pair<int64_t, int64_t>;
 
 void check_scale_count(const std::optional<Numbers> &scale, int64_t heads) {
@@ -68,18 +69,23 @@ void check_scale_count(const std::optional<Numbers> &scale, int64_t heads) {
     }
 }
 
+void check_batch(const char *name, const std::optional<Integers> &numbers, int64_t batch) {
+    if (numbers && int64_t(numbers->size()) != batch) {
+        raise(PyExc_ValueError, std::string(name) + " must have one entry per batch entry: " + std::to_string(batch) +
+                                    ", not " + std::to_string(numbers->size()));
+    }
+}
+
 nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
                              nb::object out_array, bool return_lse, nb::object lse_array, int scaling, int64_t d_base,
                              const std::optional<Numbers> &scale, int causal, int64_t causal_offset,
-                             std::optional<Window> window, const std::optional<std::vector<int64_t>> &key_lengths,
-                             nb::handle mask_array, float softcap) {
+                             const std::optional<Integers> &causal_offsets, std::optional<Window> window,
+                             const std::optional<Integers> &key_lengths, nb::handle mask_array, float softcap) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
     check_scale_count(scale, shape[1]);
-    if (key_lengths && int64_t(key_lengths->size()) != shape[0]) {
-        raise(PyExc_ValueError, "key_lengths must have one entry per batch entry: " + std::to_string(shape[0]) +
-                                    ", not " + std::to_string(key_lengths->size()));
-    }
+    check_batch("key_lengths", key_lengths, shape[0]);
+    check_batch("causal", causal_offsets, shape[0]);
     if (out_array.is_none()) {
         out_array = new_array({shape[0], shape[1], shape[2], v.tensor.shape[3]});
     }
@@ -99,6 +105,7 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
     options.scale_count = scale ? int64_t(scale->size()) : 0;
     options.causal = muattn_causal(causal);
     options.causal_offset = causal_offset;
+    options.causal_offsets = causal_offsets ? causal_offsets->data() : nullptr;
     options.window.enabled = window.has_value();
     if (window) {
         options.window.left = window->first;
@@ -217,7 +224,8 @@ void fill(nb::module_ m) {
     // None is let in as q, k and v so that the message is ours.
     m.def("spatial_attention", &spatial_attention, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(),
           "out"_a.none(), "return_lse"_a, "lse"_a.none(), "scaling"_a, "d_base"_a, "scale"_a.none(), "causal"_a,
-          "causal_offset"_a, "window"_a.none(), "key_lengths"_a.none(), "mask"_a.none(), "softcap"_a);
+          "causal_offset"_a, "causal_offsets"_a.none(), "window"_a.none(), "key_lengths"_a.none(), "mask"_a.none(),
+          "softcap"_a);
     m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
           "out"_a.none(), "lse"_a.none());
     m.def("channel_attention", &channel_attention, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(),

@@ -87,11 +87,13 @@ ADDED = array((1, 4, 1, 30), 10)
     ("--causal top_left", {"seen": J <= I}),
     ("--causal bottom_right", {"seen": J <= I + 21}),
     ("--causal -3", {"seen": J <= I - 3}),
+    ("--causal -3,4", {"seen": J <= I + np.reshape([-3, 4], (2, 1, 1, 1))}),
     ("--causal 5 --window 4,", {"seen": (J <= I + 5) & (J >= I + 1)}),
     ("--window ,3", {"seen": J <= I + 3}),
     ("--window 2,3", {"seen": (J <= I + 3) & (J >= I - 2)}),
     ("--mask boolean.npy", {"seen": BOOLEAN}),
     ("--mask added.npy --softcap 0.7", {"added": ADDED, "softcap": 0.7}),
+    ("--causal bottom_right --key-lengths 30,17", {"seen": J <= I + np.reshape([21, 8], (2, 1, 1, 1))}),
     ("--key-lengths 0,17", {"seen": J < np.reshape([0, 17], (2, 1, 1, 1))}),
 ])
 def test_attend_spatial(folder, options, rules):
@@ -223,7 +225,7 @@ def test_damaged_headers(folder, header, reason):
     ("--scale 1,2", "--scale: needs 1 number, or one for each of H = 4 heads, not 2"),
     ("--scale nan", "scale"),
     ("--scale 1e99", "--scale: 1e99 is out of range"),
-    ("--causal left", "--causal: 'left' is not none, top_left, bottom_right or an integer"),
+    ("--causal left", "--causal: 'left' is not none, top_left, bottom_right or integers"),
     ("--window 3", "--window: '3' is not L,R"),
     ("--window -1,3", "--window: a side is at least 0"),
     ("--window a,3", "--window: 'a' is not an integer"),

@@ -15,15 +15,19 @@ def softmax(logits):
     return weights / np.where(total == 0, 1, total), lse
 
 
-def visible(n_q, n_k, causal=None, window=None):
+def visible(n_q, n_k, causal=None, window=None, key_lengths=None):
     i, j = np.arange(n_q)[:, None], np.arange(n_k)
-    offset = {None: 0, "top_left": 0, "bottom_right": n_k - n_q}.get(causal, causal)
+    lengths = n_k if key_lengths is None else np.reshape(key_lengths, (-1, 1, 1, 1))
+    if isinstance(causal, (list, np.ndarray)):
+        causal = np.reshape(causal, (-1, 1, 1, 1))  # one offset for each batch entry
+    named = causal is None or isinstance(causal, str)
+    offset = {None: 0, "top_left": 0, "bottom_right": lengths - n_q}[causal] if named else causal
     seen = np.ones((n_q, n_k), bool) if causal is None else j <= i + offset
     if window is not None:
         left, right = window
-        seen &= True if left is None else i + offset - left <= j
-        seen &= True if right is None else j <= i + offset + right
-    return seen
+        seen = seen & (True if left is None else i + offset - left <= j)
+        seen = seen & (True if right is None else j <= i + offset + right)
+    return seen & (j < lengths)
 
 
 def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=None, softcap=None):
@@ -34,9 +38,7 @@ def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=Non
     logits = np.reshape(scale, (-1, 1, 1)) * (q @ k.swapaxes(-1, -2))
     if softcap is not None:
         logits = softcap * np.tanh(logits / softcap)
-    seen = visible(q.shape[2], k.shape[2], causal, window)
-    if key_lengths is not None:
-        seen = seen & (np.arange(k.shape[2]) < np.reshape(key_lengths, (-1, 1, 1, 1)))
+    seen = visible(q.shape[2], k.shape[2], causal, window, key_lengths)
     if mask is not None and mask.dtype == bool:
         seen = seen & mask
     elif mask is not None:

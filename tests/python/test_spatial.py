@@ -58,7 +58,11 @@ _sides = st.one_of(st.none(), st.integers(0, 20))
     n_q=st.integers(1, 40),
     n_k=st.integers(1, 40),
     d=st.integers(1, 40),
-    causal=st.one_of(st.sampled_from([None, "top_left", "bottom_right"]), st.integers(-50, 50)),
+    causal=st.one_of(
+        st.sampled_from([None, "top_left", "bottom_right"]),
+        st.integers(-50, 50),
+        st.lists(st.integers(-50, 50), min_size=2, max_size=2),
+    ),
     window=st.one_of(st.none(), st.tuples(_sides, _sides)),
     lengths=st.one_of(st.none(), st.tuples(st.integers(0, 1000), st.integers(0, 1000))),
     seed=st.integers(0, 2**32 - 1),
@@ -73,6 +77,15 @@ def test_masks_agree_with_the_reference(n_q, n_k, d, causal, window, lengths, se
     expected_out, expected_lse = reference.spatial(q, k, v, d**-0.5, causal, window, key_lengths)
     reference.assert_close(out, expected_out)
     reference.assert_close(lse, expected_lse)
+
+
+def test_offsets_may_be_an_array(random):
+    q, k, v = random(2, 1, 3, 8), random(2, 1, 9, 8), random(2, 1, 9, 8)
+    expected = muattn.spatial_attention(q, k, v, causal=[6, 2])
+    for offsets in ((6, 2), np.array([6, 2]), np.array([6, 2], np.int8)):
+        assert np.array_equal(muattn.spatial_attention(q, k, v, causal=offsets), expected)
+    lengths = muattn.spatial_attention(q, k, v, causal="bottom_right", key_lengths=[9, 5])
+    assert np.array_equal(lengths, expected)
 
 
 def test_a_query_without_keys_gives_zero(random):

@@ -26,13 +26,13 @@ _LAYOUTS = dict(_muattn.layouts)
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal | int | None = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
+    causal: Causal | int | Sequence[int] | Any = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
     key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal | int | None = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
+    causal: Causal | int | Sequence[int] | Any = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
     key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @outside_graphs
@@ -51,8 +51,9 @@ def spatial_attention(
                    "mup_heads": s = 1/sqrt(d): the number of heads grows, d is fixed
       d_base       head dimension of the muP base model; at d = d_base "mup" equals "sp"
       scale        s itself, instead of a rule's: a number, or H numbers, one per head
-      causal       key j is visible to query i if j <= i + o: "top_left" is o = 0, "bottom_right" o = n_k - n_q, an integer
-                   is o itself (with a cache of p past keys: p)
+      causal       key j is visible to query i if j <= i + o: "top_left" is o = 0, "bottom_right" o = n_k - n_q, with
+                   key_lengths key_lengths[b] - n_q; an integer is o itself (with a cache of p past keys: p), B integers
+                   are the o of each batch entry
       window       (left, right): i + o - left <= j <= i + o + right with causal's o (0 when not causal); None: open
       key_lengths  [B], the number of valid keys per batch entry: the others are neither read nor computed
       return_lse   also return lse [B, H, n_q] = log(sum_j exp(logit_j)), natural logarithm, after softcap and mask
@@ -75,7 +76,7 @@ def spatial_attention(
     if cap is not None and not cap > 0:
         raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
     with_lse = flag("return_lse", return_lse)
-    alignment, offset = resolve_causal(causal)
+    alignment, offset, offsets = resolve_causal(causal)
     queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
     lse = None
     if queue is not None:
@@ -85,7 +86,7 @@ def spatial_attention(
     result = _muattn.spatial_attention(
         queue, q_in, k_in, v_in, to, with_lse, lse_to,
         choice("scaling", scaling, _SPATIAL_SCALINGS), base_width(d_base), numbers("scale", scale),
-        alignment, offset, resolve_window(window), integers("key_lengths", key_lengths),
+        alignment, offset, offsets, resolve_window(window), integers("key_lengths", key_lengths),
         mask_in, cap or 0.0,
     )
     written(out)

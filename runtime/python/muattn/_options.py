@@ -83,14 +83,19 @@ def integers(name, value):
 
 
 def resolve_causal(causal):
-    """(alignment, offset) of the C options. True and False, which are integers to Python, name no alignment."""
+    """(alignment, offset, offsets) of the C options. True and False, which are integers to Python, name no alignment."""
     if causal is None:
-        return causals["none"], 0
-    if causal in ("top_left", "bottom_right"):
-        return causals[causal], 0
+        return causals["none"], 0, None
+    if isinstance(causal, str) and causal in ("top_left", "bottom_right"):
+        return causals[causal], 0, None
+    if isinstance(causal, (list, tuple)) or getattr(causal, "shape", ()) != ():
+        return causals["offset"], 0, integers("causal", causal)
     if isinstance(causal, (bool, str)) or not hasattr(causal, "__index__"):
-        raise ValueError(f"causal must be None, 'top_left', 'bottom_right' or an integer offset, not {causal!r}")
-    return causals["offset"], integer("causal", causal)
+        raise ValueError(
+            "causal must be None, 'top_left', 'bottom_right', an integer offset or one for each batch entry, "
+            f"not {causal!r}"
+        )
+    return causals["offset"], integer("causal", causal), None
 
 
 def resolve_window(window):
