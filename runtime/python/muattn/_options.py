@@ -47,6 +47,9 @@ def base_width(d_base):
     return width
 
 
+_LEAST_FLOAT32 = 2.0**-149
+
+
 def _entries(value):
     """The entries of a number, a sequence or an array of any rank."""
     if hasattr(value, "reshape"):
@@ -64,9 +67,12 @@ def number(name, value):
     if _is_bool(value) or not hasattr(entry, "__float__") or isinstance(entry, (bool, str, complex)):
         raise TypeError(f"{name} must be a number, not {value!r}")
     try:
-        return float(entry)
+        found = float(entry)
     except OverflowError:
         raise ValueError(f"{name} does not fit into a float") from None
+    if 0 < abs(found) < _LEAST_FLOAT32:
+        raise ValueError(f"{name} = {found} would be 0 as a float32")
+    return found
 
 
 def numbers(name, value):
