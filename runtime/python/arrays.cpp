@@ -2,6 +2,7 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace nb = nanobind;
@@ -96,6 +97,10 @@ muattn_tensor describe(const std::string &name, const Array &array, Dimensions d
         t.shape[i] = i < rank ? array.shape(i) : 1;
         t.strides[i] = i < rank ? array.stride(i) : 1;
     }
+    if (array.size() == 0) {  // NumPy gives strides of 0 then; without elements any will do
+        std::fill(t.strides, t.strides + 4, 0);
+        return t;
+    }
     // All strides 0 mean 'dense' to the library, but here one element, repeated: where only one element is innermost that
     // is fine; else another stride that is not 0 makes the library see strides[3], and refuse it.
     if (t.shape[3] == 1) {
@@ -126,6 +131,9 @@ Tensor input(const char *name, nb::handle array, Dimensions dimensions) { return
 
 Tensor mask(const char *name, nb::handle array) {
     Tensor t = readable(name, array, kMask);
+    if (t.read_only.size() == 0) {
+        return t;
+    }
     // A repeated dimension of a mask may as well have extent 1; all strides 0 would mean 'dense' to the library.
     for (int i = 0; i < 4; i++) {
         if (t.read_only.stride(size_t(i)) == 0) {

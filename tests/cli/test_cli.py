@@ -125,6 +125,23 @@ def test_attend_channel(folder, options, rules, layout):
     close(folder, "o", turn(channel(q, k, v, **{"s": 50**-0.5, **rules})))
 
 
+@pytest.mark.parametrize("B, n_q, n_k", [(0, 9, 30), (2, 0, 30), (2, 9, 0), (2, 0, 0)])
+@pytest.mark.parametrize("options", ["", "--causal bottom_right --window 3,", "--mask mask.npy", "--scale 1,2,3,4 --softcap 2"])
+def test_sizes_of_0(folder, B, n_q, n_k, options):
+    for name, shape in {"q": (B, 4, n_q, 16), "k": (B, 2, n_k, 16), "v": (B, 2, n_k, 12), "mask": (1, 1, n_q, n_k)}.items():
+        np.save(folder / f"{name}.npy", np.ones(shape, np.float32))
+    done = attend(folder, "spatial", "--lse", "l.npy", *options.split())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    close(folder, "o", np.zeros((B, 4, n_q, 12)))
+    close(folder, "l", np.full((B, 4, n_q), -np.inf))
+    for shape, layout in (((B, 4, n_q, 16), "channels_last"), ((B, 4, 16, n_q), "channels_first")):
+        if 0 in shape:
+            np.save(folder / "q.npy", np.ones(shape, np.float32))
+            done = attend(folder, "channel", "--layout", layout, files="qqq")
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+            close(folder, "o", np.zeros(shape))
+
+
 def bad_files(folder):
     q = array(Q, 0)
     np.save(folder / "double.npy", q.astype(np.float64))
