@@ -63,11 +63,12 @@ def spatial_attention(
       softcap      c > 0: logit -> c tanh(logit / c), before any mask
 
     Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
-    key has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
+    key, as where n_k = 0, has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
     CUDA memory: the call goes to PyTorch's current stream and does not wait for it.
 
     Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
-    while gradients are enabled), TypeError (not an array), NotImplementedError, MemoryError.
+    while gradients are enabled, or that says more than its memory does), TypeError (not an array, a masked array of
+    NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call.
     """
     refuse(
         q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, out=out
