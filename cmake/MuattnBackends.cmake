@@ -106,8 +106,8 @@ endfunction()
 
 # MUATTN_RUNS_<name>: what the library would find out about this processor.
 function(muattn_runs_here name condition)
-  if(CMAKE_CROSSCOMPILING)
-    message(FATAL_ERROR "MUATTN_BACKENDS: which backend is best is known for the machine that builds, and ${t} is another")
+  if(CMAKE_CROSSCOMPILING OR NOT t STREQUAL Halide_CMAKE_TARGET)
+    message(FATAL_ERROR "MUATTN_BACKENDS: the best backend is found out on the machine that builds, and ${t} is another: name one")
   endif()
   if(NOT DEFINED MUATTN_RUNS_${name})
     try_run(exit_code compiled

@@ -4,7 +4,9 @@ nothing is known of, of which the manifest says so."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import generate
@@ -67,6 +69,16 @@ def configure(folder: Path, *options: str) -> subprocess.CompletedProcess:
     off = [f"-DMUATTN_{name}=OFF" for name in ("TESTS", "BENCH", "CLI")]
     return subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", f"-Dmuattn-halide_generators_ROOT={ROOT / 'build/release'}", *off,
                            "-DMUATTN_OPERATIONS=merge", *options], capture_output=True, text=True)  # fmt: skip
+
+
+def test_the_best_backend_is_that_which_the_library_takes(tmp_path):
+    assert configure(tmp_path / "a", "-DMUATTN_BACKENDS=best").returncode == 0
+    [kernel] = json.loads((tmp_path / "a/generated/kernels.json").read_text())
+    program = [sys.executable, "-c", "import muattn; print(muattn.current_backend())"]
+    taken = subprocess.run(program, env=os.environ | {"PYTHONPATH": str(ROOT / "build/release/python")}, check=True, capture_output=True, text=True)
+    assert f"cpu:{kernel['backend']}" == taken.stdout.strip()
+    other = configure(tmp_path / "b", "-DMUATTN_BACKENDS=best", "-DMUATTN_TARGET=arm-64-linux", "-DMUATTN_KERNELS_ONLY=ON")
+    assert other.returncode == 1 and "MUATTN_BACKENDS: the best backend is found out on the machine that builds" in " ".join(other.stderr.split())
 
 
 def test_gpu_apis_are_heard(tmp_path):
