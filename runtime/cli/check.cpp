@@ -104,9 +104,9 @@ void add_check(CLI::App &app) {
     const auto with_gpus = std::make_shared<bool>(false);
     verb.add_option("--tolerance", *tolerance,
                     "largest |result - reference| / (1 + |reference|) allowed; default: 1e-5");
-    verb.add_flag("--gpu", *with_gpus,
-                  "the GPU backends as well, in two cases each: their kernels are compiled when they first run, for "
-                  "minutes on an emulated device");
+    verb.add_flag(
+        "--gpu", *with_gpus,
+        "the GPU backends as well, in two cases each; compiles their kernels, some seconds on an emulated device");
     verb.footer("Exit code 1 if a result is wrong, or nothing could be checked.");
     verb.callback([tolerance, with_gpus] { check_all(*tolerance, *with_gpus); });
 }

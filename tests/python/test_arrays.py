@@ -6,6 +6,7 @@ import types
 import muattn
 import numpy as np
 import pytest
+from muattn import _devices
 
 
 class DLPackOnly:
@@ -137,6 +138,12 @@ def test_subclasses_get_tensors_of_the_library_that_they_extend(packed, monkeypa
         ):
             assert type(result) is package.Tensor
     assert set(made) == {"ndarray" if where == "from_dlpack" else "PyCapsule"}
+
+
+def test_new_arrays_in_device_memory_are_of_the_library_too(monkeypatch):
+    package = library(monkeypatch, "tensors", float32="float32", empty=lambda shape, dtype, device: (shape, dtype, device))
+    mine = type("Mine", (package.Tensor,), {"device": "cuda:1"})
+    assert _devices.new_array(mine(None), (1, 2)) == ((1, 2), "float32", "cuda:1")
 
 
 @pytest.mark.parametrize("kind", [np.recarray, np.memmap, type("Mine", (np.ndarray,), {"__module__": "elsewhere"})])
