@@ -55,6 +55,9 @@ protected:
 };
 
 TEST_F(Fork, ChildrenOfAParentInTheMiddleOfCallsCompute) {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_SKIP() << "the sanitizer's allocator hangs in a child of a process whose other threads allocate (GCC 12)";
+#endif
     ASSERT_EQ(muattn_set_num_threads(2), MUATTN_OK);
     ASSERT_EQ(run(c, tensors), MUATTN_OK);
     const std::vector<float> expected = tensors.out.elements();
