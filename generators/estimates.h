@@ -15,6 +15,8 @@ void estimate_spatial_attention(Inputs &f, Halide::Func &out) {
     f.scale.set_estimates({{0, 12}});
     f.visible.set_estimates({{0, 3}, {0, 1}});
     f.heads_per_kv.set_estimate(1);
+    f.window_first.set_estimate(-1024);
+    f.window_last.set_estimate(1);
     f.softcap.set_estimate(0.0f);
     f.additive_mask.set_estimates(one);
     f.boolean_mask.set_estimates(one);

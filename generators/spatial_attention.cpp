@@ -11,7 +11,6 @@
 // A tile of queries starts at the first key that its first row sees, so hidden blocks are not visited at all.
 #include "spatial_attention.h"
 #include "estimates.h"
-#include "kept_scalars.h"
 #include "prefetch.h"
 #include "schedules/spatial_attention_cpu.h"
 #include "spatial_attention_inputs.h"
@@ -37,45 +36,32 @@ public:
         const int block = params.block_rows(), tile = params.tile_rows();
         const int chunk = params.chunk_keys, group = params.value_group;
 
-        visible_keys(w, b) = visible(w, b);
-        visible_stage = visible_keys;
         // Keys that some row of the tile sees: [first, last). Of these, some row of the block sees [block_first, block_last).
         const Expr first_row = t * tile, block_row = first_row + x * block;
         const Expr n_visible = min(key_length(b), n_k());
-        const auto first_of = [&](const Expr &row) { return max(row + window_first(b), 0); };
-        const auto last_of = [&](const Expr &row, int rows) {
-            return min(min(row + rows, n_q()) - 1 + window_last(b), n_visible);
-        };
-        const Expr seen_first = first_of(first_row), seen_last = last_of(first_row, tile);
-        tile_keys(t, b) = Tuple(seen_first, seen_last, (seen_last - seen_first + chunk - 1) / chunk);
-        const Expr first = tile_keys(t, b)[0], last = tile_keys(t, b)[1], chunks = tile_keys(t, b)[2];
-        const Expr block_first = first_of(block_row), block_last = last_of(block_row, block);
+        const Expr first = max(first_row + window_first, 0), block_first = max(block_row + window_first, 0);
+        const Expr last = min(min(first_row + tile, n_q()) - 1 + window_last, n_visible);
+        const Expr block_last = min(min(block_row + block, n_q()) - 1 + window_last, n_visible);
         r_e = RDom(0, d(), "r_e");
-        const Expr chunk_first = first + c * chunk, copied = min(last - chunk_first, chunk);
-        const Expr begin = clamp(block_first - chunk_first, 0, chunk);
-        block_keys(c, x, t, b) = Tuple(begin, min(block_last, chunk_first + chunk) - (chunk_first + begin));
-        const Expr skipped = block_keys(c, x, t, b)[0];
         r_j = RDom(0, chunk, "r_j");
-        r_j.where(r_j < block_keys(c, x, t, b)[1]);
+        const Expr skipped = clamp(block_first - (first + c * chunk), 0, chunk);
+        r_j.where(first + c * chunk + skipped + r_j < min(block_last, first + (c + 1) * chunk));
         r_gc = RDom({{0, (d_v() + group - 1) / group + 1}, {0, (n_k() + chunk - 1) / chunk}}, "r_gc");
-        r_gc.where(r_gc.y < chunks);
+        r_gc.where(first + r_gc.y * chunk < last);
 
-        const Expr key = chunk_first + skipped + j, query = block_row + i, h_kv = h / heads_per_kv;
+        const Expr key = first + c * chunk + skipped + j, query = block_row + i, h_kv = h / heads_per_kv;
         Q_rows(e, i, x, t, h, b) = scaled_query(e, query, h, b);
         Q(i, e, x, t, h, b) = Q_rows(e, i, x, t, h, b);
-        // A register tile of QK may reach past the last key that the tile sees.
-        const int past = params.key_unroll - 1;
-        r_k = copy(K, k, chunk + past, copied + past, d(), last, h_kv);
-        r_v = copy(V, v, chunk, copied, d_v(), last, h_kv);
-        // Bounds inference does not look into block_keys.
-        const Expr tile_key = unsafe_promise_clamped(skipped + j, 0, chunk + past - 1);
-        QK(i, j, c, x, t, h, b) += Q(i, r_e, x, t, h, b) * K(r_e, tile_key, c, t, h, b);
+        const Expr chunk_key = first + c * chunk + j;
+        K(e, j, c, t, h, b) = k(min(likely(e), d() - 1), clamp(chunk_key, 0, last - 1), h_kv, b);
+        V(e, j, c, t, h, b) = v(min(likely(e), d_v() - 1), clamp(chunk_key, 0, last - 1), h_kv, b);
+        QK(i, j, c, x, t, h, b) += Q(i, r_e, x, t, h, b) * K(r_e, skipped + j, c, t, h, b);
         S(i, j, c, x, t, h, b) = select(in_window(query, key, b), likely(logit(query, key, last - 1)), kMasked);
         M(i, c, x, t, h, b) = kInitialMax;
         M(i, c, x, t, h, b) = max(M(i, c, x, t, h, b), S(i, r_j, c, x, t, h, b));
         P(i, j, c, x, t, h, b) = exp2_nonpositive(S(i, j, c, x, t, h, b) - M(i, c, x, t, h, b), get_target());
         L(i, c, x, t, h, b) += P(i, r_j, c, x, t, h, b);
-        Expr value = V(e, unsafe_promise_clamped(skipped + r_j, 0, chunk - 1), c, t, h, b);
+        Expr value = V(e, skipped + r_j, c, t, h, b);
         if (guard_values) {
             value = guarded(value, S(i, r_j, c, x, t, h, b));
         }
@@ -114,31 +100,11 @@ public:
         } else {
             query_array = ImageParam(q).parameter();
             schedule_spatial_attention_cpu(*this, params);
-            KeptScalars::of(get_pipeline());
             PrefetchEveryLine::of(get_pipeline());
         }
     }
 
 private:
-    // The first keys of the chunk, as many as are told, of at most `most`, into a copy of K or V, columns padded to whole vectors.
-    // An autoscheduler takes the whole chunk: it has no schedule for what is not computed.
-    RDom copy(Func &to, const Input<Buffer<float, 4>> &from, int most, const Expr &keys, const Expr &columns,
-              const Expr &last, const Expr &h_kv) const {
-        const auto key_at = [&](const Expr &key) {
-            return from(min(likely(e), columns - 1),
-                        clamp(tile_keys(t, b)[0] + c * params.chunk_keys + key, 0, last - 1), h_kv, b);
-        };
-        RDom r(0, most, "r_" + to.name());
-        if (const_cast<SpatialAttention *>(this)->using_autoscheduler()) {
-            to(e, j, c, t, h, b) = key_at(j);
-        } else {
-            r.where(r < keys);
-            to(e, j, c, t, h, b) = undef<float>();
-            to(e, r, c, t, h, b) = key_at(r);
-        }
-        return r;
-    }
-
     // The logit of row i, which is query, and key j, which is key; last_key is the last that may be read.
     Expr logit(const Expr &query, const Expr &key, const Expr &last_key) {
         const Expr unmasked = capped(QK(i, j, c, x, t, h, b));

@@ -10,24 +10,18 @@ struct SpatialAttentionStages {
     Halide::Var i{"i"}, j{"j"}, e{"e"}, g{"g"}, c{"c"}, x{"x"}, t{"t"}, h{"h"}, b{"b"};
     Halide::Var row{"row"};  // a query, counted from the start: l of group y of rows
     Halide::Var l{"l"}, y{"y"};
-    Halide::Var w{"w"};     // number of three that say what queries see
-    Halide::RDom r_e;       // over d, in the product Q K^T
-    Halide::RDom r_k, r_v;  // over the keys of a chunk that K and V have
-    Halide::RDom r_j;       // over the keys of a chunk that some row of the block sees
-    Halide::RDom r_gc;      // over the column groups of the state, within the chunks that the tile sees
+    Halide::RDom r_e;   // over d, in the product Q K^T
+    Halide::RDom r_j;   // over the keys of a chunk that some row of the block sees
+    Halide::RDom r_gc;  // over the column groups of the state, within the chunks that the tile sees
 
-    Halide::Func visible_keys{"visible_keys"};  // (w, b)        what a batch entry's queries see
-    Halide::Parameter query_array;              // the array that Q_rows reads
-    Halide::Func Q_rows{"Q_rows"};              // (e, i, x, t, h, b)     queries times scale
-    Halide::Func Q{"Q"};                        // (i, e, x, t, h, b)     the same, transposed
-    Halide::Func K{"K"};                        // (e, j, c, t, h, b)     the chunk's keys
+    Halide::Parameter query_array;        // the array that Q_rows reads
+    Halide::Func Q_rows{"Q_rows"};        // (e, i, x, t, h, b)     queries times scale
+    Halide::Func Q{"Q"};                  // (i, e, x, t, h, b)     the same, transposed
+    Halide::Func K{"K"};                  // (e, j, c, t, h, b)     the chunk's keys
     Halide::Func V{"V"};                  // (e, j, c, t, h, b)     the chunk's values, columns padded to whole groups
     Halide::Func QK{"QK"};                // (i, j, c, x, t, h, b)  dot products
     Halide::Expr same_mask_rows;          // condition: every row of a block has the same row of the mask
     Halide::Expr dense_mask;              // condition: along keys, the mask is contiguous
-    Halide::Func tile_keys{"tile_keys"};  // (t, b)              keys that the tile sees: {first, last, chunks of them}
-    Halide::Func block_keys{
-        "block_keys"};  // (c, x, t, b)        keys of the chunk that the block sees: {before them, number}
     Halide::Func bias_rows{"bias_rows"};  // (j, i, c, x, t, h, b)  what the mask adds to a logit, in units of log 2
     Halide::Func bias{"bias"};            // (i, j, c, x, t, h, b)  the same, transposed
     Halide::Func S{"S"};                  // (i, j, c, x, t, h, b)  logits in units of log 2, masked

@@ -137,8 +137,8 @@ private:
     Keys keys_of(const Expr &block) const {
         const Expr first_query = split ? Expr(0) : block * params.block_rows;
         const Expr last_query = (split ? n_q() : min(first_query + params.block_rows, n_q())) - 1;
-        const Expr first = max(first_query + window_first(b), 0) + p * part_keys();
-        Expr last = min(last_query + window_last(b), min(key_length(b), n_k()));
+        const Expr first = max(first_query + window_first, 0) + p * part_keys();
+        Expr last = min(last_query + window_last, min(key_length(b), n_k()));
         last = split ? min(last, first + part_keys()) : last;
         return {first, last};
     }

@@ -48,6 +48,9 @@ public:
     // j < key_length, at most n_k.
     Halide::GeneratorInput<Halide::Buffer<int32_t, 2>> visible{"visible"};
     Halide::GeneratorInput<int32_t> heads_per_kv{"heads_per_kv"};  // query heads to a key/value head
+    // The least window_first and the greatest window_last of all batch entries, for what a tile computes: bounds inference counts on
+    // numbers of the call alone.
+    Halide::GeneratorInput<int32_t> window_first{"window_first"}, window_last{"window_last"};
     Halide::GeneratorInput<float> softcap{"softcap"};
     Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
     Halide::GeneratorInput<Halide::Buffer<uint8_t, 4>> boolean_mask{"boolean_mask"};
@@ -70,18 +73,11 @@ protected:
     Expr with_softcap() const { return softcap_condition.defined() ? softcap_condition : Expr(softcap) > 0.0f; }
     Expr softcap_condition;
 
-    Expr window_first(const Expr &b) const { return visible_number(0, b); }
-    Expr window_last(const Expr &b) const { return visible_number(1, b); }
-    Expr key_length(const Expr &b) const { return visible_number(2, b); }
-    Expr visible_number(int number, const Expr &b) const {
-        return visible_stage.defined() ? visible_stage(number, b) : visible(number, b);
-    }
-    // The numbers of `visible` where a task keeps them in registers: read from memory they would be read in every loop.
-    Halide::Func visible_stage;
+    Expr key_length(const Expr &b) const { return visible(2, b); }
 
     // A query sees a key of batch entry b, as far as causal, window and key lengths say.
     Expr in_window(const Expr &query, const Expr &key, const Expr &b) const {
-        return key - query >= window_first(b) && key - query < window_last(b) && key < key_length(b);
+        return key - query >= visible(0, b) && key - query < visible(1, b) && key < key_length(b);
     }
 
     // Column e of a query, ready for the product: Q K^T is then the logit in units of log 2, or, with softcap, what its tanh

@@ -5,7 +5,6 @@
 // once. Columns of d and d_v lie in the vector lanes: with few rows a key costs more to load than to use. Each span p has
 // its maximum m_p, sum l_p and unnormalised output o_p; with m* the largest m_p, the output is
 //   sum_p 2^(m_p - m*) o_p / sum_p 2^(m_p - m*) l_p.
-#include "kept_scalars.h"
 #include "prefetch.h"
 #include "schedules/spatial_attention_split_cpu.h"
 #include "spatial_attention_inputs.h"
@@ -30,11 +29,9 @@ public:
             << "prefetch_keys must be a multiple of key_unroll";
         const int block = params.block_rows, lanes = params.lanes, span = params.span_keys;
 
-        visible_keys(w, b) = visible(w, b);
-        visible_stage = visible_keys;
         // Keys that some query sees: [first, last). Here h counts key/value heads.
-        const Expr rows = n_q() * heads_per_kv, first = max(window_first(b), 0);
-        const Expr last = min(n_q() - 1 + window_last(b), min(key_length(b), n_k()));
+        const Expr rows = n_q() * heads_per_kv, first = max(window_first, 0);
+        const Expr last = min(n_q() - 1 + window_last, min(key_length(b), n_k()));
         const Expr span_first = first + p * span, keys = last - span_first;
 
         const Expr block_row = min(x * block + i, rows - 1);
@@ -119,7 +116,6 @@ public:
         key_array = ImageParam(k).parameter();
         value_array = ImageParam(v).parameter();
         schedule_spatial_attention_split_cpu(*this, params);
-        KeptScalars::of(get_pipeline());
         PrefetchEveryLine::of(get_pipeline());
     }
 

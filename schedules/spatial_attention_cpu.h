@@ -34,15 +34,6 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
             .vectorize(f.l);
     }
 
-    f.visible_keys.compute_at(f.out, task)
-        .store_in(MemoryType::Register)
-        .bound_extent(f.w, 3)
-        .bound_extent(f.b, 1)
-        .unroll(f.w);
-    f.tile_keys.compute_at(f.out, task)
-        .store_in(MemoryType::Register)
-        .bound_extent(f.t, 1)
-        .bound_extent(f.b, 1);
     f.Q.compute_at(f.out, task)
         .bound_extent(f.t, 1)
         .bound_extent(f.i, block)
@@ -80,22 +71,11 @@ inline void schedule_spatial_attention_cpu(SpatialAttentionStages &f, const sche
     for (Func *chunk_local : {&f.K, &f.V, &f.QK, &f.S, &f.M, &f.P, &f.L, &f.PV}) {
         chunk_local->bound_extent(f.c, 1);
     }
-    f.block_keys.compute_at(f.state, f.x)
-        .store_in(MemoryType::Register)
-        .bound_extent(f.c, 1)
-        .bound_extent(f.x, 1)
-        .bound_extent(f.t, 1)
-        .bound_extent(f.b, 1);
-    const auto copy = [&](Func &to, const RDom &keys) {
-        to.compute_at(f.state, r_c)
+    for (Func *copy : {&f.K, &f.V}) {
+        copy->compute_at(f.state, r_c)
             .vectorize(f.e, lanes, TailStrategy::RoundUp)
-            .align_storage(f.e, 8)
-            .update()
-            .reorder(f.e, keys)
-            .vectorize(f.e, lanes, TailStrategy::RoundUp);
-    };
-    copy(f.K, f.r_k);
-    copy(f.V, f.r_v);
+            .align_storage(f.e, 8);
+    }
     if (f.bias.defined()) {
         f.bias.compute_at(f.state, f.x)
             .bound_extent(f.c, 1)

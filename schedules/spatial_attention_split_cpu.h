@@ -12,11 +12,9 @@ namespace muattn {
 struct SpatialAttentionSplitStages {
     // Row of a block: i. Block: x. Key of a span: j. Span: p. Column: e. Lane: l. Group of keys in P V: c. Key/value head: h.
     Halide::Var i{"i"}, x{"x"}, j{"j"}, p{"p"}, e{"e"}, l{"l"}, c{"c"}, h{"h"}, b{"b"}, row{"row"};
-    Halide::Var w{"w"};  // number of three that say what queries see
-    Halide::RDom r_c;    // over the groups of keys of a span
-    Halide::RDom r_p;    // over the spans
+    Halide::RDom r_c;  // over the groups of keys of a span
+    Halide::RDom r_p;  // over the spans
 
-    Halide::Func visible_keys{"visible_keys"};  // (w, b)                 what a batch entry's queries see
     Halide::Func query{"query"}, head{"head"};  // (i, x)                 of a row
     Halide::Func Q{"Q"};                        // (e, i, x, h, b)        queries times scale, 0 past d
     Halide::Func K{"K"};                        // (e, j, p, h, b)        keys, inlined
@@ -72,11 +70,6 @@ inline void schedule_spatial_attention_split_cpu(SpatialAttentionSplitStages &f,
         .parallel(task)
         .vectorize(f.e, lanes, TailStrategy::RoundUp);
 
-    f.visible_keys.compute_at(f.partial, task)
-        .store_in(MemoryType::Register)
-        .bound_extent(f.w, 3)
-        .bound_extent(f.b, 1)
-        .unroll(f.w);
     for (Func *stage : {&f.QK, &f.S, &f.lane_max, &f.M, &f.P, &f.lane_sum, &f.L, &f.PV, &f.products, &f.PV_part}) {
         stage->compute_at(f.partial, f.x)
             .bound_extent(f.x, 1)

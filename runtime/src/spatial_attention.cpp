@@ -43,10 +43,11 @@ muattn_status run(const SpatialCall &call, const muattn_spatial_options &options
     const bool is_boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
     additive.bind(call.with_mask && !is_boolean ? call.mask : no_additive_mask());
     boolean.bind(is_boolean ? call.mask : no_boolean_mask());
-    int32_t heads_per_kv = int32_t(call.H / call.Hk);
+    int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
     float softcap = options.softcap;
-    void *arguments[] = {nullptr,       &q.buffer, &k.buffer,        &v.buffer,       &scale.buffer, &visible.buffer,
-                         &heads_per_kv, &softcap,  &additive.buffer, &boolean.buffer, &out.buffer,   &lse.buffer};
+    void *arguments[] = {nullptr,          &q.buffer,       &k.buffer,     &v.buffer,    &scale.buffer,
+                         &visible.buffer,  &heads_per_kv,   &window_first, &window_last, &softcap,
+                         &additive.buffer, &boolean.buffer, &out.buffer,   &lse.buffer};
     return run_kernel(*kernel, arguments, work_of(call, *kernel));
 }
 

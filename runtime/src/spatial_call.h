@@ -15,6 +15,7 @@ struct SpatialCall {
     bool with_lse = false, with_mask = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
     VisibleKeysOfBatch visible;
+    int32_t window_first = 0, window_last = 0;  // the least and the greatest of all batch entries
 
     bool is_empty() const { return B == 0 || H == 0 || n_q == 0; }  // there is nothing to write
     // Every query sees every key, as far as causal and window say.

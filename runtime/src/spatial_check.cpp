@@ -91,8 +91,11 @@ VisibleKeys visible_keys(const SpatialCall &call, const muattn_spatial_options &
 muattn_status set_visible_keys(SpatialCall &call, const muattn_spatial_options &options) {
     const bool differ = options.key_lengths != nullptr || options.causal_offsets != nullptr;
     MUATTN_RETURN_IF_ERROR(call.visible.resize(differ ? call.B : 1));
+    call.window_first = int32_t(call.n_k), call.window_last = int32_t(-call.n_q);
     for (int64_t b = 0; b < call.visible.count(); b++) {
-        call.visible[b] = visible_keys(call, options, b);
+        const VisibleKeys &visible = call.visible[b] = visible_keys(call, options, b);
+        call.window_first = std::min(call.window_first, visible.window_first);
+        call.window_last = std::max(call.window_last, visible.window_last);
     }
     return MUATTN_OK;
 }

@@ -65,10 +65,11 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
         MUATTN_RETURN_IF_ERROR(session.unwanted(lse, rows));
     }
     bind_lse_to_rows(lse, call.d_v);
-    int32_t heads_per_kv = int32_t(call.H / call.Hk);
+    int32_t heads_per_kv = int32_t(call.H / call.Hk), window_first = call.window_first, window_last = call.window_last;
     float softcap = options.softcap;
-    void *arguments[] = {nullptr,       &q.buffer, &k.buffer,        &v.buffer,       &scale.buffer, &visible.buffer,
-                         &heads_per_kv, &softcap,  &additive.buffer, &boolean.buffer, &out.buffer,   &lse.buffer};
+    void *arguments[] = {nullptr,          &q.buffer,       &k.buffer,     &v.buffer,    &scale.buffer,
+                         &visible.buffer,  &heads_per_kv,   &window_first, &window_last, &softcap,
+                         &additive.buffer, &boolean.buffer, &out.buffer,   &lse.buffer};
     return session.run(arguments);
 }
 
