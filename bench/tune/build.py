@@ -7,7 +7,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -68,13 +67,13 @@ def stop_all() -> None:
 def run(command: list, clock: Clock, limit: float = float("inf"), stdin: str = "", memory: int = 0) -> Finished:
     """In a process group of its own, which ends with this call, however it ends. OutOfTime where the clock runs out.
     limit: seconds; memory: bytes of address space that it may have, 0 for any."""
+    if memory:  # by the shell, before the command begins: a limit from here might come after its end
+        command = ["sh", "-c", 'ulimit -v "$0" && exec "$@"', memory // 1024, *command]
     process = subprocess.Popen(
         [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
     )  # fmt: skip
     _running.add(process)
-    if memory:
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
     try:
         output, errors = process.communicate(stdin, timeout=max(0, min(clock.left(), limit)))
         return Finished(process.returncode, output, errors, late=False)
