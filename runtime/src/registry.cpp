@@ -142,11 +142,11 @@ const char *why_not(const Backend &backend) {
 
 bool runs_gpu_kernels() {
     learn_processor();
-    return true
-#define MUATTN_GPU_BACKEND(name, condition) &&(condition)
+    bool all = true;
+#define MUATTN_GPU_BACKEND(name, condition) all = all && bool(condition);
 #include "gpu_backend_table.inc"
 #undef MUATTN_GPU_BACKEND
-        ;
+    return all;
 }
 
 muattn_device device_of(int backend) { return backends[backend].device; }
