@@ -38,6 +38,9 @@ TEST_P(EmptySizes, SpatialWithoutQueriesDoesNothing) {
             EXPECT_EQ(muattn_spatial_attention_forward(&q, &k, &k, &options, &q, &lse), MUATTN_OK)
                 << muattn_last_error();
             EXPECT_STREQ(muattn_last_kernel(), "");
+            muattn_spatial_options wrong = options;
+            wrong.d_base = -1;
+            EXPECT_EQ(muattn_spatial_attention_forward(&q, &k, &k, &wrong, &q, &lse), MUATTN_INVALID_SCALING);
         }
     }
     EXPECT_EQ(one, 1);
@@ -90,6 +93,12 @@ TEST_P(EmptySizes, ChannelWithoutTokensDoesNothing) {
         }
     }
     EXPECT_EQ(one, 1);
+}
+
+// Without elements no product of the other sizes is too large.
+TEST_P(EmptySizes, AnEmptyBatchOfLargeHeads) {
+    const muattn_tensor x = of({0, 1 << 20, 1 << 12, 64}, nullptr);
+    EXPECT_EQ(muattn_spatial_attention_forward(&x, &x, &x, nullptr, &x, nullptr), MUATTN_OK) << muattn_last_error();
 }
 
 TEST_P(EmptySizes, MergeOfNothing) {

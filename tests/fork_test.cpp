@@ -15,7 +15,7 @@
 namespace muattn::test {
 namespace {
 
-constexpr unsigned kSeconds = 60;
+constexpr unsigned kSeconds = 1000;
 
 // What waitpid() says of a child that returns body()'s value.
 int status_of_child(const std::function<int()> &body) {

@@ -1,6 +1,7 @@
 // The floating-point mode of a thread: rounding, subnormal numbers, exceptions.
 #pragma once
 
+#include <cfenv>
 #include <cstdint>
 
 namespace muattn {
@@ -53,9 +54,18 @@ private:
 
 private:
     unsigned long before_;
-#else
-    DefaultFloatingPoint() {}  // WebAssembly has one mode
+#elif defined(__wasm__)
+    DefaultFloatingPoint() {}  // it has one mode
     ~DefaultFloatingPoint() {}
+#else
+    DefaultFloatingPoint() {
+        fegetenv(&before_);
+        fesetenv(FE_DFL_ENV);
+    }
+    ~DefaultFloatingPoint() { fesetenv(&before_); }
+
+private:
+    fenv_t before_;
 #endif
 
 public:

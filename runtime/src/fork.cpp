@@ -27,7 +27,7 @@ void after_in_child() {
     gpu::forget_devices_of_parent();
 }
 
-// Of the library that this is linked into: they go when it is unloaded.
+// glibc drops the handlers of a library that is unloaded.
 __attribute__((constructor)) void install() { pthread_atfork(before, after_in_parent, after_in_child); }
 
 }  // namespace

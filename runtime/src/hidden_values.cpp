@@ -20,7 +20,8 @@ bool any_not_finite(const float *x, int64_t count) {
     return any != 0;
 }
 
-// Keys of a batch entry that every query sees, [first, last); those before, and after them up to end, are hidden from some. A mask may hide any.
+// Keys of a batch entry that every query sees, [first, last); those before, and after them up to end,
+// are hidden from some. With a mask none counts as seen by all.
 struct SeenByAll {
     int64_t first, last, end;
 

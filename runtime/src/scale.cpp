@@ -38,6 +38,9 @@ muattn_status check_d_base(int64_t d_base) {
     return MUATTN_OK;
 }
 
+// The mode that a caller set before is for numbers in registers too: what is computed from x comes after this.
+void after_mode(int64_t &x) { asm volatile("" : "+r"(x) : : "memory"); }
+
 }  // namespace
 }  // namespace muattn
 
@@ -47,6 +50,8 @@ using namespace muattn;
 
 muattn_status muattn_spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base, double *scale) {
     const DefaultFloatingPoint mode;
+    after_mode(d);
+    after_mode(d_base);
     MUATTN_RETURN_IF_ERROR(check_size("d", d, scale));
     MUATTN_RETURN_IF_ERROR(check_rule(scaling, "spatial"));
     MUATTN_RETURN_IF_ERROR(check_d_base(d_base));
@@ -60,6 +65,7 @@ muattn_status muattn_spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_
 
 muattn_status muattn_channel_scale(muattn_scaling scaling, int64_t n, double *scale) {
     const DefaultFloatingPoint mode;
+    after_mode(n);
     MUATTN_RETURN_IF_ERROR(check_size("n", n, scale));
     MUATTN_RETURN_IF_ERROR(check_rule(scaling, "channel"));
     *scale = 1.0 / std::sqrt(double(n));
@@ -68,6 +74,8 @@ muattn_status muattn_channel_scale(muattn_scaling scaling, int64_t n, double *sc
 
 muattn_status muattn_channel_output_multiplier(muattn_scaling scaling, int64_t d, int64_t d_base, double *multiplier) {
     const DefaultFloatingPoint mode;
+    after_mode(d);
+    after_mode(d_base);
     MUATTN_RETURN_IF_ERROR(check_size("d", d, multiplier));
     MUATTN_RETURN_IF_ERROR(check_rule(scaling, "channel"));
     MUATTN_RETURN_IF_ERROR(check_d_base(d_base));

@@ -11,10 +11,7 @@
 namespace muattn {
 namespace {
 
-muattn_status run(const SpatialCall &call, const muattn_spatial_options &options) {
-    double rule = 0;
-    MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule));
-    const float rule_scale = float(rule);
+muattn_status run(const SpatialCall &call, const muattn_spatial_options &options, float rule_scale) {
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
     if (device_of(backend) != MUATTN_CPU) {
@@ -63,11 +60,13 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
     const muattn_spatial_options &o = options != nullptr ? *options : kDefaults;
     SpatialCall call;
     MUATTN_RETURN_IF_ERROR(check_spatial_call(call, q, k, v, o, out, lse));
+    double rule = 0;
+    MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(o.scaling, call.d, o.d_base, &rule));
     if (call.is_empty()) {
         return no_work();
     }
     if (call.n_k == 0) {
         put_a_hidden_key(call);
     }
-    return run(call, o);
+    return run(call, o, float(rule));
 }

@@ -60,7 +60,6 @@ muattn_status check_causal(const muattn_spatial_options &options) {
 }
 
 // o of muattn.h. Wide: an offset far outside may be balanced by a window that reaches as far back.
-using Wide = __int128;
 Wide causal_offset(const SpatialCall &call, const muattn_spatial_options &options, int64_t b) {
     switch (options.causal) {
     case MUATTN_CAUSAL_BOTTOM_RIGHT:

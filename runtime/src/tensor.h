@@ -9,6 +9,9 @@
 
 namespace muattn {
 
+// For products and sums of sizes, strides and offsets.
+using Wide = __int128;
+
 // A tensor that was checked: strides filled in, a name for messages and the status that names it.
 struct Argument {
     const char *name;

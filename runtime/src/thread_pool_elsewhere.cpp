@@ -1,4 +1,4 @@
-// Where there are no POSIX threads.
+// WebAssembly: one thread. Windows: Halide's pool.
 #include "thread_pool.h"
 
 #if defined(__wasi__)

@@ -44,7 +44,7 @@ public:
     const VisibleKeys &operator[](int64_t b) const { return data_[same_for_all() ? 0 : b]; }
 
 private:
-    static constexpr int64_t kInline = 32;
+    static constexpr int64_t kInline = 32;  // more are allocated in every call
     VisibleKeys inline_[kInline];
     VisibleKeys *data_ = inline_;
     int64_t count_ = 0;

@@ -50,7 +50,7 @@ int use_in_child(const char *backend, muattn_device device) {
 int exit_code_of_child(int (*body)(const char *, muattn_device), const char *backend, muattn_device device) {
     const pid_t child = fork();
     if (child == 0) {
-        alarm(60);
+        alarm(1000);
         _exit(body(backend, device));
     }
     int status = -1;

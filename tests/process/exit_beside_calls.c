@@ -7,7 +7,7 @@
 
 #include "call.h"
 
-enum { callers = 3, times = 20, code = 7, seconds = 60 };
+enum { callers = 3, times = 20, code = 7, seconds = 1000 };
 
 static void *calls(void *unused) {
     while (call() == 0) {

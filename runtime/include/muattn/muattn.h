@@ -183,7 +183,8 @@ MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
  *   out_a, out_b, out  [B, H, n_q, d_v]     lse_a, lse_b, lse  [B, H, n_q, 1]
  *
  * causal and window count keys from the start of the k of their call: for the part that starts at key p give
- * MUATTN_CAUSAL_OFFSET with the whole call's offset minus p, not an alignment of the part.
+ * MUATTN_CAUSAL_OFFSET with the whole call's offset minus p, of each batch entry (causal_offsets) where
+ * key_lengths make it differ, not an alignment of the part.
  * A result with lse -inf counts for nothing, whatever it holds. Errors: MUATTN_INVALID_OUT and MUATTN_INVALID_LSE, the
  * message names the argument. */
 MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,
@@ -247,7 +248,7 @@ MUATTN_API const char *muattn_version(void);
 
 /* The backends "cuda", "vulkan" and "opencl" stand last in the list. Tensors in the memory of such a device run on it, all of a
  * call in the same; tensors of the host run on the processor, unless a GPU is forced: then they are copied there and back. Options
- * (scale, key_lengths) are of the host always.
+ * (scale, key_lengths, causal_offsets) are of the host always.
  *
  * A call whose outputs are in device memory returns when its work is in the queue. No tensor in device memory is copied. */
 

@@ -1,12 +1,12 @@
 #include "memory.h"
 
 #include <HalideRuntime.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 
 #include "../error.h"
+#include "../spin_lock.h"
 #include "cuda.h"
 #include "device.h"
 #include "failure.h"
@@ -20,18 +20,6 @@ constexpr int kMostKept = 64;
 Allocation kept[kMostKept];
 int kept_count = 0;
 std::atomic_flag busy = ATOMIC_FLAG_INIT;
-
-class Lock {
-public:
-    Lock() {
-        while (busy.test_and_set(std::memory_order_acquire)) {
-            sched_yield();
-        }
-    }
-    Lock(const Lock &) = delete;
-    Lock &operator=(const Lock &) = delete;
-    ~Lock() { busy.clear(std::memory_order_release); }
-};
 
 // What Halide's functions take: a buffer of bytes.
 struct Bytes {
@@ -111,7 +99,7 @@ muattn_status take(CallContext &context, muattn_device device, size_t bytes, All
     }
     const QueueKey queue = queue_key(device);
     {
-        const Lock lock;
+        const SpinLock lock(busy);
         for (int i = 0; i < kept_count; i++) {
             if (kept[i].device == device && kept[i].bytes == size && kept[i].queue == queue) {
                 *allocation = kept[i];
@@ -138,7 +126,7 @@ muattn_status take(CallContext &context, muattn_device device, size_t bytes, All
 
 void give_back(const Allocation &allocation) {
     {
-        const Lock lock;
+        const SpinLock lock(busy);
         if (kept_count < kMostKept) {
             kept[kept_count++] = allocation;
             return;
@@ -152,7 +140,7 @@ void release() {
     for (;;) {
         Allocation last;
         {
-            const Lock lock;
+            const SpinLock lock(busy);
             if (kept_count == 0) {
                 break;
             }
@@ -173,7 +161,7 @@ void forget_memory() {
 }
 
 size_t kept_bytes() {
-    const Lock lock;
+    const SpinLock lock(busy);
     size_t sum = 0;
     for (int i = 0; i < kept_count; i++) {
         sum += kept[i].bytes;
