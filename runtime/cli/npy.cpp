@@ -45,7 +45,7 @@ std::string read_header(std::istream &stream) {
     for (int i = 0; i < (major == 1 ? 2 : 4); i++) {
         length |= size_t(stream.get() & 0xff) << (8 * i);
     }
-    if (length > 65535) {  // what a shape and a dtype need is a hundred characters
+    if (length > 4096) {  // what a shape and a dtype need is a hundred characters
         throw std::runtime_error("no header");
     }
     std::string header(length, '\0');

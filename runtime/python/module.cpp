@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "floating_point.h"
 #include "interpreter.h"
 #include "muattn/muattn.h"
 
@@ -58,9 +59,19 @@ private:
     bool given_;
 };
 
-using Numbers = std::vector<float>;
+using Numbers = std::vector<double>;
 using Integers = std::vector<int64_t>;
 using Window = std::pair<int64_t, int64_t>;
+
+// Rounded to nearest, whatever mode the calling thread is in.
+[[gnu::noinline]] std::vector<float> to_floats(const Numbers &numbers) {
+    const DefaultFloatingPoint mode;
+    std::vector<float> floats;
+    for (const double &x : numbers) {
+        floats.push_back(float(x));
+    }
+    return floats;
+}
 
 void check_scale_count(const std::optional<Numbers> &scale, int64_t heads) {
     if (scale && scale->size() != 1 && int64_t(scale->size()) != heads) {
@@ -80,7 +91,7 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
                              nb::object out_array, bool return_lse, nb::object lse_array, int scaling, int64_t d_base,
                              const std::optional<Numbers> &scale, int causal, int64_t causal_offset,
                              const std::optional<Integers> &causal_offsets, std::optional<Window> window,
-                             const std::optional<Integers> &key_lengths, nb::handle mask_array, float softcap) {
+                             const std::optional<Integers> &key_lengths, nb::handle mask_array, double softcap) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
     check_scale_count(scale, shape[1]);
@@ -101,8 +112,9 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
     muattn_spatial_options options{};
     options.scaling = muattn_scaling(scaling);
     options.d_base = d_base;
-    options.scale = scale ? scale->data() : nullptr;
-    options.scale_count = scale ? int64_t(scale->size()) : 0;
+    const std::vector<float> scales = scale ? to_floats(*scale) : std::vector<float>();
+    options.scale = scale ? scales.data() : nullptr;
+    options.scale_count = int64_t(scales.size());
     options.causal = muattn_causal(causal);
     options.causal_offset = causal_offset;
     options.causal_offsets = causal_offsets ? causal_offsets->data() : nullptr;
@@ -117,7 +129,7 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
         mask_tensor = mask("mask", mask_array);
         options.mask = &mask_tensor.tensor;
     }
-    options.softcap = softcap;
+    options.softcap = to_floats({softcap})[0];
     const InQueue in_queue(queue);
     check(without_gil([&] {
         return muattn_spatial_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor,
@@ -145,7 +157,7 @@ nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_ar
 
 nb::object channel_attention(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
                              nb::object out_array, int scaling, int64_t d_base, const std::optional<Numbers> &scale,
-                             std::optional<float> output_multiplier, bool normalize, int layout) {
+                             const std::optional<double> &output_multiplier, bool normalize, int layout) {
     const Dimensions dimensions = layout == MUATTN_CHANNELS_FIRST ? kChannelsFirst : kTokens;
     const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
                  v = input("v", v_array, dimensions);
@@ -159,9 +171,11 @@ nb::object channel_attention(const Queue &queue, nb::handle q_array, nb::handle 
     muattn_channel_options options{};
     options.scaling = muattn_scaling(scaling);
     options.d_base = d_base;
-    options.scale = scale ? scale->data() : nullptr;
-    options.scale_count = scale ? int64_t(scale->size()) : 0;
-    options.output_multiplier = output_multiplier ? &*output_multiplier : nullptr;
+    const std::vector<float> scales = scale ? to_floats(*scale) : std::vector<float>();
+    options.scale = scale ? scales.data() : nullptr;
+    options.scale_count = int64_t(scales.size());
+    const float multiplier = output_multiplier ? to_floats({*output_multiplier})[0] : 1.0f;
+    options.output_multiplier = output_multiplier ? &multiplier : nullptr;
     options.normalize = normalize;
     options.layout = muattn_layout(layout);
     const InQueue in_queue(queue);

@@ -53,7 +53,7 @@ SPATIAL = {
 
 def growth(inputs, out, call):
     program = PROGRAM.format(threads=THREADS, n=N, inputs=inputs, out=out, call=call)
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=1000)
     assert run.returncode == 0, run.stderr
     return int(run.stdout)
 

@@ -1,3 +1,6 @@
+import ctypes
+import platform
+
 import muattn
 import numpy as np
 import pytest
@@ -82,10 +85,24 @@ def test_masks_agree_with_the_reference(n_q, n_k, d, causal, window, lengths, se
 def test_offsets_may_be_an_array(random):
     q, k, v = random(2, 1, 3, 8), random(2, 1, 9, 8), random(2, 1, 9, 8)
     expected = muattn.spatial_attention(q, k, v, causal=[6, 2])
-    for offsets in ((6, 2), np.array([6, 2]), np.array([6, 2], np.int8)):
+    for offsets in ((6, 2), range(6, 1, -4), np.array([6, 2]), np.array([6, 2], np.int8)):
         assert np.array_equal(muattn.spatial_attention(q, k, v, causal=offsets), expected)
     lengths = muattn.spatial_attention(q, k, v, causal="bottom_right", key_lengths=[9, 5])
     assert np.array_equal(lengths, expected)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of a rounding mode")
+def test_numbers_are_rounded_as_ever_in_another_mode(random):
+    x = random(1, 1, 5, 8)
+    expected = muattn.spatial_attention(x, x, x, scale=0.1, softcap=0.3)
+    math = ctypes.CDLL("libm.so.6")
+    upward = 0x800
+    assert math.fesetround(upward) == 0
+    try:
+        out = muattn.spatial_attention(x, x, x, scale=0.1, softcap=0.3)
+    finally:
+        math.fesetround(0)
+    assert np.array_equal(out, expected)
 
 
 def test_a_query_without_keys_gives_zero(random):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 
 from ._muattn import causals
 
@@ -50,11 +51,15 @@ def base_width(d_base):
 _LEAST_FLOAT32 = 2.0**-149
 
 
+def _is_sequence(value):
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
 def _entries(value):
     """The entries of a number, a sequence or an array of any rank."""
     if hasattr(value, "reshape"):
         return value.reshape(-1).tolist()
-    return value if isinstance(value, (list, tuple)) else [value]
+    return list(value) if _is_sequence(value) else [value]
 
 
 def number(name, value):
@@ -94,7 +99,7 @@ def resolve_causal(causal):
         return causals["none"], 0, None
     if isinstance(causal, str) and causal in ("top_left", "bottom_right"):
         return causals[causal], 0, None
-    if isinstance(causal, (list, tuple)) or getattr(causal, "shape", ()) != ():
+    if _is_sequence(causal) or getattr(causal, "shape", ()) != ():
         return causals["offset"], 0, integers("causal", causal)
     if isinstance(causal, (bool, str)) or not hasattr(causal, "__index__"):
         raise ValueError(

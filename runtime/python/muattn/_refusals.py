@@ -11,7 +11,7 @@ def refuse(**arguments):
     """Raises TypeError for masked arrays (numpy.ma), ValueError for tensors of PyTorch that are more than their memory."""
     masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
     tensor = getattr(sys.modules.get("torch"), "Tensor", ())
-    recording = False
+    asked = False
     for name, value in arguments.items():
         kind = type(value)
         if kind in _PLAIN:
@@ -22,7 +22,9 @@ def refuse(**arguments):
             _refuse_masked(name)
         elif isinstance(value, tensor):
             torch = sys.modules["torch"]
-            recording = recording or not _refuse_recording(torch)
+            if not asked:
+                _refuse_recording(torch)
+                asked = True
             _refuse_tensor(torch, name, value)
 
 

@@ -8,7 +8,10 @@ def libraries_of(array):
     the types that this one extends (a subclass of torch.Tensor may be defined anywhere)."""
     if hasattr(array, "__array_namespace__"):
         yield array.__array_namespace__()
-    for kind in type(array).__mro__:
+    kinds = type(array).__mro__
+    # The library's own type first: where a subclass is defined, other libraries' functions may have been imported.
+    arrays = [kind for kind in kinds if "__dlpack__" in vars(kind)]
+    for kind in (*reversed(arrays), *kinds):
         library = sys.modules.get(kind.__module__.partition(".")[0])
         if library is not None:
             yield library
