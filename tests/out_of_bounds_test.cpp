@@ -67,9 +67,9 @@ TEST_P(OutOfBounds, KeysBeyondTheirLength) {
             v.fill_normal(3);
             SpatialCase valid = c;
             valid.n_k = std::max<int64_t>(length, 1);
-            // Bottom right means the n_k of the call.
+            // Bottom right counts from the length, whatever the n_k of the call.
             valid.causal = causal == MUATTN_CAUSAL_NONE ? MUATTN_CAUSAL_NONE : MUATTN_CAUSAL_OFFSET;
-            valid.causal_offset = c.n_k - c.n_q;
+            valid.causal_offset = length - c.n_q;
             const SpatialTensors expected{t.q, k, v, Tensor({1, 1, c.n_q, c.d_v}, dense()),
                                           Tensor({1, 1, c.n_q, 1}, dense())};
             expect_agrees(valid, expected);

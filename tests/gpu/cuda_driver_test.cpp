@@ -143,16 +143,16 @@ TEST_F(CudaDriverTest, FewBytesOfTheHostAreNotWaitedFor) {
     EXPECT_EQ(attend(on_device(0), on_device(0), &options), MUATTN_OK) << error();
     EXPECT_EQ(driver_->launches, 1);
     EXPECT_EQ(driver_->copies + driver_->waits, 0);
-    // Scales, of which two are alike, the length, and the masks that there are not.
+    // Scales, of which two are alike, what queries see, its length last, and the masks that there are not.
     const std::vector<CudaDriver::Fill> &fills = driver_->fills;
-    ASSERT_EQ(fills.size(), 6u);
+    ASSERT_EQ(fills.size(), 8u);
     const size_t first[] = {0, 1, 3}, count[] = {1, 2, 1};
     for (size_t i = 0; i < 3; i++) {
         EXPECT_EQ(fills[i].address, fills[0].address + first[i] * sizeof(float));
         EXPECT_EQ(fills[i].count, count[i]);
         EXPECT_EQ(memcmp(&fills[i].word, &scale[first[i]], sizeof(float)), 0);
     }
-    EXPECT_EQ(fills[3].word, 2u);
+    EXPECT_EQ(fills[5].word, 2u);
 }
 
 TEST_F(CudaDriverTest, ManyNumbersAreCopied) {
