@@ -135,7 +135,7 @@ muattn_status check_softcap(const muattn_spatial_options &options) {
         return MUATTN_OK;
     }
     if (!(softcap >= kMinSoftcap && softcap <= kMaxSoftcap)) {
-        return fail(MUATTN_INVALID_SOFTCAP, "softcap must lie in %g..%g, or be 0 for none, not %g", double(kMinSoftcap),
+        return fail(MUATTN_INVALID_SOFTCAP, "softcap must lie in %g..%g, not %g", double(kMinSoftcap),
                     double(kMaxSoftcap), double(softcap));
     }
     for (int64_t i = 0; options.scale != nullptr && i < options.scale_count; i++) {

@@ -49,7 +49,7 @@ def spatial_attention(
       scaling      "sp":        s = 1/sqrt(d)
                    "mup":       s = sqrt(d_base)/d, or 1/d without d_base: the head dimension grows with width
                    "mup_heads": s = 1/sqrt(d): the number of heads grows, d is fixed
-      d_base       head dimension of the muP base model; at d = d_base "mup" equals "sp"
+      d_base       head dimension of the muP base model, for "mup" alone, which equals "sp" at d = d_base
       scale        s itself, instead of a rule's: a number, or H numbers, one per head
       causal       key j is visible to query i if j <= i + o: "top_left" is o = 0, "bottom_right" o = n_k - n_q, with
                    key_lengths key_lengths[b] - n_q; an integer is o itself (with a cache of p past keys: p), B integers
