@@ -1,5 +1,5 @@
 // How many threads calls use at first: CPU quotas in made-up control groups, and environment variables.
-#include "runtime/src/threads_at_first.h"
+#include "runtime/src/system/threads_at_first.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

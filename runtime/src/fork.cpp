@@ -5,8 +5,8 @@
 #include <pthread.h>
 
 #include "gpu/device.h"
-#include "memory.h"
-#include "thread_pool.h"
+#include "common/memory.h"
+#include "system/thread_pool.h"
 
 namespace muattn {
 namespace {

@@ -1,5 +1,5 @@
 // Which lines a prefetch asks for. docs/halide-notes.md.
-#include "generators/prefetch.h"
+#include "generators/common/prefetch.h"
 
 #include <gtest/gtest.h>
 

@@ -11,11 +11,11 @@
 
 namespace muattn::test {
 
-using schedule::ChannelAttentionFirstSchedule;
-using schedule::ChannelAttentionSchedule;
-using schedule::SpatialAttentionSchedule;
-using schedule::SpatialAttentionShortSchedule;
-using schedule::SpatialAttentionSplitSchedule;
+using schedule::ChannelsFirst;
+using schedule::ChannelsLast;
+using schedule::SpatialGeneral;
+using schedule::SpatialFewKeys;
+using schedule::SpatialSplitKeys;
 
 namespace {
 
@@ -34,11 +34,11 @@ const TableRow table[] = {
 
 // The tiles of a GPU are other numbers with other names: what counts in a test is where they end.
 constexpr int kGpuRows = 32, kGpuKeys = 32, kGpuChannels = 32, kGpuTokens = 64;
-constexpr SpatialAttentionSchedule kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
+constexpr SpatialGeneral kGpuSpatial{1, kGpuRows, 4, 8, 1, kGpuKeys};
 // 512 keys: from there on they are split.
-constexpr SpatialAttentionSplitSchedule kGpuSplit{16, 4, 1, 2, kGpuKeys, kGpuKeys, 512, true};
-constexpr ChannelAttentionSchedule kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
-constexpr ChannelAttentionFirstSchedule kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens, true};
+constexpr SpatialSplitKeys kGpuSplit{16, 4, 1, 2, kGpuKeys, kGpuKeys, 512, true};
+constexpr ChannelsLast kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
+constexpr ChannelsFirst kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens, true};
 
 const TableRow *row_of(const std::string &operation, const std::string &kind, const std::string &backend) {
     const auto row = std::find_if(std::begin(table), std::end(table), [&](const TableRow &r) {
@@ -66,46 +66,46 @@ Schedule schedule_of(const std::string &operation, const std::string &kind, cons
 
 }  // namespace
 
-SpatialAttentionSchedule spatial_schedule(const std::string &backend) {
+SpatialGeneral spatial_schedule(const std::string &backend) {
     return is_gpu(backend) ? kGpuSpatial
-                           : schedule_of("spatial_attention", "plain", backend, &SpatialAttentionSchedule::defaults);
+                           : schedule_of("spatial_attention", "plain", backend, &SpatialGeneral::defaults);
 }
 
-SpatialAttentionSplitSchedule split_schedule(const std::string &backend) {
+SpatialSplitKeys split_schedule(const std::string &backend) {
     return is_gpu(backend)
                ? kGpuSplit
-               : schedule_of("spatial_attention", "split", backend, &SpatialAttentionSplitSchedule::defaults);
+               : schedule_of("spatial_attention", "split", backend, &SpatialSplitKeys::defaults);
 }
 
-SpatialAttentionShortSchedule short_schedule(const std::string &backend) {
-    return schedule_of("spatial_attention", "short_plain", backend, &SpatialAttentionShortSchedule::defaults);
+SpatialFewKeys short_schedule(const std::string &backend) {
+    return schedule_of("spatial_attention", "short_plain", backend, &SpatialFewKeys::defaults);
 }
 
-ChannelAttentionSchedule channel_schedule(const std::string &backend) {
+ChannelsLast channel_schedule(const std::string &backend) {
     return is_gpu(backend)
                ? kGpuChannel
-               : schedule_of<ChannelAttentionSchedule>("channel_attention", "last", backend, [](schedule::Machine m) {
-                     return ChannelAttentionSchedule::defaults(m);
+               : schedule_of<ChannelsLast>("channel_attention", "last", backend, [](schedule::Machine m) {
+                     return ChannelsLast::defaults(m);
                  });
 }
 
-std::vector<ChannelAttentionSchedule> channel_schedules(const std::string &backend) {
+std::vector<ChannelsLast> channel_schedules(const std::string &backend) {
     if (is_gpu(backend)) {
         return {kGpuChannel};
     }
-    std::vector<ChannelAttentionSchedule> schedules;
+    std::vector<ChannelsLast> schedules;
     for (const auto &[kind, block_vectors] : {std::pair{"last", 0}, {"triple", 3}, {"pair", 2}}) {
         if (const TableRow *row = row_of("channel_attention", kind, backend)) {
-            schedules.push_back(overridden(ChannelAttentionSchedule::defaults(row->machine, block_vectors), *row));
+            schedules.push_back(overridden(ChannelsLast::defaults(row->machine, block_vectors), *row));
         }
     }
     return schedules;
 }
 
-ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend) {
+ChannelsFirst channel_first_schedule(const std::string &backend) {
     return is_gpu(backend)
                ? kGpuFirst
-               : schedule_of("channel_attention", "first", backend, &ChannelAttentionFirstSchedule::defaults);
+               : schedule_of("channel_attention", "first", backend, &ChannelsFirst::defaults);
 }
 
 int64_t gpu_head_dim(int64_t d) {

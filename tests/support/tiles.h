@@ -6,20 +6,20 @@
 #include <string>
 #include <vector>
 
-#include "schedules/channel_attention_first_schedule.h"
-#include "schedules/channel_attention_schedule.h"
-#include "schedules/spatial_attention_schedule.h"
-#include "schedules/spatial_attention_short_schedule.h"
-#include "schedules/spatial_attention_split_schedule.h"
+#include "schedules/channel_attention/channels_first_numbers.h"
+#include "schedules/channel_attention/channels_last_numbers.h"
+#include "schedules/spatial_attention/general_numbers.h"
+#include "schedules/spatial_attention/few_keys_numbers.h"
+#include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn::test {
 
-schedule::SpatialAttentionSchedule spatial_schedule(const std::string &backend);
-schedule::SpatialAttentionSplitSchedule split_schedule(const std::string &backend);
-schedule::SpatialAttentionShortSchedule short_schedule(const std::string &backend);
-schedule::ChannelAttentionSchedule channel_schedule(const std::string &backend);
-std::vector<schedule::ChannelAttentionSchedule> channel_schedules(const std::string &backend);  // of every kind
-schedule::ChannelAttentionFirstSchedule channel_first_schedule(const std::string &backend);
+schedule::SpatialGeneral spatial_schedule(const std::string &backend);
+schedule::SpatialSplitKeys split_schedule(const std::string &backend);
+schedule::SpatialFewKeys short_schedule(const std::string &backend);
+schedule::ChannelsLast channel_schedule(const std::string &backend);
+std::vector<schedule::ChannelsLast> channel_schedules(const std::string &backend);  // of every kind
+schedule::ChannelsFirst channel_first_schedule(const std::string &backend);
 
 // The head dimension of the GPU kernel that a call takes: the first that holds d; 0 if none does.
 int64_t gpu_head_dim(int64_t d);

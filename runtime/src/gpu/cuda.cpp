@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "../error.h"
+#include "common/error.h"
 #include "device.h"
 #include "drivers.h"
 

@@ -1,7 +1,7 @@
 // CUDA's driver, as far as it is the library's to ask: devices that run the kernels, and the context of a call.
 #pragma once
 
-#include "../halide_hooks.h"
+#include "common/halide_hooks.h"
 #include "muattn/muattn.h"
 
 namespace muattn::gpu::cuda {

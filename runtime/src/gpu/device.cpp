@@ -8,7 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "../registry.h"
+#include "kernels/registry.h"
 #include "cuda.h"
 #include "drivers.h"
 #include "memory.h"

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "../error.h"
+#include "common/error.h"
 
 namespace muattn::gpu {
 namespace {

@@ -1,7 +1,7 @@
 // What went wrong on a device, as a status and a message.
 #pragma once
 
-#include "../halide_hooks.h"
+#include "common/halide_hooks.h"
 #include "muattn/muattn.h"
 
 namespace muattn::gpu {

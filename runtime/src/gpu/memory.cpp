@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "../error.h"
-#include "../spin_lock.h"
+#include "common/error.h"
+#include "system/spin_lock.h"
 #include "cuda.h"
 #include "device.h"
 #include "failure.h"

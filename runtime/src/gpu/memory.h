@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../halide_hooks.h"
+#include "common/halide_hooks.h"
 #include "muattn/muattn.h"
 #include "queue.h"
 

@@ -1,5 +1,5 @@
 // What stands in for runtime/src/gpu in a build without GPU kernels.
-#include "../error.h"
+#include "common/error.h"
 #include "device.h"
 #include "memory.h"
 #include "operations.h"

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "../halide_hooks.h"
+#include "common/halide_hooks.h"
 #include "drivers.h"
 
 // Of Halide's runtime, which has no headers for them.

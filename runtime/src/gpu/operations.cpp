@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "../error.h"
-#include "schedules/channel_attention_tiles_schedule.h"
-#include "schedules/spatial_attention_block_schedule.h"
+#include "common/error.h"
+#include "schedules/channel_attention/tiles_numbers.h"
+#include "schedules/spatial_attention/block_numbers.h"
 #include "session.h"
 
 namespace muattn::gpu {
@@ -44,7 +44,7 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
     }
     Session session(*kernel);
     MUATTN_RETURN_IF_ERROR(session.check_shared(
-        schedule::SpatialAttentionBlockSchedule::defaults(kernel->machine, kernel->head_dim).shared_bytes()));
+        schedule::SpatialBlock::defaults(kernel->machine, kernel->head_dim).shared_bytes()));
     BoundBuffer q, k, v, scale, visible, additive, boolean, out, lse;
     MUATTN_RETURN_IF_ERROR(session.input(q, call.q));
     MUATTN_RETURN_IF_ERROR(session.input(k, call.k));
@@ -76,7 +76,7 @@ muattn_status run_spatial_attention(const SpatialCall &call, const muattn_spatia
 muattn_status run_channel_attention(const Kernel &kernel, const Argument *const *tensors, int64_t H, const float *scale,
                                     bool per_head, float output_multiplier) {
     Session session(kernel);
-    const auto tiles = schedule::ChannelAttentionTilesSchedule::defaults(kernel.machine);
+    const auto tiles = schedule::ChannelTiles::defaults(kernel.machine);
     MUATTN_RETURN_IF_ERROR(session.check_shared(tiles.shared_bytes()));
     BoundBuffer q, k, v, scales, out;
     MUATTN_RETURN_IF_ERROR(session.input(q, *tensors[0]));

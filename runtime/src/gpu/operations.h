@@ -1,8 +1,8 @@
 // The operations on a GPU: calls that were checked, by kernels that differ from those of the CPU in what they take.
 #pragma once
 
-#include "../registry.h"
-#include "../spatial_call.h"
+#include "kernels/registry.h"
+#include "spatial_attention/call.h"
 
 namespace muattn::gpu {
 

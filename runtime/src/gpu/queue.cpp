@@ -7,8 +7,8 @@
 #include <atomic>
 #include <new>
 
-#include "../error.h"
-#include "../halide_hooks.h"
+#include "common/error.h"
+#include "common/halide_hooks.h"
 #include "cuda.h"
 #include "device.h"
 #include "opencl.h"

@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "../error.h"
-#include "../memory.h"
+#include "common/error.h"
+#include "common/memory.h"
 #include "cuda.h"
 #include "device.h"
 #include "failure.h"

@@ -1,8 +1,8 @@
 // One call on a GPU: its tensors in device memory, the kernel, and the results back where they belong.
 #pragma once
 
-#include "../registry.h"
-#include "../tensor.h"
+#include "kernels/registry.h"
+#include "common/tensor.h"
 #include "memory.h"
 #include "wrapped.h"
 

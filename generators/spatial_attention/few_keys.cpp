@@ -1,0 +1,125 @@
+// Spatial attention, forward, for few keys, all of which every query sees unless a mask hides them: all logits of a row are held
+// at once, so that the softmax has no running state.
+//   S = s Q K^T,  M = row maximum of S,  P = 2^(S - M),  L = row sum of P,  O = P V / L.
+//
+// Keys lie in the vector lanes of S and P, columns in those of O, and rows are broadcast: K is transposed, but neither Q nor
+// O nor a mask is, and a sequence of 49 pays for 49 rows, not for whole vectors of them.
+#include "schedules/spatial_attention/few_keys_cpu.h"
+#include "inputs.h"
+
+namespace {
+
+using namespace Halide;
+using namespace muattn;
+
+class SpatialAttentionShort : public SpatialAttentionGenerator<SpatialAttentionShort>, SpatialFewKeysStages {
+public:
+    // The numbers of the schedule; 0 leaves the machine's default.
+    GeneratorParam<int> block_rows{"block_rows", 0}, tile_blocks{"tile_blocks", 0};
+
+    void generate() {
+        _halide_user_assert(softcap_kind == SoftcapKind::never && !guard_values && mask_kind != MaskKind::any)
+            << "the short variant has no softcap, no guarded values and one kind of mask";
+        params = schedule::SpatialFewKeys::defaults(schedule::machine(machine));
+        const int numbers[] = {block_rows, tile_blocks};
+        params.override_with(numbers);
+        const int lanes = params.lanes;
+
+        // Register tiles reach past the last vector and the last row. What lies there was not computed: a multiplication by a
+        // number below 2^-126, which it may be, takes Intel's processors a hundred cycles.
+        const Expr last_row = n_q() - 1, z_key = min(z, vectors(n_k()) - 1), z_value = min(z, vectors(d_v()) - 1);
+        const Expr h_kv = h / heads_per_kv, key = z * lanes + l, read_key = min(key, n_k() - 1);
+        K_rows(e, l, z, h, b) = k(min(likely(e), d() - 1), read_key, h_kv, b);
+        K(l, e, z, h, b) = K_rows(e, l, z, h, b) * (scale(h) * kLog2E);
+        const RDom r_e(0, d(), "r_e");
+        QK = in_each_tile("QK", q(r_e, min(row, last_row), h, b) * K(l, r_e, z_key, h, b));
+        key_tile = least_padding(n_k());
+        Expr logit = chosen(QK, key_tile);
+        if (mask_kind != MaskKind::none) {
+            const Expr mask_row = min(row, last_row);
+            mask_has_all_keys = n_k() <= mask_keys();
+            dense_mask = dense_masks() && mask_has_all_keys;
+            same_mask_rows = same_masks(1);
+            bias(j, row, h, b) = undef<float>();
+            const RDom r_key(0, n_k(), "r_key");
+            bias(r_key, row, h, b) = mask_bias(mask_row, r_key, h, b);
+            logit = masked(logit, select(same_mask_rows, mask_bias(0, read_key, h, b), bias(key, row, h, b)));
+        }
+        S(l, z, row, h, b) = select(key < n_k(), logit, kMasked);
+
+        const RDom r_z(0, vectors(n_k()), "r_z"), r_l(0, lanes, "r_l");
+        lane_max(l, row, h, b) = kInitialMax;
+        lane_max(l, row, h, b) = max(lane_max(l, row, h, b), S(l, r_z, min(row, last_row), h, b));
+        M(row, h, b) = kInitialMax;
+        M(row, h, b) = max(M(row, h, b), lane_max(r_l, row, h, b));
+        P(l, z, row, h, b) = exp2_nonpositive(S(l, z, row, h, b) - M(row, h, b), get_target());
+        lane_sum(l, row, h, b) += P(l, r_z, min(row, last_row), h, b);
+        L(row, h, b) += lane_sum(r_l, row, h, b);
+
+        const RDom r_j(0, n_k(), "r_j");
+        V(l, j, z, h, b) = v(min(likely(z * lanes) + l, d_v() - 1), j, h_kv, b);
+        PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
+        value_tile = least_padding(d_v());
+        R(row, h, b) = normalised(1.0f, L(row, h, b));
+        O(l, z, row, h, b) = chosen(PV, value_tile) * R(min(row, last_row), h, b);
+
+        const Expr o = O(e % lanes, e / lanes, row, h, b);
+        if (with_lse) {
+            LSE(row, h, b) = log_sum_exp(M(row, h, b), L(row, h, b));
+            out(e, row, h, b) = Tuple(o, LSE(row, h, b));
+        } else {
+            out(e, row, h, b) = o;
+        }
+        *output = out;
+    }
+
+    void schedule() {
+        declare_shapes(out);
+        schedule_spatial_few_keys_cpu(*this, params);
+    }
+
+private:
+    Expr mask_keys() const {
+        return mask_kind == MaskKind::boolean ? boolean_mask.dim(0).extent() : additive_mask.dim(0).extent();
+    }
+    Expr vectors(const Expr &n) const { return (n + params.lanes - 1) / params.lanes; }
+
+    // The sum of the terms, once for each register tile.
+    std::vector<Func> in_each_tile(const std::string &name, const Expr &term) const {
+        std::vector<Func> sums;
+        for (int i = 0; i < params.kTiles; i++) {
+            sums.emplace_back(name + std::to_string(i));
+            sums.back()(l, z, row, h, b) += term;
+        }
+        return sums;
+    }
+    // Conditions, for n keys or columns: the first that holds is that of the tile with the least padding; the last tile's is
+    // that none holds.
+    std::vector<Expr> least_padding(const Expr &n) const {
+        std::vector<Expr> padded, conditions;
+        for (const auto &tile : params.tiles()) {
+            padded.push_back((vectors(n) + tile.vectors - 1) / tile.vectors * tile.vectors);
+        }
+        for (auto tile = padded.begin(); tile + 1 != padded.end(); ++tile) {
+            Expr least = padded.back();
+            for (auto later = tile + 1; later != padded.end(); ++later) {
+                least = min(least, *later);
+            }
+            conditions.push_back(*tile <= least);
+        }
+        return conditions;
+    }
+    Expr chosen(const std::vector<Func> &sums, const std::vector<Expr> &conditions) const {
+        Expr result = sums.back()(l, z, row, h, b);
+        for (size_t i = conditions.size(); i-- > 0;) {
+            result = select(conditions[i], sums[i](l, z, row, h, b), result);
+        }
+        return result;
+    }
+
+    schedule::SpatialFewKeys params{};
+};
+
+}  // namespace
+
+HALIDE_REGISTER_GENERATOR(SpatialAttentionShort, spatial_attention_short)

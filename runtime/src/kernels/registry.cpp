@@ -1,0 +1,260 @@
+#include "registry.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+
+#include "common/error.h"
+#include "gpu/device.h"
+#include "system/processor.h"
+
+#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) extern "C" int symbol##_argv(void **);
+#include "kernel_table.inc"
+#undef MUATTN_KERNEL
+#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) \
+    extern "C" int symbol##_argv(void **);
+#include "gpu_kernel_table.inc"
+#undef MUATTN_GPU_KERNEL
+
+namespace muattn {
+namespace {
+
+// The dispatch names of the ladder, best first, and what each needs of the processor and the operating system; then the
+// GPUs.
+struct Backend {
+    const char *name;
+    muattn_device device;
+    bool (*runs_here)();
+};
+[[maybe_unused]] constexpr muattn_device device_cuda = MUATTN_CUDA, device_vulkan = MUATTN_VULKAN,
+                                         device_opencl = MUATTN_OPENCL;
+
+const Backend backends[] = {
+#define MUATTN_BACKEND(name, condition) \
+    {"cpu:" #name, MUATTN_CPU, [] {     \
+         learn_processor();             \
+         return bool(condition);        \
+     }},
+#include "backend_table.inc"
+#undef MUATTN_BACKEND
+#define MUATTN_GPU_BACKEND(name, condition) \
+    {#name, device_##name, [] { return gpu::unavailable(device_##name) == nullptr; }},
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
+};
+constexpr int kBackends = sizeof backends / sizeof backends[0];
+constexpr int kCpuBackends = 0
+#define MUATTN_BACKEND(name, condition) +1  // NOLINT(bugprone-macro-parentheses)
+#include "backend_table.inc"
+#undef MUATTN_BACKEND
+    ;
+
+enum BackendIndex {
+#define MUATTN_BACKEND(name, condition) backend_##name,
+#include "backend_table.inc"
+#undef MUATTN_BACKEND
+#define MUATTN_GPU_BACKEND(name, condition) backend_##name,
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
+};
+
+constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
+
+constexpr Kernel kernels[] = {
+#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) \
+    {#operation "/" #direction "/" #dtype "/" #kind "/cpu:" #backend,          \
+     Operation::operation,                                                     \
+     Direction::direction,                                                     \
+     dtype_##dtype,                                                            \
+     Kind::kind,                                                               \
+     backend_##backend,                                                        \
+     0,                                                                        \
+     schedule::machine(schedule::MachineName::backend),                        \
+     {__VA_ARGS__},                                                            \
+     symbol##_argv},
+#include "kernel_table.inc"
+#undef MUATTN_KERNEL
+#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) \
+    {#operation "/" #direction "/" #dtype "/" #name "/" #backend,                             \
+     Operation::operation,                                                                    \
+     Direction::direction,                                                                    \
+     dtype_##dtype,                                                                           \
+     Kind::kind,                                                                              \
+     backend_##backend,                                                                       \
+     head_dim,                                                                                \
+     schedule::machine(schedule::MachineName::backend),                                       \
+     {},                                                                                      \
+     symbol##_argv},
+#include "gpu_kernel_table.inc"
+#undef MUATTN_GPU_KERNEL
+};
+constexpr int kKernels = sizeof kernels / sizeof kernels[0];
+
+// Where a search for a backend's kernel of an operation and a kind begins: its first one in the table, or -1.
+struct FirstKernels {
+    static constexpr int kOperations = int(Operation::merge) + 1, kKinds = int(Kind::first_normalized) + 1;
+    int16_t at[kBackends][kOperations][kKinds] = {};
+
+    constexpr FirstKernels() {
+        for (auto &operations : at) {
+            for (auto &kinds : operations) {
+                for (int16_t &first : kinds) {
+                    first = -1;
+                }
+            }
+        }
+        for (int i = kKernels - 1; i >= 0; i--) {
+            at[kernels[i].backend][int(kernels[i].operation)][int(kernels[i].kind)] = int16_t(i);
+        }
+    }
+};
+constexpr FirstKernels first_kernels;
+
+constexpr int kAutomatic = -1, kNone = -2;
+std::atomic<int> forced{kAutomatic};
+thread_local const Kernel *last_kernel = nullptr;
+
+// kNone if this machine runs none.
+int best_backend() {
+    static std::atomic<int> best{kAutomatic};
+    if (best == kAutomatic) {
+        // A GPU is used where it is asked for only.
+        int i = 0;
+        while (i < kCpuBackends && !backends[i].runs_here()) {
+            i++;
+        }
+        best = i < kCpuBackends ? i : kNone;
+    }
+    return best;
+}
+
+int current_backend() {
+    const int index = forced;
+    return index == kAutomatic ? best_backend() : index;
+}
+
+const char *why_not(const Backend &backend) {
+    return backend.device != MUATTN_CPU ? gpu::unavailable(backend.device)
+                                        : "the processor or its system lacks instructions";
+}
+
+}  // namespace
+
+bool runs_gpu_kernels() {
+    learn_processor();
+    bool all = true;
+#define MUATTN_GPU_BACKEND(name, condition) all = all && bool(condition);
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
+    return all;
+}
+
+muattn_device device_of(int backend) { return backends[backend].device; }
+
+muattn_status choose_backend(muattn_device device, int *backend) {
+    const int current = current_backend();
+    if (current == kNone && device == MUATTN_CPU) {
+        return fail(MUATTN_UNSUPPORTED, "this machine can run no backend of this build");
+    }
+    if (device == MUATTN_CPU || (current != kNone && device == backends[current].device)) {
+        if (backends[current].device != MUATTN_CPU && !backends[current].runs_here()) {  // any more: after fork()
+            return fail(MUATTN_INVALID_BACKEND, "backend: this machine cannot run '%s': %s", backends[current].name,
+                        why_not(backends[current]));
+        }
+        *backend = current;
+        return MUATTN_OK;
+    }
+    for (int i = 0; i < kBackends; i++) {
+        if (backends[i].device != device) {
+            continue;
+        }
+        if (forced != kAutomatic) {
+            return fail(MUATTN_INVALID_BACKEND, "backend: '%s' is forced and cannot reach tensors in the memory of %s",
+                        backends[current].name, backends[i].name);
+        }
+        if (!backends[i].runs_here()) {
+            return fail(MUATTN_INVALID_BACKEND,
+                        "backend: the tensors are in the memory of %s, which this machine cannot run: %s",
+                        backends[i].name, gpu::unavailable(device));
+        }
+        *backend = i;
+        return MUATTN_OK;
+    }
+    return fail(MUATTN_INVALID_BACKEND, "backend: this build has none for the memory that the tensors are in");
+}
+
+const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
+                          bool negative_strides, int64_t head_dim) {
+    for (int wanted = backend; wanted < kBackends && device_of(wanted) == device_of(backend); wanted++) {
+        const int first = first_kernels.at[wanted][int(operation)][int(kind)];
+        for (int i = first; i >= 0 && i < kKernels; i++) {
+            const Kernel &kernel = kernels[i];
+            if (kernel.backend == wanted && kernel.operation == operation && kernel.direction == direction &&
+                kernel.dtype == dtype && kernel.kind == kind && (kernel.head_dim == 0 || kernel.head_dim >= head_dim) &&
+                (!negative_strides || !kernel.machine.scalable)) {
+                return &kernel;
+            }
+        }
+        if (!negative_strides) {
+            break;
+        }
+    }
+    return nullptr;
+}
+
+muattn_status no_kernel(int backend, int64_t head_dim) {
+    if (device_of(backend) != MUATTN_CPU && head_dim > 0) {
+        return fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call with d or d_v of %lld on backend %s",
+                    static_cast<long long>(head_dim), backends[backend].name);
+    }
+    return fail(MUATTN_UNSUPPORTED, "this build has no kernel for this call on backend %s", backends[backend].name);
+}
+
+void remember_kernel(const Kernel &kernel) { last_kernel = &kernel; }
+
+void forget_kernel() { last_kernel = nullptr; }
+
+}  // namespace muattn
+
+extern "C" {
+
+using namespace muattn;
+
+int muattn_backend_count(void) { return kBackends; }
+
+const char *muattn_backend_name(int index) { return index >= 0 && index < kBackends ? backends[index].name : nullptr; }
+
+int muattn_backend_available(int index) { return index >= 0 && index < kBackends && backends[index].runs_here(); }
+
+const char *muattn_current_backend(void) {
+    const int index = current_backend();
+    return index != kNone ? backends[index].name : "";
+}
+
+muattn_status muattn_force_backend(const char *name) {
+    if (name == nullptr) {
+        forced = kAutomatic;
+        return MUATTN_OK;
+    }
+    char known[256] = "";
+    size_t length = 0;
+    for (int i = 0; i < kBackends; i++) {
+        if (strcmp(name, backends[i].name) == 0) {
+            if (!backends[i].runs_here()) {
+                return fail(MUATTN_INVALID_BACKEND, "backend: this machine cannot run '%s': %s", name,
+                            why_not(backends[i]));
+            }
+            forced = i;
+            return MUATTN_OK;
+        }
+        length += size_t(snprintf(known + length, sizeof known - length, "%s%s", i ? ", " : "", backends[i].name));
+    }
+    return fail(MUATTN_INVALID_BACKEND, "backend: unknown '%.64s'; this build has %s", name, known);
+}
+
+int muattn_kernel_count(void) { return kKernels; }
+
+const char *muattn_kernel_name(int index) { return index >= 0 && index < kKernels ? kernels[index].name : nullptr; }
+
+const char *muattn_last_kernel(void) { return last_kernel != nullptr ? last_kernel->name : ""; }
+}

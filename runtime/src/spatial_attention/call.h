@@ -1,0 +1,38 @@
+// A call of spatial attention that was checked.
+#pragma once
+
+#include <cstdint>
+
+#include "common/tensor.h"
+#include "visible_keys.h"
+
+namespace muattn {
+
+struct SpatialCall {
+    Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
+    Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}},
+        mask{"mask", MUATTN_INVALID_MASK, {}};
+    bool with_lse = false, with_mask = false;
+    int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
+    VisibleKeysOfBatch visible;
+    int32_t window_first = 0, window_last = 0;  // the least and the greatest of all batch entries
+
+    bool is_empty() const { return B == 0 || H == 0 || n_q == 0; }  // there is nothing to write
+    // Every query sees every key, as far as causal and window say.
+    bool no_window() const;
+};
+
+muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                 const muattn_tensor *v, const muattn_spatial_options &options,
+                                 const muattn_tensor *out, const muattn_tensor *lse);
+
+// A call without keys, as one with a key that no query sees: a kernel has at least one. Nothing of k, v or the mask is read.
+void put_a_hidden_key(SpatialCall &call);
+
+void bind_visible_keys(BoundBuffer &buffer, const SpatialCall &call);
+
+// A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
+const Argument &no_additive_mask();
+const Argument &no_boolean_mask();
+
+}  // namespace muattn

@@ -1,0 +1,171 @@
+// The rules of muattn_spatial_attention_forward's arguments.
+#include <algorithm>
+#include <cmath>
+
+#include "common/error.h"
+#include "call.h"
+
+namespace muattn {
+namespace {
+
+muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
+                            const muattn_tensor *out, const muattn_tensor *lse) {
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
+    for (const Argument *other : {&call.k, &call.v, &call.out}) {
+        MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
+    }
+    call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
+    call.Hk = call.k.size(1), call.n_k = call.k.size(2), call.d_v = call.v.size(3);
+    MUATTN_RETURN_IF_ERROR(check_head_dim(call.q, 3, "d"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.k, 0, "B", call.B, "must equal q's"));
+    if (call.Hk == 0 ? call.H != 0 : call.H % call.Hk != 0) {
+        return fail(MUATTN_INVALID_K, "k.shape[1] (Hk) must divide q's number of heads %lld, not be %lld",
+                    static_cast<long long>(call.H), static_cast<long long>(call.Hk));
+    }
+    MUATTN_RETURN_IF_ERROR(check_size(call.k, 3, "d", call.d, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.v, 0, "B", call.B, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.v, 1, "Hk", call.Hk, "must equal k's"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.v, 2, "n_k", call.n_k, "must equal k's"));
+    MUATTN_RETURN_IF_ERROR(check_head_dim(call.v, 3, "d_v"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.out, 0, "B", call.B, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.out, 1, "H", call.H, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.out, 2, "n_q", call.n_q, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(call.out, 3, "d_v", call.d_v, "must equal v's"));
+    const Argument *const others[] = {&call.q, &call.k, &call.v, &call.out};
+    MUATTN_RETURN_IF_ERROR(check_output(call.out, others, 3));
+    call.with_lse = lse != nullptr;
+    if (call.with_lse) {
+        MUATTN_RETURN_IF_ERROR(check_tensor(call.lse, lse, kAnyInnerStride));
+        MUATTN_RETURN_IF_ERROR(check_device(call.lse, call.q));
+        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 0, "B", call.B, "must equal q's"));
+        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 1, "H", call.H, "must equal q's"));
+        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 2, "n_q", call.n_q, "must equal q's"));
+        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 3, "one per row", 1, "must be"));
+        MUATTN_RETURN_IF_ERROR(check_output(call.lse, others, 4));
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_causal(const muattn_spatial_options &options) {
+    if (options.causal < MUATTN_CAUSAL_NONE || options.causal > MUATTN_CAUSAL_OFFSET) {
+        return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
+    }
+    if (options.causal_offsets != nullptr && options.causal != MUATTN_CAUSAL_OFFSET) {
+        return fail(MUATTN_INVALID_CAUSAL, "causal_offsets: causal must be MUATTN_CAUSAL_OFFSET where they are given");
+    }
+    return MUATTN_OK;
+}
+
+// o of muattn.h. Wide: an offset far outside may be balanced by a window that reaches as far back.
+Wide causal_offset(const SpatialCall &call, const muattn_spatial_options &options, int64_t b) {
+    switch (options.causal) {
+    case MUATTN_CAUSAL_BOTTOM_RIGHT:
+        return (options.key_lengths != nullptr ? options.key_lengths[b] : call.n_k) - call.n_q;
+    case MUATTN_CAUSAL_OFFSET:
+        return options.causal_offsets != nullptr ? options.causal_offsets[b] : options.causal_offset;
+    default: return 0;
+    }
+}
+
+// causal and window, as the interval of j - i that a query sees. Every j - i lies strictly between -n_q and n_k, so the ends
+// are cut to these.
+VisibleKeys visible_keys(const SpatialCall &call, const muattn_spatial_options &options, int64_t b) {
+    const Wide offset = causal_offset(call, options, b), open_first = -call.n_q, open_last = call.n_k;
+    Wide first = open_first, last = options.causal == MUATTN_CAUSAL_NONE ? open_last : offset + 1;
+    if (options.window.enabled) {
+        if (options.window.left >= 0) {
+            first = offset - options.window.left;
+        }
+        if (options.window.right >= 0) {
+            last = std::min(last, offset + options.window.right + 1);
+        }
+    }
+    return {int32_t(std::clamp(first, open_first, open_last)), int32_t(std::clamp(last, open_first, open_last)),
+            int32_t(options.key_lengths != nullptr ? options.key_lengths[b] : call.n_k)};
+}
+
+muattn_status set_visible_keys(SpatialCall &call, const muattn_spatial_options &options) {
+    const bool differ = options.key_lengths != nullptr || options.causal_offsets != nullptr;
+    MUATTN_RETURN_IF_ERROR(call.visible.resize(differ ? call.B : 1));
+    call.window_first = int32_t(call.n_k), call.window_last = int32_t(-call.n_q);
+    for (int64_t b = 0; b < call.visible.count(); b++) {
+        const VisibleKeys &visible = call.visible[b] = visible_keys(call, options, b);
+        call.window_first = std::min(call.window_first, visible.window_first);
+        call.window_last = std::max(call.window_last, visible.window_last);
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_key_lengths(const SpatialCall &call, const int64_t *key_lengths) {
+    for (int64_t b = 0; key_lengths != nullptr && b < call.B; b++) {
+        if (key_lengths[b] < 0 || key_lengths[b] > call.n_k) {
+            return fail(MUATTN_INVALID_KEY_LENGTHS, "key_lengths[%lld] must lie in 0..n_k = %lld, not be %lld",
+                        static_cast<long long>(b), static_cast<long long>(call.n_k),
+                        static_cast<long long>(key_lengths[b]));
+        }
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
+    call.with_mask = mask != nullptr;
+    if (!call.with_mask) {
+        return MUATTN_OK;
+    }
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.mask, mask, kMaskRules));
+    MUATTN_RETURN_IF_ERROR(check_device(call.mask, call.q));
+    static constexpr const char *kDims[] = {"B", "H", "n_q", "n_k"};
+    const int64_t full[] = {call.B, call.H, call.n_q, call.n_k};
+    for (int dim = 0; dim < 4; dim++) {
+        if (call.mask.size(dim) != 1) {
+            MUATTN_RETURN_IF_ERROR(check_size(call.mask, dim, kDims[dim], full[dim], "must be 1, or that of q and k"));
+        }
+    }
+    const Argument *const masks[] = {&call.mask};
+    MUATTN_RETURN_IF_ERROR(check_output(call.out, masks, 1));
+    return call.with_lse ? check_output(call.lse, masks, 1) : MUATTN_OK;
+}
+
+muattn_status check_softcap(const muattn_spatial_options &options) {
+    const float softcap = options.softcap;
+    if (softcap == 0) {
+        return MUATTN_OK;
+    }
+    if (!(softcap >= kMinSoftcap && softcap <= kMaxSoftcap)) {
+        return fail(MUATTN_INVALID_SOFTCAP, "softcap must lie in %g..%g, not %g", double(kMinSoftcap),
+                    double(kMaxSoftcap), double(softcap));
+    }
+    for (int64_t i = 0; options.scale != nullptr && i < options.scale_count; i++) {
+        if (!is_zero_or_between(options.scale[i] / softcap, kMinScale, kMaxScale)) {
+            return fail(MUATTN_INVALID_SOFTCAP,
+                        "softcap: scale[%lld] / softcap must be 0 or of magnitude %g..%g, not %g / %g",
+                        static_cast<long long>(i), double(kMinScale), double(kMaxScale), double(options.scale[i]),
+                        double(softcap));
+        }
+    }
+    return MUATTN_OK;
+}
+
+}  // namespace
+
+muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                 const muattn_tensor *v, const muattn_spatial_options &options,
+                                 const muattn_tensor *out, const muattn_tensor *lse) {
+    MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, lse));
+    if (MUATTN_HEAD_DIM != 0 && (call.d != MUATTN_HEAD_DIM || call.d_v != MUATTN_HEAD_DIM)) {
+        return fail(MUATTN_UNSUPPORTED,
+                    "this build has kernels for d = d_v = %d alone, not for d = %lld and d_v = %lld", MUATTN_HEAD_DIM,
+                    static_cast<long long>(call.d), static_cast<long long>(call.d_v));
+    }
+    MUATTN_RETURN_IF_ERROR(check_scale(options.scale, options.scale_count, call.H));
+    MUATTN_RETURN_IF_ERROR(check_causal(options));
+    MUATTN_RETURN_IF_ERROR(check_key_lengths(call, options.key_lengths));
+    MUATTN_RETURN_IF_ERROR(check_mask(call, options.mask));
+    MUATTN_RETURN_IF_ERROR(check_softcap(options));
+    return set_visible_keys(call, options);
+}
+
+}  // namespace muattn

@@ -1,0 +1,96 @@
+// Whether values that a call hides from some query may be multiplied by 0.
+#include "hidden_values.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "common/halide_hooks.h"
+
+namespace muattn {
+namespace {
+
+bool any_not_finite(const float *x, int64_t count) {
+    uint32_t any = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        any |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return any != 0;
+}
+
+// Keys of a batch entry that every query sees, [first, last); those before, and after them up to end,
+// are hidden from some. With a mask none counts as seen by all.
+struct SeenByAll {
+    int64_t first, last, end;
+
+    SeenByAll(const SpatialCall &call, int64_t b) : end(call.visible[b].key_length) {
+        const VisibleKeys &visible = call.visible[b];
+        first = std::clamp<int64_t>(call.n_q - 1 + visible.window_first, 0, end);
+        last = std::clamp<int64_t>(visible.window_last, first, end);
+        if (call.with_mask) {
+            last = first = 0;
+        }
+    }
+    int64_t hidden() const { return first + end - last; }
+};
+
+struct Search {
+    const SpatialCall &call;
+    int64_t of_piece;  // heads
+    std::atomic<bool> found{false};
+
+    int64_t heads() const { return call.B * call.Hk; }
+    int pieces() const { return int((heads() + of_piece - 1) / of_piece); }
+
+    bool any_in(const float *head, int64_t begin, int64_t end) const {
+        const int64_t stride = call.v.tensor.strides[2];
+        if (stride == call.d_v && begin < end) {
+            return any_not_finite(head + begin * call.d_v, (end - begin) * call.d_v);
+        }
+        for (int64_t j = begin; j < end; j++) {
+            if (any_not_finite(head + j * stride, call.d_v)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    void look(int piece) {
+        const int64_t *s = call.v.tensor.strides, begin = piece * of_piece, end = std::min(begin + of_piece, heads());
+        for (int64_t i = begin; i < end && !found.load(std::memory_order_relaxed); i++) {
+            const int64_t b = i / call.Hk;
+            const SeenByAll seen(call, b);
+            const float *head = call.v.data() + b * s[0] + i % call.Hk * s[1];
+            if (any_in(head, 0, seen.first) || any_in(head, seen.last, seen.end)) {
+                found.store(true, std::memory_order_relaxed);
+            }
+        }
+    }
+};
+
+void look(void *search, int piece) { static_cast<Search *>(search)->look(piece); }
+
+}  // namespace
+
+bool hidden_values_need_guard(const SpatialCall &call) {
+    int64_t hidden = 0;  // keys of a head, at most
+    for (int64_t b = 0; b < call.visible.count(); b++) {
+        hidden = std::max(hidden, SeenByAll(call, b).hidden());
+    }
+    // A piece is large enough to be worth a thread's attention.
+    constexpr int64_t kValuesOfAPiece = 1 << 14;
+    Search search{call, 1 + kValuesOfAPiece / (hidden * call.d_v + 1)};
+    constexpr int kFewPieces = 4;
+    if (search.pieces() < kFewPieces) {
+        for (int i = 0; i < search.pieces(); i++) {
+            search.look(i);
+        }
+    } else {
+        run_parallel(search.pieces(), look, &search);
+    }
+    return search.found;
+}
+
+}  // namespace muattn

@@ -1,0 +1,12 @@
+// Whether values that a call hides from some query may be multiplied by 0.
+#pragma once
+
+#include "call.h"
+
+namespace muattn {
+
+// Whether a value that is hidden from some query is NaN or infinite: 0 times it would reach that query's row. Reads those values,
+// with the threads that kernels run on where they are many.
+bool hidden_values_need_guard(const SpatialCall &call);
+
+}  // namespace muattn

@@ -1,0 +1,69 @@
+// The numbers of the channel attention schedule. No Halide here: the runtime sizes scratch memory with them.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "schedules/common/machine.h"
+
+namespace muattn::schedule {
+
+struct ChannelsLast {
+    int lanes;          // float32 lanes of a vector
+    int row_vectors;    // register tile: vectors of map rows (channels of Q) ...
+    int column_group;   // ... by map columns (channels of K), in Q^T K
+    int token_unroll;   // ... by tokens, in P V
+    int tile_blocks;    // blocks of row_vectors * lanes map rows in a tile: what one task computes
+    int chunk_tokens;   // tokens that a tile treats at once
+    int value_columns;  // columns of the map that P V sums in registers
+    int block_vectors;  // 0, or row_vectors of a kind of kernel with blocks of its own, which waste less at some d: 3 or 2
+
+    static constexpr ChannelsLast defaults(Machine m, int block_vectors = 0) {
+        if (m.few_registers()) {
+            const int vectors = block_vectors != 0 ? block_vectors : 1;
+            return {m.lanes, vectors, 4 / vectors, 4 / vectors, 12 / vectors, 128, 128, block_vectors};
+        }
+        // LLVM fails an assertion where four vectors are scalable.
+        const int vectors = block_vectors != 0 ? block_vectors : m.scalable ? 2
+                                                                            : 4;
+        const int others = (m.registers >= 32 ? 24 : 12) / vectors;
+        const bool large = m.lanes >= 16;                                   // such a machine has 1 MB and more of second-level cache for a map's tile
+        const int columns = block_vectors == 2 && others > 8 ? 8 : others;  // for d = 32 and the like, without waste
+        return {m.lanes, vectors, columns, others, (large ? 16 : 12) / vectors, 128, large ? 256 : 128, block_vectors};
+    }
+
+    // {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns}; 0 keeps what is there. cmake/kernels.cmake
+    // lists the same names in the same order. The register tile of a kind with blocks of its own stays.
+    constexpr void override_with(const int *p) {
+        int *const fields[] = {&row_vectors, &column_group, &token_unroll, &tile_blocks, &chunk_tokens, &value_columns};
+        for (int x = block_vectors != 0 ? 3 : 0; x < 6; x++) {
+            *fields[x] = p[x] != 0 ? p[x] : *fields[x];
+        }
+    }
+
+    constexpr int block_rows() const { return row_vectors * lanes; }
+    constexpr int tile_rows() const { return tile_blocks * block_rows(); }
+    constexpr int64_t rows(int64_t d) const { return round_up(d, block_rows()); }  // that are computed for d
+    constexpr int64_t tiles(int64_t d) const { return (d + tile_rows() - 1) / tile_rows(); }
+
+    // At most what one task allocates: the stages that schedule_channels_last_cpu() keeps in memory.
+    // block_bytes: what an allocation of that many bytes takes.
+    template<typename BlockBytes>
+    constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
+        const int64_t rows = std::min<int64_t>(tile_rows(), round_up(d, block_rows())) + block_rows();
+        const int64_t columns = round_up(round_up(d, column_group), lanes), tokens = chunk_tokens + token_unroll;
+        auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
+        const int64_t norms = floats(rows + block_rows()) + floats(rows) + 2 * floats(round_up(d, block_rows()));  // QQ, rq; KK, rk
+        return 2 * floats(rows * columns)                                                                          // S, P
+               + (normalize ? norms : 0) + floats(rows * tokens)                                                   // Q
+               + floats(tokens * padded_row(columns))                                                              // K
+               + floats(block_rows() * tokens)                                                                     // O_sum
+               + 3 * floats(rows);                                                                                 // M, L, R
+    }
+
+    // Floats from one token to the next in the copy of K.
+    constexpr int64_t padded_row(int64_t columns) const { return round_up(columns, lanes) + lanes; }
+
+    static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+};
+
+}  // namespace muattn::schedule
