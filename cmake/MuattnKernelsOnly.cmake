@@ -11,10 +11,10 @@ add_custom_target(muattn_kernels ALL DEPENDS ${MUATTN_KERNEL_LIBRARIES} muattn_h
 add_dependencies(muattn_kernels ${MUATTN_KERNEL_LIBRARIES} muattn_halide_runtime)
 install(FILES ${libraries} DESTINATION lib)
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/runtime/include" "${PROJECT_SOURCE_DIR}/runtime/src" DESTINATION runtime)
-install(DIRECTORY "${PROJECT_SOURCE_DIR}/schedules/" DESTINATION schedules FILES_MATCHING PATTERN "*_schedule.h" PATTERN machine.h
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/schedules/" DESTINATION schedules FILES_MATCHING PATTERN "*_numbers.h" PATTERN "common/*.h"
   PATTERN tuned EXCLUDE)
 find_file(halide_runtime_header HalideRuntime.h PATHS "${HalideHelpers_DIR}/../../../include" NO_DEFAULT_PATH REQUIRED)
-install(FILES "${MUATTN_GENERATED_DIR}/kernel_table.inc" "${MUATTN_GENERATED_DIR}/backend_table.inc"
+install(FILES "${MUATTN_GENERATED_DIR}/machines.inc" "${MUATTN_GENERATED_DIR}/kernel_table.inc" "${MUATTN_GENERATED_DIR}/backend_table.inc"
   "${MUATTN_GENERATED_DIR}/gpu_kernel_table.inc" "${MUATTN_GENERATED_DIR}/gpu_backend_table.inc" "${halide_runtime_header}"
   DESTINATION generated)
 configure_file("${PROJECT_SOURCE_DIR}/cmake/package/CMakeLists.txt.in" package/CMakeLists.txt @ONLY)

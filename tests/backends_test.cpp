@@ -57,32 +57,32 @@ TEST_F(Backends, AreForcedIfAvailable) {
 
 bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
 
-// Calls for which the library has to choose the kernel of this kind, on the current backend.
-void provoke_spatial(const std::string &kind) {
+// Calls for which the library has to choose this kernel, e.g. general+mask=additive+lse, on the current backend.
+void provoke_spatial(const std::string &kernel) {
     SpatialCase c;
-    const bool split = contains(kind, "split");
+    const bool split = contains(kernel, "split_keys");
     c.n_q = split ? 5 : 40, c.n_k = 47, c.d = 7, c.d_v = 6;
-    c.lse = contains(kind, "lse");
-    c.softcap = contains(kind, "softcap") ? 2.0f : 0.0f;
-    c.mask = contains(kind, "additive")  ? SpatialCase::additive
-             : contains(kind, "boolean") ? SpatialCase::boolean
-                                         : SpatialCase::no_mask;
-    const bool guarded = contains(kind, "guarded");
-    if (!split && !guarded && !contains(kind, "short")) {
+    c.lse = contains(kernel, "+lse");
+    c.softcap = contains(kernel, "+softcap=always") ? 2.0f : 0.0f;
+    c.mask = contains(kernel, "+mask=additive")  ? SpatialCase::additive
+             : contains(kernel, "+mask=boolean") ? SpatialCase::boolean
+                                                 : SpatialCase::no_mask;
+    const bool guard = contains(kernel, "+guard");
+    if (!split && !guard && !contains(kernel, "few_keys")) {
         c.key_lengths = {47};
     }
-    if (guarded) {
+    if (guard) {
         c.causal = MUATTN_CAUSAL_TOP_LEFT;
     }
     const SpatialTensors t = make_tensors(c);
-    if (guarded) {
+    if (guard) {
         // A hidden value that is not finite.
         t.v.at(0, 0, 46, 0) = std::numeric_limits<float>::infinity();
     }
     expect_agrees(c, t);
 }
 
-// The least d for which blocks of so many vectors, 0: those of `last`, leave the fewest rows empty; 0 if there is none.
+// The least d for which blocks of so many vectors, 0: the schedule's, leave the fewest rows empty; 0 if there is none.
 int64_t d_for_blocks(int block_vectors) {
     const auto schedules = channel_schedules(muattn_current_backend());
     for (int64_t d = 1; d <= MUATTN_MAX_D; d++) {
@@ -95,12 +95,14 @@ int64_t d_for_blocks(int block_vectors) {
     return 0;
 }
 
-void provoke_channel(const std::string &kind) {
+void provoke_channel(const std::string &kernel) {
     ChannelCase c;
-    c.n = 9, c.d = d_for_blocks(contains(kind, "triple") ? 3 : contains(kind, "pair") ? 2 : 0);
-    ASSERT_GT(c.d, 0) << "no d asks for this kernel: see muattn_never_chosen() in cmake/kernels.cmake";
-    c.normalize = contains(kind, "normalized");
-    c.channels = contains(kind, "first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
+    c.n = 9, c.d = d_for_blocks(contains(kernel, "+block_vectors=3")   ? 3
+                                : contains(kernel, "+block_vectors=2") ? 2
+                                                                       : 0);
+    ASSERT_GT(c.d, 0) << "no d asks for this kernel: see not_built in tables/kernels.json";
+    c.normalize = contains(kernel, "+normalize");
+    c.channels = contains(kernel, "channels_first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
     expect_agrees(c);
 }
 
@@ -115,11 +117,11 @@ void provoke_merge() {
         << muattn_last_error();
 }
 
-bool provoke(const std::string &operation, const std::string &kind) {
+bool provoke(const std::string &operation, const std::string &kernel) {
     if (operation == "spatial_attention/forward/float32") {
-        provoke_spatial(kind);
+        provoke_spatial(kernel);
     } else if (operation == "channel_attention/forward/float32") {
-        provoke_channel(kind);
+        provoke_channel(kernel);
     } else if (operation == "merge/forward/float32") {
         provoke_merge();
     } else {
@@ -133,15 +135,15 @@ TEST_F(Backends, EveryKernelIsExecuted) {
     EXPECT_EQ(muattn_kernel_name(-1), nullptr);
     EXPECT_EQ(muattn_kernel_name(muattn_kernel_count()), nullptr);
     for (int i = 0; i < muattn_kernel_count(); i++) {
-        // operation/direction/dtype/kind/backend
+        // operation/direction/dtype/kernel/backend
         const std::string name = muattn_kernel_name(i);
-        const size_t backend = name.rfind('/'), kind = name.rfind('/', backend - 1);
+        const size_t backend = name.rfind('/'), kernel = name.rfind('/', backend - 1);
         SCOPED_TRACE(name);
         if (is_gpu(name.substr(backend + 1)) || !backend_is_available(name.substr(backend + 1))) {
             continue;  // gpu_test.cpp has those of GPUs
         }
         ASSERT_EQ(muattn_force_backend(name.substr(backend + 1).c_str()), MUATTN_OK) << muattn_last_error();
-        ASSERT_TRUE(provoke(name.substr(0, kind), name.substr(kind + 1, backend - kind - 1)))
+        ASSERT_TRUE(provoke(name.substr(0, kernel), name.substr(kernel + 1, backend - kernel - 1)))
             << "no test calls this kernel: teach provoke() how";
         EXPECT_EQ(muattn_last_kernel(), name);
     }

@@ -75,7 +75,8 @@ TEST_P(Gpu, SplitKeys) {
             SpatialCase c;
             c.B = 2, c.H = 6, c.Hk = 2, c.n_q = n_q, c.n_k = n_k, c.d = 20, c.d_v = 24;
             expect_agrees(c);
-            EXPECT_NE(std::string(muattn_last_kernel()).find("split"), std::string::npos) << muattn_last_kernel();
+            EXPECT_NE(std::string(muattn_last_kernel()).find("/block_split_keys"), std::string::npos)
+                << muattn_last_kernel();
             c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
             c.window = {1, 300, 0};
             c.key_lengths = {n_k, n_k / 2};
@@ -92,14 +93,14 @@ TEST_P(Gpu, SplitKeys) {
     }
 }
 
-// A call for which the library has to choose this kernel, e.g. spatial_attention/forward/float32/split_lse_d64/opencl.
+// A call for which the library has to choose this kernel, e.g. spatial_attention/forward/float32/block_split_keys+lse+max_d=64/opencl.
 void provoke(const std::string &kernel) {
     const auto contains = [&](const char *part) { return kernel.find(part) != std::string::npos; };
     if (contains("channel_attention")) {
         ChannelCase c;
         c.H = 2, c.n = 70, c.d = 35;
-        c.normalize = contains("normalized");
-        c.channels = contains("first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
+        c.normalize = contains("+normalize");
+        c.channels = contains("channels_first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
         expect_agrees(c);
         return;
     }
@@ -116,10 +117,10 @@ void provoke(const std::string &kernel) {
         return;
     }
     SpatialCase c;
-    c.d = c.d_v = std::stoi(kernel.substr(kernel.rfind("_d") + 2));
-    c.H = 2, c.n_q = contains("split") ? 3 : 40, c.n_k = contains("split") ? 600 : 50;
-    c.lse = contains("lse");
-    c.mask = contains("guarded") ? SpatialCase::additive : SpatialCase::no_mask;
+    c.d = c.d_v = std::stoi(kernel.substr(kernel.rfind("max_d=") + 6));
+    c.H = 2, c.n_q = contains("split_keys") ? 3 : 40, c.n_k = contains("split_keys") ? 600 : 50;
+    c.lse = contains("+lse");
+    c.mask = contains("+mask=any") ? SpatialCase::additive : SpatialCase::no_mask;
     expect_agrees(c);
 }
 
@@ -127,8 +128,8 @@ TEST_P(Gpu, EveryKernelIsExecuted) {
     int executed = 0;
     for (int i = 0; i < muattn_kernel_count(); i++) {
         const std::string name = muattn_kernel_name(i);
-        const size_t size = name.rfind("_d");
-        const bool wanted = size == std::string::npos || gpu_head_dim_is_wanted(std::stoi(name.substr(size + 2)));
+        const size_t size = name.rfind("max_d=");
+        const bool wanted = size == std::string::npos || gpu_head_dim_is_wanted(std::stoi(name.substr(size + 6)));
         if (name.substr(name.rfind('/') + 1) == GetParam() && wanted) {
             SCOPED_TRACE(name);
             provoke(name);

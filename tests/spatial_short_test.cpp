@@ -14,7 +14,7 @@ MUATTN_ON_EVERY_BACKEND(SpatialShort);
 
 void expect_agrees_by_short_kernel(const SpatialCase &c) {
     expect_agrees(c);
-    EXPECT_NE(std::string(muattn_last_kernel()).find("/short_"), std::string::npos) << muattn_last_kernel();
+    EXPECT_NE(std::string(muattn_last_kernel()).find("/few_keys"), std::string::npos) << muattn_last_kernel();
 }
 
 // Every register tile, whole and with each remainder.
@@ -62,7 +62,7 @@ TEST_P(SpatialShort, UpToTheMostKeys) {
     expect_agrees_by_short_kernel(c);
     c.n_k = 513;
     expect_agrees(c);
-    EXPECT_EQ(std::string(muattn_last_kernel()).find("/short_"), std::string::npos) << muattn_last_kernel();
+    EXPECT_EQ(std::string(muattn_last_kernel()).find("/few_keys"), std::string::npos) << muattn_last_kernel();
 }
 
 TEST_P(SpatialShort, SameBitsForAnyNumberOfThreads) {
@@ -72,7 +72,7 @@ TEST_P(SpatialShort, SameBitsForAnyNumberOfThreads) {
     const SpatialTensors t = make_tensors(c);
     ASSERT_EQ(muattn_set_num_threads(1), MUATTN_OK);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
-    EXPECT_NE(std::string(muattn_last_kernel()).find("/short_"), std::string::npos) << muattn_last_kernel();
+    EXPECT_NE(std::string(muattn_last_kernel()).find("/few_keys"), std::string::npos) << muattn_last_kernel();
     const std::vector<float> out = t.out.elements(), lse = t.lse.elements();
     for (const int threads : {2, 7}) {
         ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
@@ -93,7 +93,7 @@ TEST_P(SpatialShort, IsNotForKeysThatPadMuch) {
     expect_agrees_by_short_kernel(c);
     c.n_k = c.d_v = 1;
     expect_agrees(c);
-    const bool by_short_kernel = std::string(muattn_last_kernel()).find("/short_") != std::string::npos;
+    const bool by_short_kernel = std::string(muattn_last_kernel()).find("/few_keys") != std::string::npos;
     const int64_t short_products = few_keys.products(c.n_q, 1, c.d, 1),
                   general_products = general.products(c.n_q, 1, c.d, 1);
     EXPECT_EQ(by_short_kernel, 16 * general_products >= 15 * short_products) << muattn_last_kernel();
@@ -111,7 +111,7 @@ TEST_P(SpatialShort, IsNotForKeysThatCanBeSkipped) {
     lengths.key_lengths = {40};
     for (const SpatialCase &skips : {causal, window, lengths}) {
         expect_agrees(skips);
-        EXPECT_EQ(std::string(muattn_last_kernel()).find("/short_"), std::string::npos) << muattn_last_kernel();
+        EXPECT_EQ(std::string(muattn_last_kernel()).find("/few_keys"), std::string::npos) << muattn_last_kernel();
     }
 }
 

@@ -5,10 +5,11 @@
 // rows of V. Tokens are split into spans so that a single head can keep every thread busy; each span gives a partial map,
 // the partial maps are added in order, and the output is computed from the finished map.
 #include "channels_first.h"
-#include "inputs.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
+#include "generators/common/numbers.h"
 #include "generators/common/riscv.h"
+#include "inputs.h"
 #include "schedules/channel_attention/channels_first_cpu.h"
 
 namespace {
@@ -16,15 +17,11 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelAttentionFirst : public CpuGenerator<ChannelAttentionFirst>, ChannelsFirstStages {
+class ChannelsFirst : public CpuGenerator<ChannelsFirst>, ChannelsFirstStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> map_rows{"map_rows", 0}, map_columns{"map_columns", 0}, tile_blocks{"tile_blocks", 0};
-    GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
-    GeneratorParam<int> token_vectors{"token_vectors", 0}, channel_group{"channel_group", 0},
-        tile_tokens{"tile_tokens", 0};
-    GeneratorParam<bool> normalize{"normalize", false};  // rows of Q and K to length 1 over tokens
+    NumberParams<schedule::ChannelsFirst> numbers;
+    GeneratorParam<bool> normalize{"with_normalize", false};  // rows of Q and K to length 1 over tokens
 
     // Dimensions innermost first: (n, d, head, batch).
     Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -34,10 +31,7 @@ public:
     Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
-        params = schedule::ChannelsFirst::defaults(schedule::machine(machine));
-        const int numbers[] = {map_rows,      map_columns,   tile_blocks, chunk_tokens,
-                               token_vectors, channel_group, tile_tokens};
-        params.override_with(numbers);
+        params = overridden(schedule::ChannelsFirst::defaults(schedule::machine(machine)), numbers.values());
         _halide_user_assert(params.chunk_tokens % params.lanes == 0) << "chunk_tokens must be a multiple of the lanes";
         _halide_user_assert(params.tile_tokens % (params.token_vectors * params.lanes) == 0)
             << "tile_tokens must be a multiple of token_vectors * lanes";
@@ -134,4 +128,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(ChannelAttentionFirst, channel_attention_first)
+HALIDE_REGISTER_GENERATOR(ChannelsFirst, channel_attention_channels_first)

@@ -6,11 +6,12 @@
 // gives the same rows of every token's output. So tiles are independent, and none of them holds anything of size n.
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channels_last.h"
-#include "inputs.h"
 #include "generators/common/estimates.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
+#include "generators/common/numbers.h"
 #include "generators/common/riscv.h"
+#include "inputs.h"
 #include "schedules/channel_attention/channels_last_cpu.h"
 
 namespace {
@@ -18,19 +19,12 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelAttention : public CpuGenerator<ChannelAttention>, ChannelsLastStages {
+class ChannelsLast : public CpuGenerator<ChannelsLast>, ChannelsLastStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> row_vectors{"row_vectors", 0};
-    GeneratorParam<int> column_group{"column_group", 0};
-    GeneratorParam<int> token_unroll{"token_unroll", 0};
-    GeneratorParam<int> tile_blocks{"tile_blocks", 0};
-    GeneratorParam<int> chunk_tokens{"chunk_tokens", 0};
-    GeneratorParam<int> value_columns{"value_columns", 0};
-
-    GeneratorParam<int> block_vectors{"block_vectors", 0};  // of map rows; 0: as the schedule has it
-    GeneratorParam<bool> normalize{"normalize", false};     // columns of Q and K to length 1 over tokens
+    NumberParams<schedule::ChannelsLast> numbers;
+    GeneratorParam<int> block_vectors{"with_block_vectors", 0};  // of map rows; 0: as the schedule has it
+    GeneratorParam<bool> normalize{"with_normalize", false};     // columns of Q and K to length 1 over tokens
 
     // Dimensions innermost first: (d, n, head, batch).
     Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -39,9 +33,8 @@ public:
     Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
-        params = schedule::ChannelsLast::defaults(schedule::machine(machine), block_vectors);
-        const int numbers[] = {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns};
-        params.override_with(numbers);
+        params =
+            overridden(schedule::ChannelsLast::defaults(schedule::machine(machine), block_vectors), numbers.values());
         const int chunk = params.chunk_tokens;
 
         const Expr d = q.dim(0).extent(), n = q.dim(1).extent();
@@ -141,4 +134,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(ChannelAttention, channel_attention)
+HALIDE_REGISTER_GENERATOR(ChannelsLast, channel_attention_channels_last)

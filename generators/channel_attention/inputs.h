@@ -1,4 +1,4 @@
-// What the variants of channel attention share: the shapes of their buffers.
+// What the algorithms of channel attention share: the shapes of their buffers.
 #pragma once
 #include "Halide.h"
 

@@ -1,11 +1,12 @@
-// Channel attention, forward, as channel_attention.cpp has it, in the variant of tiles: both products go tile by tile, the sum of
+// Channel attention, forward, as channels_last.cpp has it, in tiles for a GPU: both products go tile by tile, the sum of
 // each in steps. The tokens are shared out among spans first, so that a few small maps still give many tiles to compute at
 // once; the parts of the map are then summed, span by span.
 #include "tiles.h"
 
-#include "inputs.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
+#include "generators/common/numbers.h"
+#include "inputs.h"
 #include "schedules/channel_attention/tiles_gpu.h"
 
 namespace {
@@ -13,15 +14,17 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelAttentionTiles : public Generator<ChannelAttentionTiles>, ChannelTilesStages {
+enum class Layout { channels_last, channels_first };
+
+class ChannelTiles : public Generator<ChannelTiles>, ChannelTilesStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::cuda, machine_names()};
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> map_tile{"map_tile", 0}, token_tile{"token_tile", 0}, step{"step", 0},
-        thread_tile{"thread_tile", 0};
-
-    GeneratorParam<bool> normalize{"normalize", false};            // columns of Q and K to length 1 over tokens
-    GeneratorParam<bool> channels_first{"channels_first", false};  // tokens innermost
+    NumberParams<schedule::ChannelTiles> numbers;
+    GeneratorParam<bool> normalize{"with_normalize", false};  // columns of Q and K to length 1 over tokens
+    GeneratorParam<Layout> layout{
+        "with_layout",
+        Layout::channels_last,
+        {{"channels_last", Layout::channels_last}, {"channels_first", Layout::channels_first}}};
 
     // Dimensions innermost first: (d, n, head, batch), or with channels first (n, d, head, batch).
     Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -31,11 +34,10 @@ public:
     Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
-        params = schedule::ChannelTiles::defaults(schedule::machine(machine));
-        const int numbers[] = {map_tile, token_tile, step, thread_tile};
-        params.override_with(numbers);
+        params = overridden(schedule::ChannelTiles::defaults(schedule::machine(machine)), numbers.values());
         _halide_user_assert(params.shared_bytes() <= schedule::machine(machine).shared_bytes)
             << "tiles take " << params.shared_bytes() << " bytes of shared memory";
+        channels_first = layout == Layout::channels_first;
         const int tokens = params.step;
 
         const Expr d = q.dim(channels_first ? 1 : 0).extent(), n = q.dim(channels_first ? 0 : 1).extent();
@@ -103,9 +105,10 @@ public:
 private:
     static Expr square(const Expr &x) { return x * x; }
 
+    bool channels_first = false;  // tokens innermost
     schedule::ChannelTiles params{};
 };
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(ChannelAttentionTiles, channel_attention_tiles)
+HALIDE_REGISTER_GENERATOR(ChannelTiles, channel_attention_tiles)

@@ -1,4 +1,4 @@
-// The stages of channel attention in the variant of tiles, for a schedule to order.
+// The stages of channel attention in tiles, for a schedule to order.
 #pragma once
 #include "Halide.h"
 

@@ -18,7 +18,8 @@ public:
     // (d_v, n_q, head, batch), and the same without d_v.
     Input<Buffer<float, 4>> a{"a"}, b{"b"};
     Input<Buffer<float, 3>> lse_a{"lse_a"}, lse_b{"lse_b"};
-    Output<Func> merged{"merged", {Float(32), Float(32)}, 4};  // {out, lse}; spatial_attention.h says why lse has d_v
+    Output<Func> merged{
+        "merged", {Float(32), Float(32)}, 4};  // {out, lse}; generators/spatial_attention/inputs.h says why lse has d_v
 
     void generate() {
         const Expr a_lse = lse_a(row, h, batch), b_lse = lse_b(row, h, batch), top = max(a_lse, b_lse);
@@ -72,4 +73,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(Merge, merge)
+HALIDE_REGISTER_GENERATOR(Merge, merge_general)

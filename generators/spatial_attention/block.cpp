@@ -1,31 +1,28 @@
-// Spatial attention, forward, as spatial_attention.cpp has it, in the variant of blocks: a block of rows meets one block of
+// Spatial attention, forward, as general.cpp has it, in blocks for a GPU: a block of rows meets one block of
 // keys after the other, and every group of value columns has a maximum and a sum of its own, so that groups need nothing
-// of each other and a thread can own one. With split the keys are shared out among parts, each with a state of its own, which are
+// of each other and a thread can own one. With split_keys the keys are shared out among spans, each with a state of its own, which are
 // merged at the end (Dao, Haziza, Massa and Sizov 2023): right where there are few rows.
 //
 // d and d_v may be anything up to max_d: columns from there on are zeros, in the copies that the schedule stages.
 #include "block.h"
 
-#include "schedules/spatial_attention/block_gpu.h"
+#include "generators/common/numbers.h"
 #include "inputs.h"
+#include "schedules/spatial_attention/block_gpu.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
 
-class SpatialAttentionBlock : public SpatialAttentionGenerator<SpatialAttentionBlock>, SpatialBlockStages {
+class SpatialBlock : public SpatialAttentionGenerator<SpatialBlock>, SpatialBlockStages {
 public:
-    GeneratorParam<int> max_d{"max_d", 64};
-    GeneratorParam<bool> split{"split", false};
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> block_rows{"block_rows", 0}, block_keys{"block_keys", 0}, thread_rows{"thread_rows", 0};
-    GeneratorParam<int> thread_columns{"thread_columns", 0}, part_blocks{"part_blocks", 0};
+    GeneratorParam<int> max_d{"with_max_d", 64};
+    GeneratorParam<bool> split{"split_keys", false};
+    NumberParams<schedule::SpatialBlock> numbers;
 
     void generate() {
-        params = schedule::SpatialBlock::defaults(schedule::machine(machine), max_d);
-        const int numbers[] = {block_rows, block_keys, thread_rows, thread_columns, part_blocks};
-        params.override_with(numbers);
+        params = overridden(schedule::SpatialBlock::defaults(schedule::machine(machine), max_d), numbers.values());
         _halide_user_assert(params.shared_bytes() <= schedule::machine(machine).shared_bytes)
             << "blocks of max_d = " << int(max_d) << " take " << params.shared_bytes() << " bytes of shared memory";
         _halide_user_assert(params.max_d % params.thread_columns == 0 && params.block_rows % params.thread_rows == 0 &&
@@ -37,7 +34,7 @@ public:
 
         softcap_condition = softcap > cast<float>(min(key_length(b), 0));  // lengths are not negative
 
-        // A row is a query; with split, a query of one of the heads that share keys, and h counts key/value heads.
+        // A row is a query; where keys are split, a query of one of the heads that share keys, and h counts key/value heads.
         const Expr sharing = split ? Expr(heads_per_kv) : Expr(1);
         const Expr row = min(y, n_q() * sharing - 1), query = split ? row % n_q() : row;
         const Expr head = split ? h * sharing + row / n_q() : Expr(h), h_kv = split ? Expr(h) : h / heads_per_kv;
@@ -100,15 +97,16 @@ public:
         const Expr weight = P(r_guarded, y, c, p, h, b), value = V(e, r_guarded, c, p, y / rows, h, b);
         PV(e, y, c, p, h, b) += weight * zero_if_hidden(value, weight);
 
-        r_c = RDom(0, split ? Expr(int(params.part_blocks)) : (n_k() + keys - 1) / keys, "r_c");
+        r_c = RDom(0, split ? Expr(int(params.span_blocks)) : (n_k() + keys - 1) / keys, "r_c");
         r_c.where(seen.first + r_c * keys < seen.last);
         std::vector<Expr> start(size_t(params.thread_columns) + kColumns, 0.0f);
-        start[0] = kInitialMax;
+        start[0] = split ? Expr(kInitialMax) : initial_max(head);
+        start[1] = split ? Expr(0.0f) : initial_sum(head);
         state(g, y, p, h, b) = Tuple(start);
         state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
 
         const Expr at_g = e / params.thread_columns;
-        std::vector<Expr> result = split ? merge_parts(at_g) : elements(state(at_g, y, 0, h, b));
+        std::vector<Expr> result = split ? merge_spans(at_g) : elements(state(at_g, y, 0, h, b));
         const Expr l = result[1], column = e % params.thread_columns;
         const Expr o = normalised(mux(column, std::vector<Expr>(result.begin() + kColumns, result.end())), l);
         const Expr kept = split ? o : kept_alive(o, Q(0, y, h, b));
@@ -128,18 +126,18 @@ public:
 private:
     static constexpr int kColumns = 2;  // where the columns of a state begin, after m and l
 
-    int part_keys() const { return params.part_blocks * params.block_keys; }
+    int span_keys() const { return params.span_blocks * params.block_keys; }
 
-    // The keys of part p that some row of a block sees, [first, last).
+    // The keys of span p that some row of a block sees, [first, last).
     struct Keys {
         Expr first, last;
     };
     Keys keys_of(const Expr &block) const {
         const Expr first_query = split ? Expr(0) : block * params.block_rows;
         const Expr last_query = (split ? n_q() : min(first_query + params.block_rows, n_q())) - 1;
-        const Expr first = max(first_query + window_first, 0) + p * part_keys();
+        const Expr first = max(first_query + window_first, 0) + p * span_keys();
         Expr last = min(last_query + window_last, min(key_length(b), n_k()));
-        last = split ? min(last, first + part_keys()) : last;
+        last = split ? min(last, first + span_keys()) : last;
         return {first, last};
     }
 
@@ -182,22 +180,24 @@ private:
         return Tuple(next);
     }
 
-    // The state of query y of query head h over all parts.
-    std::vector<Expr> merge_parts(const Expr &at_g) {
+    // The state of query y of query head h over all spans.
+    std::vector<Expr> merge_spans(const Expr &at_g) {
         std::vector<Expr> states = elements(state(g, y, p, h, b));
         states[1] = kept_alive(states[1], Q(0, y, h, b));
         partial(i, g, y, p, h, b) = mux(i, states);
-        r_p = RDom(0, (n_k() + part_keys() - 1) / part_keys(), "r_p");
-        const auto of_part = [&](size_t element) {
+        r_p = RDom(0, (n_k() + span_keys() - 1) / span_keys(), "r_p");
+        const auto of_span = [&](size_t element) {
             return partial(int(element), g, h % heads_per_kv * n_q() + y, r_p, h / heads_per_kv, b);
         };
-        top(g, y, h, b) = kInitialMax;
-        top(g, y, h, b) = max(top(g, y, h, b), of_part(0));
-        const Expr weight = power_of_two(of_part(0) - top(g, y, h, b));
-        merged(g, y, h, b) = Tuple(std::vector<Expr>(states.size() - 1, 0.0f));
+        top(g, y, h, b) = initial_max(h);
+        top(g, y, h, b) = max(top(g, y, h, b), of_span(0));
+        const Expr weight = power_of_two(of_span(0) - top(g, y, h, b));
+        std::vector<Expr> start(states.size() - 1, 0.0f);
+        start[0] = initial_sum(h) * power_of_two(initial_max(h) - top(g, y, h, b));
+        merged(g, y, h, b) = Tuple(start);
         std::vector<Expr> sums = elements(merged(g, y, h, b));
         for (size_t element = 0; element < sums.size(); element++) {
-            sums[element] += of_part(element + 1) * weight;
+            sums[element] += of_span(element + 1) * weight;
         }
         merged(g, y, h, b) = Tuple(sums);
         std::vector<Expr> result = elements(merged(at_g, y, h, b));
@@ -210,4 +210,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(SpatialAttentionBlock, spatial_attention_block)
+HALIDE_REGISTER_GENERATOR(SpatialBlock, spatial_attention_block)

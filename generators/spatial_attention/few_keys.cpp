@@ -4,25 +4,23 @@
 //
 // Keys lie in the vector lanes of S and P, columns in those of O, and rows are broadcast: K is transposed, but neither Q nor
 // O nor a mask is, and a sequence of 49 pays for 49 rows, not for whole vectors of them.
-#include "schedules/spatial_attention/few_keys_cpu.h"
+#include "generators/common/numbers.h"
 #include "inputs.h"
+#include "schedules/spatial_attention/few_keys_cpu.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
 
-class SpatialAttentionShort : public SpatialAttentionGenerator<SpatialAttentionShort>, SpatialFewKeysStages {
+class SpatialFewKeys : public SpatialAttentionGenerator<SpatialFewKeys>, SpatialFewKeysStages {
 public:
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> block_rows{"block_rows", 0}, tile_blocks{"tile_blocks", 0};
+    NumberParams<schedule::SpatialFewKeys> numbers;
 
     void generate() {
         _halide_user_assert(softcap_kind == SoftcapKind::never && !guard_values && mask_kind != MaskKind::any)
-            << "the short variant has no softcap, no guarded values and one kind of mask";
-        params = schedule::SpatialFewKeys::defaults(schedule::machine(machine));
-        const int numbers[] = {block_rows, tile_blocks};
-        params.override_with(numbers);
+            << "the algorithm for few keys has no softcap, no guarded values and one kind of mask";
+        params = overridden(schedule::SpatialFewKeys::defaults(schedule::machine(machine)), numbers.values());
         const int lanes = params.lanes;
 
         // Register tiles reach past the last vector and the last row. What lies there was not computed: a multiplication by a
@@ -50,10 +48,11 @@ public:
         const RDom r_z(0, vectors(n_k()), "r_z"), r_l(0, lanes, "r_l");
         lane_max(l, row, h, b) = kInitialMax;
         lane_max(l, row, h, b) = max(lane_max(l, row, h, b), S(l, r_z, min(row, last_row), h, b));
-        M(row, h, b) = kInitialMax;
+        M(row, h, b) = initial_max(h);
         M(row, h, b) = max(M(row, h, b), lane_max(r_l, row, h, b));
         P(l, z, row, h, b) = exp2_nonpositive(S(l, z, row, h, b) - M(row, h, b), get_target());
         lane_sum(l, row, h, b) += P(l, r_z, min(row, last_row), h, b);
+        L(row, h, b) = initial_sum(h) * exp2_nonpositive(initial_max(h) - M(row, h, b), get_target());
         L(row, h, b) += lane_sum(r_l, row, h, b);
 
         const RDom r_j(0, n_k(), "r_j");
@@ -122,4 +121,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(SpatialAttentionShort, spatial_attention_short)
+HALIDE_REGISTER_GENERATOR(SpatialFewKeys, spatial_attention_few_keys)

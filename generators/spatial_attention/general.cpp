@@ -11,25 +11,22 @@
 // A tile of queries starts at the first key that its first row sees, so hidden blocks are not visited at all.
 #include "general.h"
 #include "generators/common/estimates.h"
+#include "generators/common/numbers.h"
 #include "generators/common/prefetch.h"
-#include "schedules/spatial_attention/general_cpu.h"
 #include "inputs.h"
+#include "schedules/spatial_attention/general_cpu.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
 
-class SpatialAttention : public SpatialAttentionGenerator<SpatialAttention>, SpatialGeneralStages {
+class SpatialGeneral : public SpatialAttentionGenerator<SpatialGeneral>, SpatialGeneralStages {
 public:
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> row_vectors{"row_vectors", 0}, key_unroll{"key_unroll", 0}, value_group{"value_group", 0};
-    GeneratorParam<int> tile_blocks{"tile_blocks", 0}, chunk_keys{"chunk_keys", 0};
+    NumberParams<schedule::SpatialGeneral> numbers;
 
     void generate() {
-        params = schedule::SpatialGeneral::defaults(schedule::machine(machine));
-        const int numbers[] = {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys};
-        params.override_with(numbers);
+        params = overridden(schedule::SpatialGeneral::defaults(schedule::machine(machine)), numbers.values());
         _halide_user_assert(params.chunk_keys % params.key_unroll == 0)
             << "chunk_keys must be a multiple of key_unroll";
         _halide_user_assert(params.value_group >= kStats) << "value_group must be at least " << kStats;
@@ -124,7 +121,8 @@ private:
     // The state of group g before any chunk.
     Tuple initial_state() const {
         std::vector<Expr> start(params.value_group, 0.0f);
-        start[0] = select(g == 0, kInitialMax, 0.0f);
+        start[0] = select(g == 0, initial_max(h), 0.0f);
+        start[1] = select(g == 0, initial_sum(h), 0.0f);
         return Tuple(start);
     }
 
@@ -146,4 +144,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(SpatialAttention, spatial_attention)
+HALIDE_REGISTER_GENERATOR(SpatialGeneral, spatial_attention_general)

@@ -1,4 +1,5 @@
-// What the variants of spatial attention share: their inputs, the kernel's kind, and the mathematics of one logit.
+// What the algorithms of spatial attention share: their inputs, the features of a kernel, and the mathematics of one logit and of a
+// row's softmax.
 #pragma once
 #include "Halide.h"
 
@@ -26,20 +27,20 @@ public:
     using Expr = Halide::Expr;
 
     Param<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
-    // The kernel's kind.
+    // The axes of tables/kernels.json.
     Param<bool> with_lse{"with_lse", false};
     Param<SoftcapKind> softcap_kind{
-        "softcap_kind",
+        "with_softcap",
         SoftcapKind::never,
         {{"never", SoftcapKind::never}, {"always", SoftcapKind::always}, {"optional", SoftcapKind::optional}}};
-    Param<MaskKind> mask_kind{"mask",
+    Param<MaskKind> mask_kind{"with_mask",
                               MaskKind::none,
                               {{"none", MaskKind::none},
                                {"additive", MaskKind::additive},
                                {"boolean", MaskKind::boolean},
                                {"any", MaskKind::any}}};
-    Param<bool> guard_values{"guard_values", false};  // keep NaN and infinity of hidden values out
-    Param<int> head_dim{"head_dim", 0};               // d = d_v; 0: any d and d_v
+    Param<bool> guard_values{"with_guard", false};  // keep NaN and infinity of hidden values out
+    Param<int> head_dim{"head_dim", 0};             // d = d_v; 0: any d and d_v
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
     Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -151,7 +152,12 @@ protected:
         return reinterpret<float>(reinterpret<uint32_t>(value) & keep);
     }
 
-    // A row that sees no key has l = 0: output 0, lse -inf.
+    // A row's softmax before its first key: the maximum m, in units of log 2, and the sum l relative to it. Every algorithm starts, or
+    // ends, with these.
+    Expr initial_max(const Expr &) const { return kInitialMax; }
+    Expr initial_sum(const Expr &) const { return 0.0f; }
+
+    // Where that ends. A row that sees no key has l = 0: output 0, lse -inf.
     static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(is_zero(l), 0.0f, 1.0f / l); }
     static Expr log_sum_exp(const Expr &m, const Expr &l) {
         // log() of a NaN is some number.

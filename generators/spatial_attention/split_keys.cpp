@@ -5,26 +5,22 @@
 // once. Columns of d and d_v lie in the vector lanes: with few rows a key costs more to load than to use. Each span p has
 // its maximum m_p, sum l_p and unnormalised output o_p; with m* the largest m_p, the output is
 //   sum_p 2^(m_p - m*) o_p / sum_p 2^(m_p - m*) l_p.
+#include "generators/common/numbers.h"
 #include "generators/common/prefetch.h"
-#include "schedules/spatial_attention/split_keys_cpu.h"
 #include "inputs.h"
+#include "schedules/spatial_attention/split_keys_cpu.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
 
-class SpatialAttentionSplit : public SpatialAttentionGenerator<SpatialAttentionSplit>, SpatialSplitKeysStages {
+class SpatialSplitKeys : public SpatialAttentionGenerator<SpatialSplitKeys>, SpatialSplitKeysStages {
 public:
-    // The numbers of the schedule; 0 leaves the machine's default.
-    GeneratorParam<int> block_rows{"block_rows", 0}, key_unroll{"key_unroll", 0};
-    GeneratorParam<int> value_vectors{"value_vectors", 0}, group_keys{"group_keys", 0};
-    GeneratorParam<int> prefetch_keys{"prefetch_keys", 0}, span_keys{"span_keys", 0};
+    NumberParams<schedule::SpatialSplitKeys> numbers;
 
     void generate() {
-        params = schedule::SpatialSplitKeys::defaults(schedule::machine(machine));
-        const int numbers[] = {block_rows, key_unroll, value_vectors, group_keys, prefetch_keys, span_keys};
-        params.override_with(numbers);
+        params = overridden(schedule::SpatialSplitKeys::defaults(schedule::machine(machine)), numbers.values());
         _halide_user_assert(params.prefetch_keys % params.key_unroll == 0)
             << "prefetch_keys must be a multiple of key_unroll";
         const int block = params.block_rows, lanes = params.lanes, span = params.span_keys;
@@ -86,9 +82,11 @@ public:
         partial(e, i, x, p, h, b) = Tuple(PV(e, i, x, p, h, b), M(i, x, p, h, b), L(i, x, p, h, b));
 
         r_p = RDom(0, (n_k() + span - 1) / span, "r_p");
-        m_all(i, x, h, b) = kInitialMax;
+        const Expr row_start = initial_max(row_head);
+        m_all(i, x, h, b) = row_start;
         m_all(i, x, h, b) = max(m_all(i, x, h, b), partial(0, i, x, r_p, h, b)[1]);
         weight(i, x, p, h, b) = exp2_nonpositive(partial(0, i, x, p, h, b)[1] - m_all(i, x, h, b), get_target());
+        l_all(i, x, h, b) = initial_sum(row_head) * exp2_nonpositive(row_start - m_all(i, x, h, b), get_target());
         l_all(i, x, h, b) += partial(0, i, x, r_p, h, b)[2] * weight(i, x, r_p, h, b);
         merged(e, i, x, h, b) += partial(e, i, x, r_p, h, b)[0] * weight(i, x, r_p, h, b);
 
@@ -125,4 +123,4 @@ private:
 
 }  // namespace
 
-HALIDE_REGISTER_GENERATOR(SpatialAttentionSplit, spatial_attention_split)
+HALIDE_REGISTER_GENERATOR(SpatialSplitKeys, spatial_attention_split_keys)

@@ -1,6 +1,7 @@
 // muattn info: what this build has, and what this machine runs of it.
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <memory>
 #include <muattn/muattn.hpp>
 
@@ -10,26 +11,24 @@
 namespace muattn::cli {
 namespace {
 
-// The kernels "operation/direction/dtype/kind/backend" of one operation, direction and dtype.
+// The kernels of one operation, direction and dtype; a name is operation/direction/dtype/kernel/backend.
 struct KernelGroup {
     std::string name;
-    std::vector<std::string> kinds;  // each on its backends
-    size_t kernels = 0;
+    std::vector<std::string> kernels;  // without their backends
+    size_t count = 0;                  // on all backends
 };
 
 std::vector<KernelGroup> kernel_groups() {
     std::vector<KernelGroup> groups;
     for (int i = 0; i < muattn_kernel_count(); i++) {
         const std::string name = muattn_kernel_name(i);
-        const size_t backend = name.rfind('/'), kind = name.rfind('/', backend - 1);
-        const std::string group = name.substr(0, kind), kind_name = name.substr(kind + 1, backend - kind - 1);
-        if (groups.empty() || groups.back().name != group) {
-            groups.push_back({group, {}, 0});
-        }
-        KernelGroup &last = groups.back();
-        last.kernels++;
-        if (last.kinds.empty() || last.kinds.back() != kind_name) {
-            last.kinds.push_back(kind_name);
+        const size_t backend = name.rfind('/'), kernel = name.rfind('/', backend - 1);
+        const std::string of = name.substr(0, kernel), short_name = name.substr(kernel + 1, backend - kernel - 1);
+        auto group = std::find_if(groups.begin(), groups.end(), [&](const KernelGroup &g) { return g.name == of; });
+        group = group != groups.end() ? group : groups.insert(group, KernelGroup{of, {}, 0});
+        group->count++;
+        if (std::find(group->kernels.begin(), group->kernels.end(), short_name) == group->kernels.end()) {
+            group->kernels.push_back(short_name);
         }
     }
     return groups;
@@ -53,7 +52,7 @@ void print_info(const MachineOptions &machine) {
     }
     fmt::print("kernels  {}\n", muattn_kernel_count());
     for (const KernelGroup &group : kernel_groups()) {
-        fmt::print("  {} ({}): {}\n", group.name, group.kernels, fmt::join(group.kinds, ", "));
+        fmt::print("  {} ({}): {}\n", group.name, group.count, fmt::join(group.kernels, ", "));
     }
 }
 

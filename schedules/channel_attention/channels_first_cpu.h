@@ -3,8 +3,8 @@
 // and V are copied first, a chunk of tokens at a time: rows that are a power of two apart would share cache sets. Of K
 // a few rows are read at a time, where they are.
 #pragma once
-#include "channels_first_numbers.h"
 #include "generators/channel_attention/channels_first.h"
+#include "schedules/channel_attention/channels_first_numbers.h"
 
 namespace muattn {
 

@@ -1,9 +1,11 @@
 // The numbers of the channels-first schedule. No Halide here: the runtime sizes scratch memory with them.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -28,14 +30,18 @@ struct ChannelsFirst {
         return {m.lanes, wide ? 4 : 2, 6, wide ? 12 : 24, large ? 1024 : 256, 3, wide ? 8 : 4, large ? 384 : 192, !m.scalable};
     }
 
-    // {map_rows, map_columns, tile_blocks, chunk_tokens, token_vectors, channel_group, tile_tokens}; 0 keeps what is
-    // there. cmake/kernels.cmake lists the same names in the same order.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&map_rows, &map_columns, &tile_blocks, &chunk_tokens, &token_vectors, &channel_group, &tile_tokens};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
-        }
+    // What may be overridden.
+    static constexpr auto numbers() {
+        using S = ChannelsFirst;
+        return std::array{
+            Number<S>{"map_rows", &S::map_rows},
+            Number<S>{"map_columns", &S::map_columns},
+            Number<S>{"tile_blocks", &S::tile_blocks},
+            Number<S>{"chunk_tokens", &S::chunk_tokens},
+            Number<S>{"token_vectors", &S::token_vectors},
+            Number<S>{"channel_group", &S::channel_group},
+            Number<S>{"tile_tokens", &S::tile_tokens},
+        };
     }
 
     static constexpr int64_t kLeastSpan = 1024;  // tokens; fewer are not worth a partial map

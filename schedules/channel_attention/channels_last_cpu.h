@@ -5,8 +5,8 @@
 // and K a chunk of tokens at a time, adding the chunk's products to the tile's map, then V a chunk of tokens at a time. Where
 // columns are normalised, it reads its channels of Q and all of K once more for their norms.
 #pragma once
-#include "channels_last_numbers.h"
 #include "generators/channel_attention/channels_last.h"
+#include "schedules/channel_attention/channels_last_numbers.h"
 
 namespace muattn {
 

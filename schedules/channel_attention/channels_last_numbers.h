@@ -1,9 +1,11 @@
 // The numbers of the channel attention schedule. No Halide here: the runtime sizes scratch memory with them.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -15,7 +17,7 @@ struct ChannelsLast {
     int tile_blocks;    // blocks of row_vectors * lanes map rows in a tile: what one task computes
     int chunk_tokens;   // tokens that a tile treats at once
     int value_columns;  // columns of the map that P V sums in registers
-    int block_vectors;  // 0, or row_vectors of a kind of kernel with blocks of its own, which waste less at some d: 3 or 2
+    int block_vectors;  // 0, or row_vectors of a kernel with blocks of its own, which waste less at some d: 3 or 2
 
     static constexpr ChannelsLast defaults(Machine m, int block_vectors = 0) {
         if (m.few_registers()) {
@@ -31,13 +33,17 @@ struct ChannelsLast {
         return {m.lanes, vectors, columns, others, (large ? 16 : 12) / vectors, 128, large ? 256 : 128, block_vectors};
     }
 
-    // {row_vectors, column_group, token_unroll, tile_blocks, chunk_tokens, value_columns}; 0 keeps what is there. cmake/kernels.cmake
-    // lists the same names in the same order. The register tile of a kind with blocks of its own stays.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&row_vectors, &column_group, &token_unroll, &tile_blocks, &chunk_tokens, &value_columns};
-        for (int x = block_vectors != 0 ? 3 : 0; x < 6; x++) {
-            *fields[x] = p[x] != 0 ? p[x] : *fields[x];
-        }
+    // What may be overridden; with blocks of its own, not the register tile.
+    static constexpr auto numbers() {
+        using S = ChannelsLast;
+        return std::array{
+            Number<S>{"row_vectors", &S::row_vectors},
+            Number<S>{"column_group", &S::column_group},
+            Number<S>{"token_unroll", &S::token_unroll},
+            Number<S>{"tile_blocks", &S::tile_blocks},
+            Number<S>{"chunk_tokens", &S::chunk_tokens},
+            Number<S>{"value_columns", &S::value_columns},
+        };
     }
 
     constexpr int block_rows() const { return row_vectors * lanes; }
@@ -65,5 +71,10 @@ struct ChannelsLast {
 
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 };
+
+constexpr bool is_fixed(const ChannelsLast &s, int ChannelsLast::*number) {
+    using S = ChannelsLast;
+    return s.block_vectors != 0 && (number == &S::row_vectors || number == &S::column_group || number == &S::token_unroll);
+}
 
 }  // namespace muattn::schedule

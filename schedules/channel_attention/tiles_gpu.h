@@ -2,8 +2,8 @@
 // first and the last are products in tiles: a thread block stages a step of both factors, and a thread sums a tile of its own
 // in registers.
 #pragma once
-#include "tiles_numbers.h"
 #include "generators/channel_attention/tiles.h"
+#include "schedules/channel_attention/tiles_numbers.h"
 
 namespace muattn {
 
@@ -58,7 +58,7 @@ inline void schedule_staged(Halide::Func &copy, const Halide::Func &total, const
 }
 
 inline void schedule_channel_tiles_gpu(ChannelTilesStages &f, const schedule::ChannelTiles &s,
-                                                 bool channels_first) {
+                                       bool channels_first) {
     using namespace Halide;
     Var map("map"), block_x("block_x"), block_y("block_y"), tx("tx"), ty("ty"), xi("xi"), yi("yi");
     const int thread = s.thread_tile, threads = s.map_tile / thread, token_threads = s.token_tile / thread;
@@ -141,7 +141,7 @@ inline void schedule_channel_tiles_gpu(ChannelTilesStages &f, const schedule::Ch
         }
     }
 
-    // Loops are not to be split at their edges: schedules/spatial_attention_block_gpu.h says why.
+    // Loops are not to be split at their edges: schedules/spatial_attention/block_gpu.h says why.
     for (Func *stage : {&f.Q, &f.K, &f.product, &f.span, &f.QK, &f.S, &f.M, &f.P, &f.R, &f.P_step, &f.V_step, &f.PV, &f.O, &f.out}) {
         stage->never_partition_all();
         for (int update = 0; update < stage->num_update_definitions(); update++) {

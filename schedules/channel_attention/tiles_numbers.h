@@ -1,9 +1,11 @@
-// The numbers of the schedule of channel attention's variant of tiles. No Halide here: the runtime shares out tokens by them.
+// The numbers of the schedule of channel attention in tiles. No Halide here: the runtime shares out tokens by them.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -22,14 +24,15 @@ struct ChannelTiles {
         return s;
     }
 
-    // {map_tile, token_tile, step, thread_tile}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the
-    // same order.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&map_tile, &token_tile, &step, &thread_tile};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
-        }
+    // What may be overridden.
+    static constexpr auto numbers() {
+        using S = ChannelTiles;
+        return std::array{
+            Number<S>{"map_tile", &S::map_tile},
+            Number<S>{"token_tile", &S::token_tile},
+            Number<S>{"step", &S::step},
+            Number<S>{"thread_tile", &S::thread_tile},
+        };
     }
 
     // Floats from one row to the next in what is staged.

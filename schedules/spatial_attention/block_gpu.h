@@ -1,13 +1,13 @@
-// The order of spatial attention on a GPU: a thread block per block of rows, and per part of the keys where they are split; K and V
+// The order of spatial attention on a GPU: a thread block per block of rows, and per span of the keys where they are split; K and V
 // staged in shared memory, both products in registers, thread_rows rows by thread_keys keys or thread_columns columns.
 #pragma once
 #include "generators/spatial_attention/block.h"
-#include "block_numbers.h"
+#include "schedules/spatial_attention/block_numbers.h"
 
 namespace muattn {
 
 inline void schedule_spatial_block_gpu(SpatialBlockStages &f,
-                                                 const schedule::SpatialBlock &s, int max_d, bool split) {
+                                       const schedule::SpatialBlock &s, int max_d, bool split) {
     using namespace Halide;
     Var map("map"), whole("whole"), block("block"), tx("tx"), ty("ty"), xi("xi"), yi("yi");
     const int columns = s.thread_columns, rows = s.thread_rows, keys = s.thread_keys(), groups = s.threads_x();

@@ -1,8 +1,10 @@
-// The numbers of the schedule of spatial attention's variant of blocks. No Halide here.
+// The numbers of the schedule of spatial attention in blocks. No Halide here.
 #pragma once
+#include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -14,13 +16,13 @@ struct SpatialBlock {
     int block_keys;
     int thread_rows;     // rows of one thread, in both products
     int thread_columns;  // columns of d_v of one thread
-    int part_blocks;     // blocks of keys to a part, where the keys are split
+    int span_blocks;     // blocks of keys to a span, where the keys are split
 
     static constexpr SpatialBlock defaults(Machine m, int max_d) {
         // As many columns to a thread as leave some 8 to 16 threads side by side, 32 at most.
         SpatialBlock s{max_d, 32, 0, 4, max_d <= 16 ? 2 : max_d <= 48 ? 4
-                                                                                       : 8,
-                                        8};
+                                                                      : 8,
+                       8};
         s.block_keys = s.threads_x() * 4;
         const auto too_large = [&] { return s.shared_bytes() > m.shared_bytes; };
         // First fewer keys to a thread, but two, then fewer rows, then wider threads, of which a block has fewer.
@@ -46,14 +48,16 @@ struct SpatialBlock {
         return s;
     }
 
-    // {block_rows, block_keys, thread_rows, thread_columns, part_blocks}; 0 keeps what is there. cmake/kernels.cmake lists the
-    // same names in the same order.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&block_rows, &block_keys, &thread_rows, &thread_columns, &part_blocks};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
-        }
+    // What may be overridden.
+    static constexpr auto numbers() {
+        using S = SpatialBlock;
+        return std::array{
+            Number<S>{"block_rows", &S::block_rows},
+            Number<S>{"block_keys", &S::block_keys},
+            Number<S>{"thread_rows", &S::thread_rows},
+            Number<S>{"thread_columns", &S::thread_columns},
+            Number<S>{"span_blocks", &S::span_blocks},
+        };
     }
 
     constexpr int threads_x() const { return max_d / thread_columns; }

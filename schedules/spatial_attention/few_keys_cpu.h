@@ -1,43 +1,16 @@
-// Order, tiles, vectors and threads of the short variant of spatial attention on a CPU.
+// Order, tiles, vectors and threads of spatial attention for few keys on a CPU.
 //
 // One task is a tile of queries of one head. It copies all of K (transposed, in vectors of keys) and V (in vectors of
 // columns), then takes a block of rows at a time through logits, softmax and P V, so that the block's S and P stay in cache.
 #pragma once
 #include <vector>
-
-#include "Halide.h"
-#include "few_keys_numbers.h"
+#include "generators/spatial_attention/few_keys.h"
+#include "schedules/spatial_attention/few_keys_numbers.h"
 
 namespace muattn {
 
-struct SpatialFewKeysStages {
-    // Lane: l. Vector of keys, or of columns: z. Key: j. Column: e. Query: row.
-    Halide::Var l{"l"}, z{"z"}, j{"j"}, e{"e"}, row{"row"}, h{"h"}, b{"b"};
-
-    Halide::Func K_rows{"K_rows"};         // (e, l, z, h, b)    keys
-    Halide::Func K{"K"};                   // (l, e, z, h, b)    keys times scale, transposed
-    std::vector<Halide::Func> QK;          // (l, z, row, h, b)  dot products, by each register tile
-    std::vector<Halide::Expr> key_tile;    // conditions: the first that holds chooses the tile for QK, none the last
-    Halide::Expr same_mask_rows;           // condition: every row has the same row of the mask
-    Halide::Expr dense_mask;               // condition: the mask has a number for each key, and they are contiguous
-    Halide::Func bias{"bias"};             // (j, row, h, b)     what the mask adds to a logit, in units of log 2
-    Halide::Func S{"S"};                   // (l, z, row, h, b)  logits in units of log 2, masked
-    Halide::Func lane_max{"lane_max"};     // (l, row, h, b)     maximum over every lanes-th key
-    Halide::Func M{"M"};                   // (row, h, b)        row maximum
-    Halide::Func P{"P"};                   // (l, z, row, h, b)  2^(S - M)
-    Halide::Func lane_sum{"lane_sum"};     // (l, row, h, b)     sum over every lanes-th key
-    Halide::Func L{"L"};                   // (row, h, b)        row sum of P
-    Halide::Func V{"V"};                   // (l, j, z, h, b)    values
-    Halide::Func R{"R"};                   // (row, h, b)        what a row of P V is multiplied with
-    std::vector<Halide::Func> PV;          // (l, z, row, h, b)  P V, by each register tile
-    std::vector<Halide::Expr> value_tile;  // as key_tile, for PV
-    Halide::Func O{"O"};                   // (l, z, row, h, b)  the normalised output
-    Halide::Func LSE{"LSE"};               // (row, h, b)        natural logarithm of the row sum
-    Halide::Func out{"out"};               // (e, row, h, b)     the output, with or without lse
-};
-
 inline void schedule_spatial_few_keys_cpu(SpatialFewKeysStages &f,
-                                                 const schedule::SpatialFewKeys &s) {
+                                          const schedule::SpatialFewKeys &s) {
     using namespace Halide;
     using Tile = schedule::SpatialFewKeys::Tile;
     const int lanes = s.lanes, side = s.transpose_side();

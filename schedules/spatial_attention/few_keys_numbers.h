@@ -1,10 +1,11 @@
-// The numbers of the schedule of spatial attention's short variant. No Halide here: the runtime sizes scratch memory with them.
+// The numbers of the schedule of spatial attention for few keys. No Halide here: the runtime sizes scratch memory with them.
 #pragma once
 #include <algorithm>
 #include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -21,13 +22,13 @@ struct SpatialFewKeys {
         return {m.lanes, m.registers, large ? 48 : 24, large ? 6 : 12, m.scalable};
     }
 
-    // {block_rows, tile_blocks}; 0 keeps what is there. cmake/kernels.cmake lists the same names in the same order.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&block_rows, &tile_blocks};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
-        }
+    // What may be overridden.
+    static constexpr auto numbers() {
+        using S = SpatialFewKeys;
+        return std::array{
+            Number<S>{"block_rows", &S::block_rows},
+            Number<S>{"tile_blocks", &S::tile_blocks},
+        };
     }
 
     // The register tiles of both products: vectors of keys or columns, by rows. A call takes the first that pads least.

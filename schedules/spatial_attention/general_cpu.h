@@ -6,7 +6,7 @@
 // through logits, softmax and P V, so that the block's S and P stay in the first-level cache.
 #pragma once
 #include "generators/spatial_attention/general.h"
-#include "general_numbers.h"
+#include "schedules/spatial_attention/general_numbers.h"
 
 namespace muattn {
 

@@ -1,9 +1,11 @@
 // The numbers of the spatial attention schedule. No Halide here: the runtime sizes scratch memory with them.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -25,14 +27,16 @@ struct SpatialGeneral {
         return {m.lanes, 3, wide ? 8 : 4, wide ? 8 : 4, 8, m.lanes >= 16 ? 128 : 256, m.scalable};
     }
 
-    // {row_vectors, key_unroll, value_group, tile_blocks, chunk_keys}; 0 keeps what is there. cmake/kernels.cmake lists
-    // the same names in the same order.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&row_vectors, &key_unroll, &value_group, &tile_blocks, &chunk_keys};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
-        }
+    // What may be overridden.
+    static constexpr auto numbers() {
+        using S = SpatialGeneral;
+        return std::array{
+            Number<S>{"row_vectors", &S::row_vectors},
+            Number<S>{"key_unroll", &S::key_unroll},
+            Number<S>{"value_group", &S::value_group},
+            Number<S>{"tile_blocks", &S::tile_blocks},
+            Number<S>{"chunk_keys", &S::chunk_keys},
+        };
     }
 
     // Side of the square blocks in which Q, O and masks are transposed: their 4 vectors of 4 stay in registers everywhere.

@@ -1,9 +1,11 @@
-// The numbers of the schedule of spatial attention's split variant. No Halide here: the runtime sizes scratch memory with them.
+// The numbers of the schedule of spatial attention with split keys. No Halide here: the runtime sizes scratch memory with them.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "schedules/common/machine.h"
+#include "schedules/common/numbers.h"
 
 namespace muattn::schedule {
 
@@ -25,14 +27,17 @@ struct SpatialSplitKeys {
         return {m.lanes, 4, wide ? 4 : 2, wide ? 4 : 2, large ? 16 : 8, 16, large ? 1024 : 256, !m.scalable};
     }
 
-    // {block_rows, key_unroll, value_vectors, group_keys, prefetch_keys, span_keys}; 0 keeps what is there. cmake/kernels.cmake lists
-    // the same names in the same order.
-    constexpr void override_with(const int *p) {
-        int *const fields[] = {&block_rows, &key_unroll, &value_vectors, &group_keys, &prefetch_keys, &span_keys};
-        for (int *field : fields) {
-            *field = *p != 0 ? *p : *field;
-            p++;
-        }
+    // What may be overridden.
+    static constexpr auto numbers() {
+        using S = SpatialSplitKeys;
+        return std::array{
+            Number<S>{"block_rows", &S::block_rows},
+            Number<S>{"key_unroll", &S::key_unroll},
+            Number<S>{"value_vectors", &S::value_vectors},
+            Number<S>{"group_keys", &S::group_keys},
+            Number<S>{"prefetch_keys", &S::prefetch_keys},
+            Number<S>{"span_keys", &S::span_keys},
+        };
     }
 
     constexpr int64_t blocks(int64_t rows) const { return (rows + block_rows - 1) / block_rows; }

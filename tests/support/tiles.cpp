@@ -7,30 +7,45 @@
 #include <set>
 #include <utility>
 
+#include "runtime/src/common/kernel.h"
+#include "schedules/all_numbers.h"
 #include "support/backends.h"
 
 namespace muattn::test {
 
 using schedule::ChannelsFirst;
 using schedule::ChannelsLast;
-using schedule::SpatialGeneral;
 using schedule::SpatialFewKeys;
+using schedule::SpatialGeneral;
 using schedule::SpatialSplitKeys;
 
 namespace {
 
 struct TableRow {
-    std::string operation, kind, backend;
+    Operation operation;
+    Algorithm algorithm;
+    std::string backend;
+    Features features;
     schedule::Machine machine;
-    int parameters[8];
+    schedule::NumberValues numbers;
 };
 
+#define MUATTN_KERNEL(operation, direction, algorithm, types, backend, symbol, name, fields, generator, ...) \
+    {Operation::operation,                                                                                   \
+     Algorithm::algorithm,                                                                                   \
+     std::string(name).substr(std::string(name).rfind('/') + 1),                                             \
+     [] {                                                                                                    \
+         Features f;                                                                                         \
+         fields;                                                                                             \
+         return f;                                                                                           \
+     }(),                                                                                                    \
+     schedule::machine(schedule::MachineName::backend),                                                      \
+     schedule::values_by_name<schedule::of::generator>({__VA_ARGS__})},
 const TableRow table[] = {
-#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) \
-    {#operation, #kind, "cpu:" #backend, schedule::machine(schedule::MachineName::backend), {__VA_ARGS__}},
+#include "gpu_kernel_table.inc"
 #include "kernel_table.inc"
-#undef MUATTN_KERNEL
 };
+#undef MUATTN_KERNEL
 
 // The tiles of a GPU are other numbers with other names: what counts in a test is where they end.
 constexpr int kGpuRows = 32, kGpuKeys = 32, kGpuChannels = 32, kGpuTokens = 64;
@@ -40,53 +55,40 @@ constexpr SpatialSplitKeys kGpuSplit{16, 4, 1, 2, kGpuKeys, kGpuKeys, 512, true}
 constexpr ChannelsLast kGpuChannel{1, kGpuChannels, 4, 4, 1, kGpuTokens, kGpuChannels, 0};
 constexpr ChannelsFirst kGpuFirst{1, 4, 8, kGpuChannels / 4, kGpuTokens, 4, 4, kGpuTokens, true};
 
-const TableRow *row_of(const std::string &operation, const std::string &kind, const std::string &backend) {
+const TableRow *row_of(Algorithm algorithm, const std::string &backend, int block_vectors = 0) {
     const auto row = std::find_if(std::begin(table), std::end(table), [&](const TableRow &r) {
-        return r.operation == operation && r.kind == kind && r.backend == backend;
+        return r.operation != Operation::merge && r.algorithm == algorithm && r.backend == backend &&
+               r.features.block_vectors == block_vectors;
     });
     return row != std::end(table) ? row : nullptr;
 }
 
 template<typename Schedule>
-Schedule overridden(Schedule defaults, const TableRow &row) {
-    defaults.override_with(row.parameters);
-    return defaults;
-}
-
-template<typename Schedule>
-Schedule schedule_of(const std::string &operation, const std::string &kind, const std::string &backend,
-                     Schedule (*defaults)(schedule::Machine)) {
-    const TableRow *row = row_of(operation, kind, backend);
+Schedule schedule_of(Algorithm algorithm, const std::string &backend) {
+    const TableRow *row = row_of(algorithm, backend);
     if (row == nullptr) {
-        fprintf(stderr, "no kernel of %s/%s on %s\n", operation.c_str(), kind.c_str(), backend.c_str());
+        fprintf(stderr, "no kernel of this algorithm on %s\n", backend.c_str());
         abort();
     }
-    return overridden(defaults(row->machine), *row);
+    return overridden(Schedule::defaults(row->machine), row->numbers);
 }
 
 }  // namespace
 
 SpatialGeneral spatial_schedule(const std::string &backend) {
-    return is_gpu(backend) ? kGpuSpatial
-                           : schedule_of("spatial_attention", "plain", backend, &SpatialGeneral::defaults);
+    return is_gpu(backend) ? kGpuSpatial : schedule_of<SpatialGeneral>(Algorithm::general, backend);
 }
 
 SpatialSplitKeys split_schedule(const std::string &backend) {
-    return is_gpu(backend)
-               ? kGpuSplit
-               : schedule_of("spatial_attention", "split", backend, &SpatialSplitKeys::defaults);
+    return is_gpu(backend) ? kGpuSplit : schedule_of<SpatialSplitKeys>(Algorithm::split_keys, backend);
 }
 
 SpatialFewKeys short_schedule(const std::string &backend) {
-    return schedule_of("spatial_attention", "short_plain", backend, &SpatialFewKeys::defaults);
+    return schedule_of<SpatialFewKeys>(Algorithm::few_keys, backend);
 }
 
 ChannelsLast channel_schedule(const std::string &backend) {
-    return is_gpu(backend)
-               ? kGpuChannel
-               : schedule_of<ChannelsLast>("channel_attention", "last", backend, [](schedule::Machine m) {
-                     return ChannelsLast::defaults(m);
-                 });
+    return is_gpu(backend) ? kGpuChannel : schedule_of<ChannelsLast>(Algorithm::channels_last, backend);
 }
 
 std::vector<ChannelsLast> channel_schedules(const std::string &backend) {
@@ -94,28 +96,23 @@ std::vector<ChannelsLast> channel_schedules(const std::string &backend) {
         return {kGpuChannel};
     }
     std::vector<ChannelsLast> schedules;
-    for (const auto &[kind, block_vectors] : {std::pair{"last", 0}, {"triple", 3}, {"pair", 2}}) {
-        if (const TableRow *row = row_of("channel_attention", kind, backend)) {
-            schedules.push_back(overridden(ChannelsLast::defaults(row->machine, block_vectors), *row));
+    for (const int block_vectors : {0, 3, 2}) {
+        if (const TableRow *row = row_of(Algorithm::channels_last, backend, block_vectors)) {
+            schedules.push_back(overridden(ChannelsLast::defaults(row->machine, block_vectors), row->numbers));
         }
     }
     return schedules;
 }
 
 ChannelsFirst channel_first_schedule(const std::string &backend) {
-    return is_gpu(backend)
-               ? kGpuFirst
-               : schedule_of("channel_attention", "first", backend, &ChannelsFirst::defaults);
+    return is_gpu(backend) ? kGpuFirst : schedule_of<ChannelsFirst>(Algorithm::channels_first, backend);
 }
 
 int64_t gpu_head_dim(int64_t d) {
     int64_t first = 0;
-    for (const int64_t head_dim : {
-#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) int64_t(head_dim),
-#include "gpu_kernel_table.inc"
-#undef MUATTN_GPU_KERNEL
-             int64_t(0)}) {
-        first = head_dim >= d && (first == 0 || head_dim < first) ? head_dim : first;
+    for (const TableRow &row : table) {
+        const int64_t max_d = row.features.max_d;
+        first = max_d >= d && (first == 0 || max_d < first) ? max_d : first;
     }
     return first;
 }

@@ -4,7 +4,6 @@
 #include <new>
 
 #include "error.h"
-#include "gpu/memory.h"
 #include "system/platform.h"
 #include "system/spin_lock.h"
 
@@ -185,6 +184,8 @@ void hold_scratch() {
 
 void let_go_of_scratch() { cache.let_go(); }
 
+void release_scratch() { cache.clear(); }
+
 void start_scratch_anew_in_child() {
     cache.forget_slabs_in_use();
     cache.let_go();
@@ -244,11 +245,6 @@ muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_deallocate d
     cache.clear();
     allocator = allocate != nullptr ? Allocator{allocate, deallocate, user} : Allocator{};
     return MUATTN_OK;
-}
-
-void muattn_release_memory(void) {
-    cache.clear();
-    gpu::release();
 }
 
 size_t muattn_scratch_bytes(void) { return cache.bytes(); }

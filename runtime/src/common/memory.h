@@ -15,6 +15,9 @@ inline constexpr int64_t kAlignment = 128;  // what Halide asks of halide_malloc
 void *allocate(size_t bytes);
 void deallocate(void *pointer);
 
+// Scratch memory that is kept between calls.
+void release_scratch();
+
 // Around fork(): nobody takes or gives back scratch memory between the first two. What other threads' calls had taken is lost in
 // the child.
 void hold_scratch();

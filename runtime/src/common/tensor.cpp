@@ -261,7 +261,7 @@ bool is_zero_or_between(float x, float least, float most) {
     return magnitude == 0 || (magnitude >= least && magnitude <= most);
 }
 
-muattn_status check_scale(const float *scale, int64_t count, int64_t heads, float most) {
+muattn_status check_scale(PerHead &checked, const float *scale, int64_t count, int64_t heads, float most) {
     if (scale == nullptr) {
         return MUATTN_OK;
     }
@@ -275,6 +275,7 @@ muattn_status check_scale(const float *scale, int64_t count, int64_t heads, floa
                         static_cast<long long>(i), double(kMinScale), double(most), double(scale[i]));
         }
     }
+    checked = {scale, count > 1};
     return MUATTN_OK;
 }
 
@@ -295,11 +296,17 @@ void BoundBuffer::bind_rows(const Argument &argument) {
     buffer.dim = dims + 1;
 }
 
-void BoundBuffer::bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride) {
-    dims[0] = halide_dimension_t(0, int32_t(extent), int32_t(stride));
-    buffer.host = static_cast<uint8_t *>(const_cast<void *>(data));
-    buffer.type = type;
-    buffer.dimensions = 1;
+void BoundBuffer::bind_repeated(const Argument &argument, int64_t columns) {
+    bind(argument);
+    dims[0] = halide_dimension_t(0, int32_t(columns), 0);
+}
+
+void BoundBuffer::bind(const HostArray &array) {
+    dims[0] = halide_dimension_t(0, int32_t(array.extent), int32_t(array.stride));
+    dims[1] = halide_dimension_t(0, int32_t(array.columns), int32_t(array.column_stride));
+    buffer.host = static_cast<uint8_t *>(const_cast<void *>(array.data));
+    buffer.type = array.type;
+    buffer.dimensions = array.dimensions;
     buffer.dim = dims;
 }
 

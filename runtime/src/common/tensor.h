@@ -54,8 +54,30 @@ muattn_status check_size(const Argument &argument, int dim, const char *dim_name
 // The output's elements are distinct, and none is an element of an input.
 muattn_status check_output(const Argument &output, const Argument *const *others, int count);
 
-// scale and scale_count of the options: numbers in the range that kernels take, one or one per head.
-muattn_status check_scale(const float *scale, int64_t count, int64_t heads, float most = kMaxScale);
+// A vector or matrix of the options: in the host's memory, columns of it one after the other.
+struct HostArray {
+    const void *data;
+    halide_type_t type;
+    int64_t extent, stride;  // of a column; stride 0: its elements are one
+    int dimensions = 1;
+    int64_t columns = 1, column_stride = 0;  // of a matrix; stride 0: its columns are one
+
+    size_t bytes() const {
+        const int64_t column = stride != 0 ? extent : 1;
+        return size_t(column_stride != 0 ? (columns - 1) * column_stride + column : column) * size_t(type.bytes());
+    }
+};
+
+// One number, or one per head.
+struct PerHead {
+    const float *values = nullptr;
+    bool differ = false;
+
+    HostArray array(int64_t heads) const { return {values, halide_type_t(halide_type_float, 32), heads, differ}; }
+};
+
+// scale and scale_count of the options: numbers in the range that kernels take, one or one per head; null: the rule's.
+muattn_status check_scale(PerHead &checked, const float *scale, int64_t count, int64_t heads, float most = kMaxScale);
 
 // A Halide buffer with its own dimensions, innermost first.
 struct BoundBuffer {
@@ -67,9 +89,10 @@ struct BoundBuffer {
     BoundBuffer &operator=(const BoundBuffer &) = delete;
 
     void bind(const Argument &argument);
-    // As bind, leaving out the innermost dimension, which has extent 1.
+    // As bind, of an innermost dimension with extent 1: leaves it out, or makes it so many columns that are one element.
     void bind_rows(const Argument &argument);
-    void bind_vector(const void *data, halide_type_t type, int64_t extent, int64_t stride);
+    void bind_repeated(const Argument &argument, int64_t columns);
+    void bind(const HostArray &array);
 };
 
 }  // namespace muattn

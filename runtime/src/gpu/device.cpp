@@ -8,11 +8,11 @@
 #include <atomic>
 #include <cstdint>
 
-#include "kernels/registry.h"
 #include "cuda.h"
 #include "drivers.h"
 #include "memory.h"
 #include "opencl.h"
+#include "system/processor.h"
 
 namespace muattn::gpu {
 namespace {
@@ -52,6 +52,16 @@ constexpr char kOfParent[] =
 // Of each device whether its driver's answer is known, the answer, and whether it was asked for.
 std::atomic<bool> asked[4], begun[4];
 std::atomic<const char *> answers[4];
+
+// Whether the processor runs the host's part of GPU kernels, and Halide's runtime.
+bool runs_gpu_kernels() {
+    learn_processor();
+    bool all = true;
+#define MUATTN_GPU_BACKEND(name, condition) all = all && bool(condition);
+#include "gpu_backend_table.inc"
+#undef MUATTN_GPU_BACKEND
+    return all;
+}
 
 const char *ask(muattn_device device) {
     if (!runs_gpu_kernels()) {

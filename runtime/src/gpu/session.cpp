@@ -187,12 +187,6 @@ muattn_status Session::output(BoundBuffer &buffer, const Argument &argument) {
     return MUATTN_OK;
 }
 
-muattn_status Session::vector(BoundBuffer &buffer, const void *data, halide_type_t type, int64_t extent,
-                              int64_t stride) {
-    buffer.bind_vector(data, type, extent, stride);
-    return upload(buffer, size_t(stride != 0 ? extent : 1) * size_t(type.bytes()));
-}
-
 muattn_status Session::unwanted(BoundBuffer &buffer, const int64_t *shape) {
     const Argument nothing{
         "", MUATTN_INTERNAL_ERROR, {nullptr, MUATTN_FLOAT32, device_, {shape[0], shape[1], shape[2], shape[3]}, {}, 0}};
@@ -235,7 +229,6 @@ muattn_status Session::run(void **arguments) {
             MUATTN_RETURN_IF_ERROR(copy_back(copies_[i]));
         }
     }
-    remember_kernel(kernel_);
     return MUATTN_OK;
 }
 

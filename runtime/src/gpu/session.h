@@ -1,7 +1,8 @@
 // One call on a GPU: its tensors in device memory, the kernel, and the results back where they belong.
 #pragma once
 
-#include "kernels/registry.h"
+#include "common/error.h"
+#include "common/kernel.h"
 #include "common/tensor.h"
 #include "memory.h"
 #include "wrapped.h"
@@ -10,7 +11,7 @@ namespace muattn::gpu {
 
 class Session {
 public:
-    explicit Session(const Kernel &kernel) : kernel_(kernel), device_(device_of(kernel.backend)) { open(device_); }
+    explicit Session(const Kernel &kernel) : kernel_(kernel), device_(kernel.device) { open(device_); }
     Session(const Session &) = delete;
     Session &operator=(const Session &) = delete;
     ~Session();
@@ -23,8 +24,6 @@ public:
     muattn_status output(BoundBuffer &buffer, const Argument &argument);
     // What a buffer that is bound to the host's memory holds there: its first so many bytes.
     muattn_status upload(BoundBuffer &buffer, size_t bytes);
-    // A vector of the host.
-    muattn_status vector(BoundBuffer &buffer, const void *data, halide_type_t type, int64_t extent, int64_t stride);
     // Device memory for what the kernel writes and nobody wants: dense, of this shape.
     muattn_status unwanted(BoundBuffer &buffer, const int64_t *shape);
 

@@ -6,15 +6,14 @@
 
 #include "common/error.h"
 #include "gpu/device.h"
+#include "schedules/all_numbers.h"
 #include "system/processor.h"
 
-#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) extern "C" int symbol##_argv(void **);
-#include "kernel_table.inc"
-#undef MUATTN_KERNEL
-#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) \
+#define MUATTN_KERNEL(operation, direction, algorithm, types, backend, symbol, ...) \
     extern "C" int symbol##_argv(void **);
 #include "gpu_kernel_table.inc"
-#undef MUATTN_GPU_KERNEL
+#include "kernel_table.inc"
+#undef MUATTN_KERNEL
 
 namespace muattn {
 namespace {
@@ -29,7 +28,7 @@ struct Backend {
 [[maybe_unused]] constexpr muattn_device device_cuda = MUATTN_CUDA, device_vulkan = MUATTN_VULKAN,
                                          device_opencl = MUATTN_OPENCL;
 
-const Backend backends[] = {
+constexpr Backend backends[] = {
 #define MUATTN_BACKEND(name, condition) \
     {"cpu:" #name, MUATTN_CPU, [] {     \
          learn_processor();             \
@@ -60,55 +59,49 @@ enum BackendIndex {
 
 constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
 
+#define MUATTN_WITHOUT_PARENTHESES(...) __VA_ARGS__
+#define MUATTN_KERNEL(operation, direction, algorithm, types, backend, symbol, name, fields, generator, ...) \
+    {name,                                                                                                   \
+     Operation::operation,                                                                                   \
+     Direction::direction,                                                                                   \
+     Algorithm::algorithm,                                                                                   \
+     {MUATTN_WITHOUT_PARENTHESES types},                                                                     \
+     [] {                                                                                                    \
+         Features f;                                                                                         \
+         fields;                                                                                             \
+         return f;                                                                                           \
+     }(),                                                                                                    \
+     backend_##backend,                                                                                      \
+     backends[backend_##backend].device,                                                                     \
+     schedule::machine(schedule::MachineName::backend),                                                      \
+     schedule::values_by_name<schedule::of::generator>({__VA_ARGS__}),                                       \
+     symbol##_argv},
+// Those of a backend, an operation and an algorithm one after the other.
 constexpr Kernel kernels[] = {
-#define MUATTN_KERNEL(operation, direction, dtype, kind, backend, symbol, ...) \
-    {#operation "/" #direction "/" #dtype "/" #kind "/cpu:" #backend,          \
-     Operation::operation,                                                     \
-     Direction::direction,                                                     \
-     dtype_##dtype,                                                            \
-     Kind::kind,                                                               \
-     backend_##backend,                                                        \
-     0,                                                                        \
-     schedule::machine(schedule::MachineName::backend),                        \
-     {__VA_ARGS__},                                                            \
-     symbol##_argv},
-#include "kernel_table.inc"
-#undef MUATTN_KERNEL
-#define MUATTN_GPU_KERNEL(operation, direction, dtype, kind, head_dim, name, backend, symbol) \
-    {#operation "/" #direction "/" #dtype "/" #name "/" #backend,                             \
-     Operation::operation,                                                                    \
-     Direction::direction,                                                                    \
-     dtype_##dtype,                                                                           \
-     Kind::kind,                                                                              \
-     backend_##backend,                                                                       \
-     head_dim,                                                                                \
-     schedule::machine(schedule::MachineName::backend),                                       \
-     {},                                                                                      \
-     symbol##_argv},
 #include "gpu_kernel_table.inc"
-#undef MUATTN_GPU_KERNEL
+#include "kernel_table.inc"
 };
+#undef MUATTN_KERNEL
+#undef MUATTN_WITHOUT_PARENTHESES
 constexpr int kKernels = sizeof kernels / sizeof kernels[0];
 
-// Where a search for a backend's kernel of an operation and a kind begins: its first one in the table, or -1.
-struct FirstKernels {
-    static constexpr int kOperations = int(Operation::merge) + 1, kKinds = int(Kind::first_normalized) + 1;
-    int16_t at[kBackends][kOperations][kKinds] = {};
+// Where a backend's kernels of an operation and an algorithm are in the table.
+struct Places {
+    static constexpr int kOperations = int(Operation::merge) + 1, kAlgorithms = int(Algorithm::tiles) + 1;
+    struct Range {
+        int16_t begin, end;
+    };
+    Range at[kBackends][kOperations][kAlgorithms] = {};
 
-    constexpr FirstKernels() {
-        for (auto &operations : at) {
-            for (auto &kinds : operations) {
-                for (int16_t &first : kinds) {
-                    first = -1;
-                }
-            }
-        }
-        for (int i = kKernels - 1; i >= 0; i--) {
-            at[kernels[i].backend][int(kernels[i].operation)][int(kernels[i].kind)] = int16_t(i);
+    constexpr Places() {
+        for (int i = 0; i < kKernels; i++) {
+            Range &range = at[kernels[i].backend][int(kernels[i].operation)][int(kernels[i].algorithm)];
+            range.begin = range.end == 0 ? int16_t(i) : range.begin;
+            range.end = int16_t(i + 1);
         }
     }
 };
-constexpr FirstKernels first_kernels;
+constexpr Places places;
 
 constexpr int kAutomatic = -1, kNone = -2;
 std::atomic<int> forced{kAutomatic};
@@ -139,15 +132,6 @@ const char *why_not(const Backend &backend) {
 }
 
 }  // namespace
-
-bool runs_gpu_kernels() {
-    learn_processor();
-    bool all = true;
-#define MUATTN_GPU_BACKEND(name, condition) all = all && bool(condition);
-#include "gpu_backend_table.inc"
-#undef MUATTN_GPU_BACKEND
-    return all;
-}
 
 muattn_device device_of(int backend) { return backends[backend].device; }
 
@@ -183,20 +167,23 @@ muattn_status choose_backend(muattn_device device, int *backend) {
     return fail(MUATTN_INVALID_BACKEND, "backend: this build has none for the memory that the tensors are in");
 }
 
-const Kernel *find_kernel(int backend, Operation operation, Direction direction, muattn_dtype dtype, Kind kind,
-                          bool negative_strides, int64_t head_dim) {
+const Kernel *find_kernel(int backend, Algorithm algorithm, const Need &need) {
     for (int wanted = backend; wanted < kBackends && device_of(wanted) == device_of(backend); wanted++) {
-        const int first = first_kernels.at[wanted][int(operation)][int(kind)];
-        for (int i = first; i >= 0 && i < kKernels; i++) {
-            const Kernel &kernel = kernels[i];
-            if (kernel.backend == wanted && kernel.operation == operation && kernel.direction == direction &&
-                kernel.dtype == dtype && kernel.kind == kind && (kernel.head_dim == 0 || kernel.head_dim >= head_dim) &&
-                (!negative_strides || !kernel.machine.scalable)) {
-                return &kernel;
+        const auto [begin, end] = places.at[wanted][int(need.operation)][int(algorithm)];
+        const Kernel *best = nullptr;
+        int least = 0;
+        for (int i = begin; i < end; i++) {
+            const int more = kernels[i].direction == need.direction ? surplus(kernels[i], need) : -1;
+            if (more == 0) {
+                return &kernels[i];
+            }
+            if (more > 0 && (best == nullptr || more < least)) {
+                best = &kernels[i];
+                least = more;
             }
         }
-        if (!negative_strides) {
-            break;
+        if (best != nullptr || !need.negative_strides) {
+            return best;
         }
     }
     return nullptr;

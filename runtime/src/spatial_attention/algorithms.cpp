@@ -1,156 +1,220 @@
-// Which kernel computes a call of spatial attention, and what memory it takes.
+// The algorithms of spatial attention on processors and on GPUs: which calls each is the fastest for, and what memory it takes.
 #include "algorithms.h"
 
-#include <algorithm>
+#include <iterator>
 
 #include "hidden_values.h"
-#include "schedules/spatial_attention/general_numbers.h"
+#include "schedules/spatial_attention/block_numbers.h"
 #include "schedules/spatial_attention/few_keys_numbers.h"
+#include "schedules/spatial_attention/general_numbers.h"
 #include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn {
 namespace {
 
-static_assert(int(Kind::lse) == int(Kind::plain) + 1 && int(Kind::softcap) == int(Kind::plain) + 2 &&
-              int(Kind::additive_softcap_lse) == int(Kind::additive) + 3 &&
-              int(Kind::boolean_softcap_lse) == int(Kind::boolean) + 3 &&
-              int(Kind::guarded_lse) == int(Kind::guarded) + 1 &&
-              int(Kind::split_guarded_lse) == int(Kind::split) + 3 &&
-              int(Kind::short_additive) == int(Kind::short_plain) + 2 &&
-              int(Kind::short_boolean) == int(Kind::short_plain) + 4 &&
-              int(Kind::short_boolean_lse) == int(Kind::short_boolean) + 1);
+using schedule::SpatialBlock;
+using schedule::SpatialFewKeys;
+using schedule::SpatialGeneral;
+using schedule::SpatialSplitKeys;
 
-bool is_split(const Kernel &kernel) {
-    return int(kernel.kind) >= int(Kind::split) && int(kernel.kind) <= int(Kind::split_guarded_lse);
+// The kernels of a call. A smaller build may have only some of them, or only those that do more.
+class Kernels {
+public:
+    Kernels(const SpatialCall &of, int backend) : call(of), backend_(backend), need_(need_of(of)) {}
+
+    // Values that are hidden are read only where a guard against them would be another kernel.
+    const Kernel *find(Algorithm algorithm) {
+        need_.features.guard = false;
+        const Kernel *kernel = find_kernel(backend_, algorithm, need_);
+        if (kernel == nullptr || kernel->features.guard || !hidden_values_need_guard()) {
+            return kernel;
+        }
+        need_.features.guard = true;
+        return find_kernel(backend_, algorithm, need_);
+    }
+    // One that tells the blocks of all kernels of the algorithm.
+    const Kernel *find_any(Algorithm algorithm) const {
+        Need need = need_;
+        const Features &wanted = need_.features;
+        need.features = Features{};
+        need.features.lse = wanted.lse;
+        need.features.max_d = wanted.max_d;
+        return find_kernel(backend_, algorithm, need);
+    }
+
+    const SpatialCall &call;
+
+private:
+    bool hidden_values_need_guard() {
+        if (guard_ == unknown) {
+            guard_ = muattn::hidden_values_need_guard(call) ? yes : no;
+        }
+        return guard_ == yes;
+    }
+
+    int backend_;
+    Need need_;
+    enum { unknown, no, yes } guard_ = unknown;
+};
+
+// Where several algorithms compute a call, the first of a list that says so.
+struct SpatialAlgorithm {
+    Algorithm name;
+    bool computes_all;                                        // whether it is right, if slow, for every call
+    bool (*suits)(const SpatialCall &call);                   // no kernel is looked for otherwise
+    bool (*is_fastest)(Kernels &kernels, const Kernel &own);  // of the calls that it suits
+    Work (*work)(const SpatialCall &call, const Kernel &kernel);
+};
+
+bool always(const SpatialCall &) { return true; }
+bool always(Kernels &, const Kernel &) { return true; }
+
+namespace few_keys {
+
+// All logits of a row at once are faster while a block of them stays in cache; but they are computed for every key.
+bool suits(const SpatialCall &call) {
+    constexpr int64_t kFewKeys = 512;
+    return call.n_k <= kFewKeys && !call.with_key_lengths && call.softcap == 0 && call.no_window();
 }
 
-bool is_short(const Kernel &kernel) {
-    return int(kernel.kind) >= int(Kind::short_plain) && int(kernel.kind) <= int(Kind::short_boolean_lse);
-}
-
-template<typename Schedule>
-Schedule schedule_of(const Kernel &kernel) {
-    auto schedule = Schedule::defaults(kernel.machine);
-    schedule.override_with(kernel.parameters);
-    return schedule;
-}
-
-// Whether the general kernel is faster than that of few keys, for a call with many queries and no mask. The latter pads keys and columns to
-// register tiles of vectors, the former queries to blocks, and keys and columns to a few. From 512 queries on the one with fewer
-// products was faster by their ratio (Zen 5, AVX-512, 13 shapes), but for a sixteenth or so, which the general one spends on
-// transposed copies and a running softmax. With a mask it would transpose that as well.
-bool pads_less(const Kernel &general, const Kernel &few_keys, const SpatialCall &call) {
+// The general kernel pads queries to blocks, and keys and columns to a few; this one pads keys and columns to register tiles of vectors.
+// From 512 queries on the one with fewer products was faster by their ratio (Zen 5, AVX-512, 13 shapes), but for a sixteenth or so, which
+// the general one spends on transposed copies and a running softmax. With a mask it would transpose that as well.
+bool is_fastest(Kernels &kernels, const Kernel &own) {
+    constexpr int64_t kManyQueries = 512;  // with fewer, what could be gained is not worth looking for
     constexpr double kShare = 1.0 / 16;
+    const SpatialCall &call = kernels.call;
+    const Kernel *general = !call.with_mask && call.n_q >= kManyQueries ? kernels.find(Algorithm::general) : nullptr;
+    if (general == nullptr) {
+        return true;
+    }
     const auto products = [&](const auto &schedule) {
         return double(schedule.products(call.n_q, call.n_k, call.d, call.d_v));
     };
-    return products(schedule_of<schedule::SpatialGeneral>(general)) <
-           (1 - kShare) * products(schedule_of<schedule::SpatialFewKeys>(few_keys));
+    return products(schedule_of<SpatialGeneral>(*general)) >= (1 - kShare) * products(schedule_of<SpatialFewKeys>(own));
 }
 
-// Whether the kernel that splits keys is faster than one that does not, or leaves fewer threads idle. A function of shapes alone, so that
-// the result does not depend on the number of threads.
-bool is_worth_splitting(const Kernel &split, const Kernel &tiles, bool is_for_few_keys, const SpatialCall &call) {
+Work work(const SpatialCall &call, const Kernel &kernel) {
+    const auto schedule = schedule_of<SpatialFewKeys>(kernel);
+    return {call.B * call.H * schedule.row_tiles(call.n_q),
+            schedule.scratch_bytes(call.n_k, call.d, call.d_v, Slab::block_bytes)};
+}
+
+}  // namespace few_keys
+
+namespace split_keys {
+
+bool suits(const SpatialCall &call) {
+    constexpr int64_t kKeysPerQuery = 4;
+    return call.n_k >= kKeysPerQuery * call.n_q;
+}
+
+// Whether this is faster than a kernel that does not split keys, or leaves fewer threads idle. A function of shapes alone, so that the
+// result does not depend on the number of threads.
+bool is_fastest(Kernels &kernels, const Kernel &own) {
     constexpr int64_t kFewRows = 32, kTasksOfACommonMachine = 16;
-    const auto schedule = schedule_of<schedule::SpatialSplitKeys>(split);
-    const int64_t group = call.H / call.Hk, rows = call.n_q * group,
-                  computed = schedule.blocks(rows) * schedule.block_rows;
+    const Kernel *general = kernels.find_any(Algorithm::general);
+    if (general == nullptr) {
+        return false;
+    }
+    const SpatialCall &call = kernels.call;
+    const auto schedule = schedule_of<SpatialSplitKeys>(own);
+    const int64_t computed = schedule.blocks(call.shared_rows()) * schedule.block_rows;
     // Measured with AVX2 and AVX-512, d = 64 and 128, 64 to 2048 keys: a row of this kernel takes as long as 1.4 to 1.6 of the general
     // kernel, which pads each head's queries to a block of vectors; up to 8 rows it is faster than that for few keys.
     constexpr int64_t kRowsOfFewKeys = 8;
-    if (is_for_few_keys) {
-        return computed <= kRowsOfFewKeys * group;
+    if (few_keys::suits(call)) {
+        return computed <= kRowsOfFewKeys * call.group();
     }
-    const auto blocks = schedule_of<schedule::SpatialGeneral>(tiles);
+    const auto blocks = schedule_of<SpatialGeneral>(*general);
     const bool leaves_threads_idle =
-        rows <= kFewRows && call.B * call.H * blocks.tiles(call.n_q) < kTasksOfACommonMachine;
-    return leaves_threads_idle || 3 * computed <= 2 * group * blocks.padded_rows(call.n_q);
+        call.shared_rows() <= kFewRows && call.B * call.H * blocks.tiles(call.n_q) < kTasksOfACommonMachine;
+    return leaves_threads_idle || 3 * computed <= 2 * call.group() * blocks.padded_rows(call.n_q);
 }
 
-// The kernels of a call. A smaller build may have only some of them, or only those that are for more calls.
-struct Kernels {
-    const SpatialCall &call;
-    const muattn_spatial_options &options;
-    int backend;
-    bool negative_strides;
-    enum { unknown, no, yes } guard = unknown;  // whether hidden values need it
+Work work(const SpatialCall &call, const Kernel &kernel) {
+    const auto schedule = schedule_of<SpatialSplitKeys>(kernel);
+    const int64_t maps = call.B * call.Hk;
+    return {maps * schedule.spans(call.n_k), schedule.scratch_bytes(call.d_v, Slab::block_bytes),
+            schedule.serial_bytes(maps, call.shared_rows(), call.n_k, call.d, call.d_v, Slab::block_bytes)};
+}
 
-    const Kernel *find(Kind first, int number = 0) const {
-        return find_kernel(backend, Operation::spatial_attention, Direction::forward, call.q.tensor.dtype,
-                           Kind(int(first) + number + int(call.with_lse)), negative_strides);
-    }
+}  // namespace split_keys
 
-    // Halide's buffers are below 2^31 bytes; with that many heads there is work for every thread without splitting keys.
-    const Kernel *split() {
-        constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
-        const Kernel *kernel = find(Kind::split, 2 * (call.with_mask || softcap() || needs_guard()));
-        return kernel != nullptr && work_of(call, *kernel).serial_bytes <= kMostSerialBytes ? kernel : nullptr;
-    }
-    // One whose blocks are those of every kernel that does not split keys.
-    const Kernel *tiles() const {
-        const Kernel *plain = find(Kind::plain);
-        return plain != nullptr ? plain : guarded();
-    }
-    const Kernel *few_keys() {
-        return !is_for_few_keys() || needs_guard() ? nullptr : find(Kind::short_plain, 2 * mask());
-    }
-    const Kernel *general() { return needs_guard() ? guarded() : find(Kind::plain, 4 * mask() + 2 * softcap()); }
-    const Kernel *guarded() const { return find(Kind::guarded); }
+namespace general {
 
-    // All logits of a row at once are faster while a block of them stays in cache; but they are computed for every key.
-    bool is_for_few_keys() const {
-        constexpr int64_t kFewKeys = 512;
-        return call.n_k <= kFewKeys && options.key_lengths == nullptr && !softcap() && call.no_window();
-    }
+Work work(const SpatialCall &call, const Kernel &kernel) {
+    const auto schedule = schedule_of<SpatialGeneral>(kernel);
+    return {call.B * call.H * schedule.tiles(call.n_q),
+            schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
+}
 
-    bool softcap() const { return options.softcap > 0; }
-    int mask() const { return !call.with_mask ? 0 : call.mask.tensor.dtype == MUATTN_BOOL ? 2 : 1; }
-    // Reads V, so only where the kind depends on it.
-    bool needs_guard() {
-        if (guard == unknown) {
-            guard = hidden_values_need_guard(call) ? yes : no;
-        }
-        return guard == yes;
-    }
+}  // namespace general
+
+namespace block {
+
+// Few rows to a key/value head leave most thread blocks empty: the keys are split then, unless they are few as well. Numbers
+// not measured on a GPU.
+bool suits_split_keys(const SpatialCall &call) {
+    constexpr int64_t kFewRows = 32, kManyKeys = 512;
+    return call.shared_rows() <= kFewRows && call.n_k >= kManyKeys;
+}
+
+Work work(const SpatialCall &, const Kernel &kernel) {
+    Work work;
+    work.shared_bytes = SpatialBlock::defaults(kernel.machine, kernel.features.max_d).shared_bytes();
+    return work;
+}
+
+}  // namespace block
+
+constexpr SpatialAlgorithm kOnProcessors[] = {
+    {Algorithm::split_keys, true, split_keys::suits, split_keys::is_fastest, split_keys::work},
+    {Algorithm::few_keys, false, few_keys::suits, few_keys::is_fastest, few_keys::work},
+    {Algorithm::general, true, always, always, general::work},
 };
+constexpr SpatialAlgorithm kOnGpus[] = {
+    {Algorithm::block_split_keys, false, block::suits_split_keys, always, block::work},
+    {Algorithm::block, true, always, always, block::work},
+};
+
+SpatialChoice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgorithm *end) {
+    // Halide's buffers are below 2^31 bytes; where so much would live from step to step, there is work for every thread without that.
+    constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
+    const auto try_one = [&](const SpatialAlgorithm &algorithm, bool only_if_fastest) -> SpatialChoice {
+        const Kernel *kernel = kernels.find(algorithm.name);
+        if (kernel == nullptr) {
+            return {};
+        }
+        const Work work = algorithm.work(kernels.call, *kernel);
+        const bool fits = work.serial_bytes <= kMostSerialBytes;
+        return fits && (!only_if_fastest || algorithm.is_fastest(kernels, *kernel)) ? SpatialChoice{kernel, work}
+                                                                                    : SpatialChoice{};
+    };
+    for (const SpatialAlgorithm *algorithm = begin; algorithm != end; algorithm++) {
+        if (algorithm->suits(kernels.call)) {
+            if (const SpatialChoice choice = try_one(*algorithm, true); choice.kernel != nullptr) {
+                return choice;
+            }
+        }
+    }
+    // A smaller build that lacks the one may have another.
+    for (const SpatialAlgorithm *algorithm = begin; algorithm != end; algorithm++) {
+        if (algorithm->computes_all) {
+            if (const SpatialChoice choice = try_one(*algorithm, false); choice.kernel != nullptr) {
+                return choice;
+            }
+        }
+    }
+    return {};
+}
 
 }  // namespace
 
-Work work_of(const SpatialCall &call, const Kernel &kernel) {
-    if (is_short(kernel)) {
-        const auto schedule = schedule_of<schedule::SpatialFewKeys>(kernel);
-        return {call.B * call.H * schedule.row_tiles(call.n_q),
-                schedule.scratch_bytes(call.n_k, call.d, call.d_v, Slab::block_bytes)};
-    }
-    if (!is_split(kernel)) {
-        const auto schedule = schedule_of<schedule::SpatialGeneral>(kernel);
-        return {call.B * call.H * schedule.tiles(call.n_q),
-                schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
-    }
-    const auto schedule = schedule_of<schedule::SpatialSplitKeys>(kernel);
-    const int64_t rows = call.n_q * (call.H / call.Hk), maps = call.B * call.Hk;
-    return {maps * schedule.spans(call.n_k), schedule.scratch_bytes(call.d_v, Slab::block_bytes),
-            schedule.serial_bytes(maps, rows, call.n_k, call.d, call.d_v, Slab::block_bytes)};
-}
-
-const Kernel *choose_spatial_kernel(const SpatialCall &call, const muattn_spatial_options &options, int backend,
-                                    bool negative_strides) {
-    Kernels kernels{call, options, backend, negative_strides};
-    constexpr int64_t kKeysPerQuery = 4;
-    if (call.n_k >= kKeysPerQuery * call.n_q) {
-        const Kernel *tiles = kernels.tiles(), *split = tiles != nullptr ? kernels.split() : nullptr;
-        if (split != nullptr && is_worth_splitting(*split, *tiles, kernels.is_for_few_keys(), call)) {
-            return split;
-        }
-    }
-    constexpr int64_t kManyQueries = 512;  // with fewer, what pads_less() gains is not worth looking for
-    if (const Kernel *few_keys = kernels.few_keys()) {
-        const Kernel *general = !call.with_mask && call.n_q >= kManyQueries ? kernels.general() : nullptr;
-        return general != nullptr && pads_less(*general, *few_keys, call) ? general : few_keys;
-    }
-    const Kernel *kernel = kernels.general();
-    kernel = kernel != nullptr ? kernel : kernels.guarded();
-    return kernel != nullptr ? kernel : kernels.split();
+SpatialChoice choose_kernel(const SpatialCall &call, int backend) {
+    Kernels kernels(call, backend);
+    return device_of(backend) == MUATTN_CPU ? choose(kernels, std::begin(kOnProcessors), std::end(kOnProcessors))
+                                            : choose(kernels, std::begin(kOnGpus), std::end(kOnGpus));
 }
 
 }  // namespace muattn

@@ -1,15 +1,17 @@
 // Which kernel computes a call of spatial attention, and what memory it takes.
 #pragma once
 
-#include "kernels/run.h"
 #include "call.h"
+#include "kernels/bind.h"
 
 namespace muattn {
 
-// The backend's kernel that is fastest for this call. Null where the build has none for it. Negative strides: as in find_kernel().
-const Kernel *choose_spatial_kernel(const SpatialCall &call, const muattn_spatial_options &options, int backend,
-                                    bool negative_strides);
+struct SpatialChoice {
+    const Kernel *kernel = nullptr;  // null where the build has none for the call
+    Work work;
+};
 
-Work work_of(const SpatialCall &call, const Kernel &kernel);
+// The backend's kernel that is fastest for this call.
+SpatialChoice choose_kernel(const SpatialCall &call, int backend);
 
 }  // namespace muattn

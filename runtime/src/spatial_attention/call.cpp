@@ -1,4 +1,3 @@
-// What a checked call of spatial attention looks like to a kernel.
 #include "call.h"
 
 #include <algorithm>
@@ -25,25 +24,20 @@ void put_a_hidden_key(SpatialCall &call) {
     call.with_mask = false;
 }
 
-void bind_visible_keys(BoundBuffer &buffer, const SpatialCall &call) {
-    constexpr int kNumbers = sizeof(VisibleKeys) / sizeof(int32_t);
-    buffer.bind_vector(&call.visible[0], halide_type_t(halide_type_int, 32), kNumbers, 1);
-    buffer.dims[1] = halide_dimension_t(0, int32_t(call.B), call.visible.same_for_all() ? 0 : kNumbers);
-    buffer.buffer.dimensions = 2;
-}
-
-const Argument &no_additive_mask() {
-    static float no_bias = 0;
-    static const Argument mask{
-        "mask", MUATTN_INVALID_MASK, {&no_bias, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
-    return mask;
-}
-
-const Argument &no_boolean_mask() {
-    static uint8_t all_allowed = 1;
-    static const Argument mask{
-        "mask", MUATTN_INVALID_MASK, {&all_allowed, MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
-    return mask;
+Need need_of(const SpatialCall &call) {
+    Need need{Operation::spatial_attention,
+              Direction::forward,
+              {call.q.tensor.dtype, call.k.tensor.dtype, call.out.tensor.dtype}};
+    if (call.with_mask) {
+        need.features.mask = call.mask.tensor.dtype == MUATTN_BOOL ? Mask::boolean : Mask::additive;
+    }
+    need.features.softcap = call.softcap > 0 ? Softcap::always : Softcap::never;
+    need.features.lse = call.with_lse;
+    need.features.max_d = int(std::max(call.d, call.d_v));
+    need.negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out}) ||
+                            (call.with_mask && any_negative_stride({&call.mask})) ||
+                            (call.with_lse && any_negative_stride({&call.lse}));
+    return need;
 }
 
 }  // namespace muattn

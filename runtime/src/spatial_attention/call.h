@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "common/kernel.h"
 #include "common/tensor.h"
 #include "visible_keys.h"
 
@@ -12,14 +13,19 @@ struct SpatialCall {
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
     Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}},
         mask{"mask", MUATTN_INVALID_MASK, {}};
-    bool with_lse = false, with_mask = false;
+    bool with_lse = false, with_mask = false, with_key_lengths = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
+    float rule_scale = 0, softcap = 0;
+    PerHead scale{&rule_scale, false};
     VisibleKeysOfBatch visible;
     int32_t window_first = 0, window_last = 0;  // the least and the greatest of all batch entries
 
     bool is_empty() const { return B == 0 || H == 0 || n_q == 0; }  // there is nothing to write
     // Every query sees every key, as far as causal and window say.
     bool no_window() const;
+    // Query heads to a key/value head; rows that share a key.
+    int64_t group() const { return H / Hk; }
+    int64_t shared_rows() const { return n_q * group(); }
 };
 
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
@@ -29,10 +35,7 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
 // A call without keys, as one with a key that no query sees: a kernel has at least one. Nothing of k, v or the mask is read.
 void put_a_hidden_key(SpatialCall &call);
 
-void bind_visible_keys(BoundBuffer &buffer, const SpatialCall &call);
-
-// A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
-const Argument &no_additive_mask();
-const Argument &no_boolean_mask();
+// What the call asks of its kernel, but for a guard, which depends on the values.
+Need need_of(const SpatialCall &call);
 
 }  // namespace muattn

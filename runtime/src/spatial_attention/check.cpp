@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "common/error.h"
 #include "call.h"
+#include "common/error.h"
 
 namespace muattn {
 namespace {
@@ -99,7 +99,8 @@ muattn_status set_visible_keys(SpatialCall &call, const muattn_spatial_options &
     return MUATTN_OK;
 }
 
-muattn_status check_key_lengths(const SpatialCall &call, const int64_t *key_lengths) {
+muattn_status check_key_lengths(SpatialCall &call, const int64_t *key_lengths) {
+    call.with_key_lengths = key_lengths != nullptr;
     for (int64_t b = 0; key_lengths != nullptr && b < call.B; b++) {
         if (key_lengths[b] < 0 || key_lengths[b] > call.n_k) {
             return fail(MUATTN_INVALID_KEY_LENGTHS, "key_lengths[%lld] must lie in 0..n_k = %lld, not be %lld",
@@ -129,8 +130,8 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
     return call.with_lse ? check_output(call.lse, masks, 1) : MUATTN_OK;
 }
 
-muattn_status check_softcap(const muattn_spatial_options &options) {
-    const float softcap = options.softcap;
+muattn_status check_softcap(SpatialCall &call, const muattn_spatial_options &options) {
+    const float softcap = call.softcap = options.softcap;
     if (softcap == 0) {
         return MUATTN_OK;
     }
@@ -160,12 +161,16 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
                     "this build has kernels for d = d_v = %d alone, not for d = %lld and d_v = %lld", MUATTN_HEAD_DIM,
                     static_cast<long long>(call.d), static_cast<long long>(call.d_v));
     }
-    MUATTN_RETURN_IF_ERROR(check_scale(options.scale, options.scale_count, call.H));
+    MUATTN_RETURN_IF_ERROR(check_scale(call.scale, options.scale, options.scale_count, call.H));
     MUATTN_RETURN_IF_ERROR(check_causal(options));
     MUATTN_RETURN_IF_ERROR(check_key_lengths(call, options.key_lengths));
     MUATTN_RETURN_IF_ERROR(check_mask(call, options.mask));
-    MUATTN_RETURN_IF_ERROR(check_softcap(options));
-    return set_visible_keys(call, options);
+    MUATTN_RETURN_IF_ERROR(check_softcap(call, options));
+    MUATTN_RETURN_IF_ERROR(set_visible_keys(call, options));
+    double rule_scale = 0;
+    MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule_scale));
+    call.rule_scale = float(rule_scale);
+    return MUATTN_OK;
 }
 
 }  // namespace muattn

@@ -1,4 +1,4 @@
-// What this processor, with its operating system, can run: the words of the conditions in cmake/targets.cmake.
+// What this processor, with its operating system, can run: the words of the conditions in tables/machines.json.
 #pragma once
 
 #if defined(__x86_64__)

@@ -1,0 +1,49 @@
+// The arguments of a kernel, in the order of its generator's inputs and outputs.
+#pragma once
+
+#include <HalideRuntime.h>
+
+#include "common/tensor.h"
+
+namespace muattn {
+
+class Arguments {
+public:
+    // A number that is the same for all of the call.
+    void number(int32_t x) {
+        numbers_[number_count_].i = x;
+        put(&numbers_[number_count_++]);
+    }
+    void number(float x) {
+        numbers_[number_count_].f = x;
+        put(&numbers_[number_count_++]);
+    }
+
+protected:
+    Arguments() = default;
+    Arguments(const Arguments &) = delete;
+    Arguments &operator=(const Arguments &) = delete;
+
+    BoundBuffer &next_buffer() {
+        BoundBuffer &buffer = buffers_[buffer_count_++];
+        put(&buffer.buffer);
+        return buffer;
+    }
+    // The first is left free for the user context.
+    void **all() { return all_; }
+
+private:
+    static constexpr int kMostBuffers = 12, kMostNumbers = 6;
+
+    void put(void *argument) { all_[count_++] = argument; }
+
+    union {
+        int32_t i;
+        float f;
+    } numbers_[kMostNumbers];
+    BoundBuffer buffers_[kMostBuffers];
+    void *all_[1 + kMostBuffers + kMostNumbers];
+    int count_ = 1, buffer_count_ = 0, number_count_ = 0;
+};
+
+}  // namespace muattn

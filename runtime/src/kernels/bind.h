@@ -1,0 +1,81 @@
+// The last steps of every public call: a kernel's arguments, its memory, the kernel, its status. An operation has one function
+// bind(binder, call, kernel) that names its arguments in the order of the generator's; where they lie is the binder's matter.
+#pragma once
+
+#include "common/arguments.h"
+#include "common/halide_hooks.h"
+#include "registry.h"
+#ifdef MUATTN_GPU
+#include "gpu/binder.h"
+#endif
+
+namespace muattn {
+
+// What a kernel needs besides its arguments.
+struct Work {
+    int64_t tasks = 1;          // that run at once, at most
+    int64_t scratch_bytes = 0;  // of one task
+    int64_t serial_bytes = 0;   // of what lives from one parallel step to the next
+    int64_t shared_bytes = 0;   // of a GPU's thread block
+};
+
+// Arguments in the host's memory.
+class HostBinder : public Arguments {
+public:
+    explicit HostBinder(const Kernel &kernel) : kernel_(kernel) {}
+    HostBinder(const HostBinder &) = delete;
+    HostBinder &operator=(const HostBinder &) = delete;
+    ~HostBinder() { deallocate(unwanted_); }
+
+    muattn_status input(const Argument &argument) {
+        next_buffer().bind(argument);
+        return MUATTN_OK;
+    }
+    muattn_status input_rows(const Argument &argument) {
+        next_buffer().bind_rows(argument);
+        return MUATTN_OK;
+    }
+    muattn_status input(const HostArray &array) {
+        next_buffer().bind(array);
+        return MUATTN_OK;
+    }
+    muattn_status output(const Argument &argument) { return input(argument); }
+    // One number per row: the kernel writes it once for each of so many columns.
+    muattn_status output_rows(const Argument &argument, int64_t columns) {
+        next_buffer().bind_repeated(argument, columns);
+        return MUATTN_OK;
+    }
+    // The same where nobody wants it.
+    muattn_status unwanted_rows(const int64_t *shape, int64_t columns);
+    // Reserves the work's memory, runs the kernel and translates its result.
+    muattn_status run(const Work &work);
+
+private:
+    const Kernel &kernel_;
+    void *unwanted_ = nullptr;
+};
+
+template<typename Call>
+muattn_status bind_and_run(const Kernel &kernel, const Call &call, const Work &work) {
+#ifdef MUATTN_GPU
+    if (kernel.device != MUATTN_CPU) {
+        gpu::Binder binder(kernel);
+        MUATTN_RETURN_IF_ERROR(binder.check_shared(work.shared_bytes));
+        MUATTN_RETURN_IF_ERROR(bind(binder, call, kernel));
+        MUATTN_RETURN_IF_ERROR(binder.run());
+        remember_kernel(kernel);
+        return MUATTN_OK;
+    }
+#endif
+    HostBinder binder(kernel);
+    MUATTN_RETURN_IF_ERROR(bind(binder, call, kernel));
+    return binder.run(work);
+}
+
+// The end of a call whose output has no elements.
+inline muattn_status no_work() {
+    forget_kernel();
+    return MUATTN_OK;
+}
+
+}  // namespace muattn
