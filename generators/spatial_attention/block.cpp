@@ -101,7 +101,7 @@ public:
         r_c.where(seen.first + r_c * keys < seen.last);
         std::vector<Expr> start(size_t(params.thread_columns) + kColumns, 0.0f);
         start[0] = split ? Expr(kInitialMax) : initial_max(head);
-        start[1] = split ? Expr(0.0f) : initial_sum(head);
+        start[1] = split ? Expr(0.0f) : initial_sum(head, initial_max(head));
         state(g, y, p, h, b) = Tuple(start);
         state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
 
@@ -193,7 +193,7 @@ private:
         top(g, y, h, b) = max(top(g, y, h, b), of_span(0));
         const Expr weight = power_of_two(of_span(0) - top(g, y, h, b));
         std::vector<Expr> start(states.size() - 1, 0.0f);
-        start[0] = initial_sum(h) * power_of_two(initial_max(h) - top(g, y, h, b));
+        start[0] = initial_sum(h, top(g, y, h, b));
         merged(g, y, h, b) = Tuple(start);
         std::vector<Expr> sums = elements(merged(g, y, h, b));
         for (size_t element = 0; element < sums.size(); element++) {

@@ -52,7 +52,7 @@ public:
         M(row, h, b) = max(M(row, h, b), lane_max(r_l, row, h, b));
         P(l, z, row, h, b) = exp2_nonpositive(S(l, z, row, h, b) - M(row, h, b), get_target());
         lane_sum(l, row, h, b) += P(l, r_z, min(row, last_row), h, b);
-        L(row, h, b) = initial_sum(h) * exp2_nonpositive(initial_max(h) - M(row, h, b), get_target());
+        L(row, h, b) = initial_sum(h, M(row, h, b));
         L(row, h, b) += lane_sum(r_l, row, h, b);
 
         const RDom r_j(0, n_k(), "r_j");

@@ -152,10 +152,10 @@ protected:
         return reinterpret<float>(reinterpret<uint32_t>(value) & keep);
     }
 
-    // A row's softmax before its first key: the maximum m, in units of log 2, and the sum l relative to it. Every algorithm starts, or
-    // ends, with these.
-    Expr initial_max(const Expr &) const { return kInitialMax; }
-    Expr initial_sum(const Expr &) const { return 0.0f; }
+    // What a row's softmax has before its first key: a maximum, in units of log 2, and a sum, relative to the maximum m that it has now.
+    // Every algorithm starts, or ends, with these.
+    Expr initial_max(const Expr &head) const { return kInitialMax; }
+    Expr initial_sum(const Expr &head, const Expr &m) const { return 0.0f; }
 
     // Where that ends. A row that sees no key has l = 0: output 0, lse -inf.
     static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(is_zero(l), 0.0f, 1.0f / l); }

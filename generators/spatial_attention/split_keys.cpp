@@ -82,11 +82,10 @@ public:
         partial(e, i, x, p, h, b) = Tuple(PV(e, i, x, p, h, b), M(i, x, p, h, b), L(i, x, p, h, b));
 
         r_p = RDom(0, (n_k() + span - 1) / span, "r_p");
-        const Expr row_start = initial_max(row_head);
-        m_all(i, x, h, b) = row_start;
+        m_all(i, x, h, b) = initial_max(row_head);
         m_all(i, x, h, b) = max(m_all(i, x, h, b), partial(0, i, x, r_p, h, b)[1]);
         weight(i, x, p, h, b) = exp2_nonpositive(partial(0, i, x, p, h, b)[1] - m_all(i, x, h, b), get_target());
-        l_all(i, x, h, b) = initial_sum(row_head) * exp2_nonpositive(row_start - m_all(i, x, h, b), get_target());
+        l_all(i, x, h, b) = initial_sum(row_head, m_all(i, x, h, b));
         l_all(i, x, h, b) += partial(0, i, x, r_p, h, b)[2] * weight(i, x, r_p, h, b);
         merged(e, i, x, h, b) += partial(e, i, x, r_p, h, b)[0] * weight(i, x, r_p, h, b);
 

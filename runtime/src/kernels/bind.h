@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/arguments.h"
+#include "common/error.h"
 #include "common/halide_hooks.h"
 #include "registry.h"
 #ifdef MUATTN_GPU
