@@ -85,10 +85,10 @@ def spatial_attention(
         lse = new_array(q, tuple(q.shape[:3])) if with_lse else None
     q_in, k_in, v_in, mask_in, to, lse_to = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
     result = _muattn.spatial_attention(
-        queue, q_in, k_in, v_in, to, with_lse, lse_to,
-        choice("scaling", scaling, _SPATIAL_SCALINGS), base_width(d_base), numbers("scale", scale),
-        alignment, offset, offsets, resolve_window(window), integers("key_lengths", key_lengths),
-        mask_in, cap or 0.0,
+        queue, q_in, k_in, v_in, to, lse_to, return_lse=with_lse,
+        scaling=choice("scaling", scaling, _SPATIAL_SCALINGS), d_base=base_width(d_base), scale=numbers("scale", scale),
+        causal=alignment, causal_offset=offset, causal_offsets=offsets, window=resolve_window(window),
+        key_lengths=integers("key_lengths", key_lengths), mask=mask_in, softcap=cap or 0.0,
     )
     written(out)
     if with_lse:
@@ -153,10 +153,12 @@ def channel_attention(
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
         out = new_array(q, tuple(q.shape))
+    q_in, k_in, v_in, to = exported(queue, q=q, k=k, v=v, out=out)
     result = _muattn.channel_attention(
-        queue, *exported(queue, q=q, k=k, v=v, out=out),
-        choice("scaling", scaling, _CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
-        number("output_multiplier", output_multiplier), flag("normalize", normalize), choice("layout", layout, _LAYOUTS),
+        queue, q_in, k_in, v_in, to,
+        scaling=choice("scaling", scaling, _CHANNEL_SCALINGS), d_base=base_width(d_base), scale=numbers("scale", scale),
+        output_multiplier=number("output_multiplier", output_multiplier), normalize=flag("normalize", normalize),
+        layout=choice("layout", layout, _LAYOUTS),
     )
     written(out)
     return like(q, result) if out is None else out
