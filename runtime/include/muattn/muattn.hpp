@@ -1,5 +1,5 @@
-// muattn for C++17: the functions of muattn.h, with errors as exceptions and tensors made from pointers.
-// Shapes, units and meanings stand in muattn.h.
+// muattn for C++17: the functions of muattn.h. Errors are exceptions, and tensors are made from pointers.
+// muattn.h says what the arguments mean, with shapes and limits.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ inline void check(muattn_status status) {
 
 using Shape = std::array<int64_t, 4>;
 
-// A view of float32 data; without strides it is dense and row-major. Inputs are never written through it.
+// A view of float32 data; without strides it is dense and row-major. The library never writes to an input.
 inline muattn_tensor tensor(const float *data, const Shape &shape, const Shape &strides = {}) {
     muattn_tensor t{};
     t.data = const_cast<float *>(data);
@@ -54,7 +54,7 @@ inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, co
     check(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, &lse));
 }
 
-// Two results over disjoint sets of keys, as one.
+// Merges two results over disjoint sets of keys.
 inline void merge(const muattn_tensor &out_a, const muattn_tensor &lse_a, const muattn_tensor &out_b,
                   const muattn_tensor &lse_b, const muattn_tensor &out, const muattn_tensor &lse) {
     check(muattn_merge(&out_a, &lse_a, &out_b, &lse_b, &out, &lse));
@@ -65,7 +65,7 @@ inline void channel_attention(const muattn_tensor &q, const muattn_tensor &k, co
     check(muattn_channel_attention_forward(&q, &k, &v, &options, &out));
 }
 
-// d_base = 0: not given.
+// d_base 0: not given.
 inline double spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base = 0) {
     double scale = 0;
     check(muattn_spatial_scale(scaling, d, d_base, &scale));
@@ -97,7 +97,7 @@ inline std::vector<Backend> backends() {
     return all;
 }
 
-// An empty name: the best available backend again.
+// With an empty name, the best available backend again.
 inline void force_backend(const std::string &name) {
     check(muattn_force_backend(name.empty() ? nullptr : name.c_str()));
 }
