@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "arrays.h"
-#include "floating_point.h"
 #include "interpreter.h"
 #include "muattn/muattn.h"
+#include "system/floating_point.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
