@@ -3,7 +3,8 @@
 usage: check.py FILE LANGUAGE [COMPILER ARGUMENT...]
 
 The example is the fenced block after the line `<!-- example: LANGUAGE -->`, its output the one after the next
-`<!-- output -->`. With a compiler command, {source} and {program} in it are replaced; without one, Python runs the example.
+`<!-- output -->`. With a compiler command, {source} and {program} in it are replaced; without one, the shell runs an example
+in sh, and Python any other.
 """
 
 import difflib
@@ -32,7 +33,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder, f"example.{language}"), Path(folder, "program")
         source.write_text(example)
-        command = [sys.executable, str(source)]
+        command = ["sh" if language == "sh" else sys.executable, str(source)]
         if compiler:
             subprocess.run([word.format(source=source, program=program) for word in compiler], check=True)
             command = [str(program)]
