@@ -6,7 +6,8 @@
 #include <muattn/muattn.hpp>
 #include <random>
 
-#include "reference.h"
+#include "reference/channel_forward.h"
+#include "reference/spatial_forward.h"
 
 namespace muattn::cli {
 namespace {
@@ -35,6 +36,33 @@ double largest_error(const Floats &got, const std::vector<double> &want) {
     return largest;
 }
 
+struct SpatialResult {
+    std::vector<double> out, lse;  // [B, H, n_q, d_v], [B, H, n_q]
+};
+
+SpatialResult spatial_result(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                             const SpatialOptions &options) {
+    SpatialResult result;
+    for (const reference::SpatialRow &row : reference::spatial_attention_forward(q, k, v, options)) {
+        result.out.insert(result.out.end(), row.out.begin(), row.out.end());
+        result.lse.push_back(row.lse);
+    }
+    return result;
+}
+
+// In the options' layout.
+std::vector<double> channel_result(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                   const ChannelOptions &options) {
+    std::vector<double> out;
+    for (const reference::ChannelHead &head : reference::channel_attention_forward(q, k, v, options)) {
+        const size_t n = head.value_size.size(), d = head.logit_size.size();
+        for (size_t x = 0; x < n * d; x++) {
+            out.push_back(head.out[options.layout == MUATTN_CHANNELS_FIRST ? x % n * d + x / n : x]);
+        }
+    }
+    return out;
+}
+
 // What a case works on; references are computed once for all backends.
 struct SpatialProblem {
     Shape q_shape, k_shape, v_shape;
@@ -52,7 +80,7 @@ struct SpatialProblem {
         const auto q_tensor = tensor(q.data(), q_shape), k_tensor = tensor(k.data(), k_shape),
                    v_tensor = tensor(v.data(), v_shape);
         if (want.out.empty()) {
-            want = spatial_reference(q_tensor, k_tensor, v_tensor, options);
+            want = spatial_result(q_tensor, k_tensor, v_tensor, options);
         }
         Floats out(want.out.size()), lse(want.lse.size());
         const auto out_tensor = tensor(out.data(), {q_shape[0], q_shape[1], q_shape[2], v_shape[3]}),
@@ -83,7 +111,7 @@ struct ChannelProblem {
         const auto q_tensor = tensor(q.data(), shape), k_tensor = tensor(k.data(), shape),
                    v_tensor = tensor(v.data(), shape);
         if (want.empty()) {
-            want = channel_reference(q_tensor, k_tensor, v_tensor, options);
+            want = channel_result(q_tensor, k_tensor, v_tensor, options);
         }
         Floats out(want.size());
         channel_attention(q_tensor, k_tensor, v_tensor, tensor(out.data(), shape), options);

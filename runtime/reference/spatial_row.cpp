@@ -1,0 +1,97 @@
+#include "reference/spatial_row.h"
+
+#include <cmath>
+#include <limits>
+
+namespace muattn::reference {
+namespace {
+
+constexpr double kHidden = -std::numeric_limits<double>::infinity();
+// A mask below this hides its key.
+constexpr double kLeastMask = -7e37;
+
+double scale_by_rule(muattn_scaling scaling, double d, double d_base) {
+    if (scaling == MUATTN_SCALING_MUP) {
+        return d_base == 0 ? 1 / d : std::sqrt(d_base) / d;
+    }
+    return 1 / std::sqrt(d);
+}
+
+// The o of causal and window.
+int64_t causal_offset(const SpatialInputs &in, int64_t b) {
+    const muattn_spatial_options &options = in.options;
+    switch (options.causal) {
+    case MUATTN_CAUSAL_NONE:
+    case MUATTN_CAUSAL_TOP_LEFT: break;
+    case MUATTN_CAUSAL_BOTTOM_RIGHT:
+        return (options.key_lengths != nullptr ? options.key_lengths[b] : in.n_k()) - in.n_q();
+    case MUATTN_CAUSAL_OFFSET:
+        return options.causal_offsets != nullptr ? options.causal_offsets[b] : options.causal_offset;
+    }
+    return 0;
+}
+
+}  // namespace
+
+SpatialInputs spatial_inputs(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                             const muattn_spatial_options &options) {
+    SpatialInputs in{Elements(q), Elements(k), Elements(v), {}, options};
+    if (options.mask != nullptr) {
+        in.mask.emplace(*options.mask);
+    }
+    return in;
+}
+
+double spatial_scale(const SpatialInputs &in, int64_t h) {
+    const muattn_spatial_options &options = in.options;
+    if (options.scale != nullptr) {
+        return double(options.scale[options.scale_count == 1 ? 0 : h]);
+    }
+    return scale_by_rule(options.scaling, double(in.d()), double(options.d_base));
+}
+
+bool sees(const SpatialInputs &in, const Query &query, int64_t j) {
+    const muattn_spatial_options &options = in.options;
+    if (options.key_lengths != nullptr && j >= options.key_lengths[query.b]) {
+        return false;
+    }
+    // Wide enough for any offset and window.
+    using Wide = __int128;
+    const Wide diagonal = Wide(query.i) + causal_offset(in, query.b);
+    if (options.causal != MUATTN_CAUSAL_NONE && j > diagonal) {
+        return false;
+    }
+    const auto &[windowed, left, right] = options.window;
+    const bool too_far_left = windowed && left >= 0 && j < diagonal - left;
+    const bool too_far_right = windowed && right >= 0 && j > diagonal + right;
+    return !too_far_left && !too_far_right;
+}
+
+Dot scaled_dot(const SpatialInputs &in, const Query &query, int64_t j) {
+    const auto [b, h, i] = query;
+    const int64_t h_kv = in.kv_head(h);
+    Dot dot;
+    for (int64_t e = 0; e < in.d(); e++) {
+        dot.add(in.q.at(b, h, i, e) * in.k.at(b, h_kv, j, e));
+    }
+    const double scale = spatial_scale(in, h);
+    return {scale * dot.value, std::fabs(scale) * dot.size};
+}
+
+double with_softcap(const SpatialInputs &in, double logit) {
+    const double c = double(in.options.softcap);
+    return c > 0 ? c * std::tanh(logit / c) : logit;
+}
+
+double mask_term(const SpatialInputs &in, const Query &query, int64_t j) {
+    if (!in.mask) {
+        return 0;
+    }
+    const double mask = in.mask->at(query.b, query.h, query.i, j);
+    if (in.options.mask->dtype == MUATTN_BOOL) {
+        return mask != 0 ? 0 : kHidden;
+    }
+    return mask < kLeastMask ? kHidden : mask;
+}
+
+}  // namespace muattn::reference
