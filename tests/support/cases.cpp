@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "reference/channel_forward.h"
+#include "reference/spatial_forward.h"
 #include "support/backends.h"
 #include "support/compare.h"
 #include "support/tiles.h"
@@ -29,11 +31,25 @@ const char *name_of(muattn_scaling scaling) {
     return kNames[scaling];
 }
 
-std::vector<double> scale_per_head(const std::vector<float> &given, double by_rule, int64_t H) {
-    if (given.size() > 1) {
-        return {given.begin(), given.end()};
+template<typename T>
+const T *data_or_null(const std::vector<T> &list) {
+    return list.empty() ? nullptr : list.data();
+}
+
+// The options with their mask, which 'mask' has to keep.
+muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTensors &t, muattn_tensor &mask) {
+    muattn_spatial_options o = c.options();
+    if (c.mask == SpatialCase::no_mask) {
+        return o;
     }
-    return std::vector<double>(size_t(H), given.empty() ? by_rule : double(given[0]));
+    mask = t.mask.view();
+    if (c.mask == SpatialCase::boolean) {
+        mask.data = const_cast<uint8_t *>(t.mask_bytes.data());
+        mask.dtype = MUATTN_BOOL;
+        std::fill(std::begin(mask.strides), std::end(mask.strides), 0);
+    }
+    o.mask = &mask;
+    return o;
 }
 
 // Backends for scalable vectors leave negative strides to another.
@@ -54,48 +70,21 @@ void expect_current_backend_ran(std::initializer_list<const Tensor *> tensors) {
 }  // namespace
 
 muattn_spatial_options SpatialCase::options() const {
-    muattn_spatial_options o{};
-    o.scaling = scaling;
-    o.d_base = d_base;
-    o.scale = scale.empty() ? nullptr : scale.data();
+    muattn_spatial_options o = *this;
+    o.scale = data_or_null(scale);
     o.scale_count = int64_t(scale.size());
-    o.causal = causal;
-    o.causal_offset = causal_offset;
-    o.causal_offsets = causal_offsets.empty() ? nullptr : causal_offsets.data();
-    o.window = window;
-    o.key_lengths = key_lengths.empty() ? nullptr : key_lengths.data();
-    o.softcap = softcap;
+    o.causal_offsets = data_or_null(causal_offsets);
+    o.key_lengths = data_or_null(key_lengths);
     return o;
-}
-
-SpatialRules SpatialCase::rules() const {
-    SpatialRules rules;
-    rules.scale = scale_per_head(scale, spatial_scale_by_rule(scaling, d, d_base), H);
-    rules.causal = causal;
-    rules.causal_offset = causal_offset;
-    rules.causal_offsets = causal_offsets;
-    rules.window = window;
-    rules.key_lengths = key_lengths;
-    rules.softcap = double(softcap);
-    return rules;
 }
 
 muattn_channel_options ChannelCase::options() const {
-    muattn_channel_options o{};
-    o.scaling = scaling;
-    o.d_base = d_base;
-    o.scale = scale.empty() ? nullptr : scale.data();
+    muattn_channel_options o = *this;
+    o.scale = data_or_null(scale);
     o.scale_count = int64_t(scale.size());
-    o.output_multiplier = output_multiplier.empty() ? nullptr : output_multiplier.data();
-    o.normalize = normalize;
+    o.output_multiplier = data_or_null(output_multiplier);
     o.layout = channels;
     return o;
-}
-
-std::vector<double> ChannelCase::scales() const { return scale_per_head(scale, channel_scale_by_rule(n), H); }
-
-double ChannelCase::multiplier() const {
-    return output_multiplier.empty() ? channel_multiplier_by_rule(scaling, d, d_base) : double(output_multiplier[0]);
 }
 
 std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
@@ -190,17 +179,8 @@ ChannelTensors make_tensors(const ChannelCase &c) {
 
 muattn_status run(const SpatialCase &c, const SpatialTensors &t) {
     const muattn_tensor q = t.q.view(), k = t.k.view(), v = t.v.view(), out = t.out.view(), lse = t.lse.view();
-    muattn_spatial_options options = c.options();
     muattn_tensor mask{};
-    if (c.mask != SpatialCase::no_mask) {
-        mask = t.mask.view();
-        if (c.mask == SpatialCase::boolean) {
-            mask.data = const_cast<uint8_t *>(t.mask_bytes.data());
-            mask.dtype = MUATTN_BOOL;
-            std::fill(std::begin(mask.strides), std::end(mask.strides), 0);
-        }
-        options.mask = &mask;
-    }
+    const muattn_spatial_options options = options_with_mask(c, t, mask);
     return muattn_spatial_attention_forward(&q, &k, &v, &options, &out, c.lse ? &lse : nullptr);
 }
 
@@ -219,10 +199,9 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
     }
     const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out), watch_lse(t.lse);
     // In a packed array the inputs share the output's memory, so the reference goes first.
-    SpatialRules rules = c.rules();
-    rules.mask = c.mask != SpatialCase::no_mask ? &t.mask : nullptr;
-    rules.mask_is_boolean = c.mask == SpatialCase::boolean;
-    const std::vector<SpatialRow> rows = spatial_reference(t.q, t.k, t.v, rules);
+    muattn_tensor mask{};
+    const std::vector<reference::SpatialRow> rows =
+        reference::spatial_attention_forward(t.q.view(), t.k.view(), t.v.view(), options_with_mask(c, t, mask));
     if (on_gpu && head_dim == 0) {
         EXPECT_EQ(run(c, t), MUATTN_UNSUPPORTED) << muattn_last_error();
         EXPECT_EQ(watch_out.changes(), 0) << "a call that is refused writes to out";
@@ -238,17 +217,17 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
     }
     expect_current_backend_ran({&t.q, &t.k, &t.v, &t.out, &t.lse, &t.mask});
 
-    auto row = [&](int64_t b, int64_t h, int64_t i) -> const SpatialRow & {
+    auto row = [&](int64_t b, int64_t h, int64_t i) -> const reference::SpatialRow & {
         return rows[size_t((b * c.H + h) * c.n_q + i)];
     };
     EXPECT_TRUE(agrees(t.out, [&](int64_t b, int64_t h, int64_t i, int64_t e) {
-        const SpatialRow &r = row(b, h, i);
+        const reference::SpatialRow &r = row(b, h, i);
         return Expected{r.out[size_t(e)], allowed_output_error(r.logit_size, r.value_size, r.visible)};
     })) << "of out";
     EXPECT_EQ(watch_out.changes_outside(), 0) << "writes next to out's elements";
     if (c.lse) {
         EXPECT_TRUE(agrees(t.lse, [&](int64_t b, int64_t h, int64_t i, int64_t) {
-            const SpatialRow &r = row(b, h, i);
+            const reference::SpatialRow &r = row(b, h, i);
             return Expected{r.lse, allowed_lse_error(r.logit_size, r.visible)};
         })) << "of lse";
         EXPECT_EQ(watch_lse.changes_outside(), 0) << "writes next to lse's elements";
@@ -263,17 +242,14 @@ void expect_agrees(const SpatialCase &c, const SpatialTensors &t) {
 void expect_agrees(const ChannelCase &c, const ChannelTensors &t) {
     SCOPED_TRACE(testing::PrintToString(c));
     const WriteWatch watch_q(t.q), watch_k(t.k), watch_v(t.v), watch_out(t.out);
-    const auto tokens_by_channels = [&](const Tensor &x) {
-        return c.channels == MUATTN_CHANNELS_FIRST ? x.swapped() : x;
-    };
-    const std::vector<ChannelHead> heads =
-        channel_reference(tokens_by_channels(t.q), tokens_by_channels(t.k), tokens_by_channels(t.v), c.scales(),
-                          c.multiplier(), c.normalize);
+    const std::vector<reference::ChannelHead> heads =
+        reference::channel_attention_forward(t.q.view(), t.k.view(), t.v.view(), c.options());
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     expect_current_backend_ran({&t.q, &t.k, &t.v, &t.out});
 
-    EXPECT_TRUE(agrees(tokens_by_channels(t.out), [&](int64_t b, int64_t h, int64_t token, int64_t channel) {
-        const ChannelHead &head = heads[size_t(b * c.H + h)];
+    const Tensor tokens_by_channels = c.channels == MUATTN_CHANNELS_FIRST ? t.out.swapped() : t.out;
+    EXPECT_TRUE(agrees(tokens_by_channels, [&](int64_t b, int64_t h, int64_t token, int64_t channel) {
+        const reference::ChannelHead &head = heads[size_t(b * c.H + h)];
         const double logit_size = head.logit_size[size_t(channel)], value_size = head.value_size[size_t(token)];
         return Expected{head.out[size_t(token * c.d + channel)], allowed_output_error(logit_size, value_size, c.d)};
     })) << "of out";

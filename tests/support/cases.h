@@ -5,31 +5,25 @@
 #include <vector>
 
 #include "muattn/muattn.h"
-#include "support/reference.h"
 #include "support/tensors.h"
 
 namespace muattn::test {
 
-struct SpatialCase {
+// The options of the public interface, and what they point to: options() sets the pointers.
+struct SpatialCase : muattn_spatial_options {
+    SpatialCase() : muattn_spatial_options{} {}
+
     int64_t B = 1, H = 1, Hk = 1, n_q = 1, n_k = 1, d = 1, d_v = 1;
-    muattn_scaling scaling = MUATTN_SCALING_SP;
-    int64_t d_base = 0;
-    std::vector<float> scale;  // empty: by the rule
-    muattn_causal causal = MUATTN_CAUSAL_NONE;
-    int64_t causal_offset = 0;
-    std::vector<int64_t> causal_offsets;  // empty: causal_offset
-    muattn_window window{};
-    std::vector<int64_t> key_lengths;  // empty: not given
+    std::vector<float> scale;                          // empty: by the rule
+    std::vector<int64_t> causal_offsets, key_lengths;  // empty: not given
     enum Mask { no_mask, additive, boolean } mask = no_mask;
     std::array<bool, 4> mask_full{true, true, true, true};  // else the dimension is 1
-    float softcap = 0;
     bool lse = true;
     Layout layout = dense();
     double amplitude = 1;  // of q, k and v
 
-    // The options point into this case; they have no mask yet.
+    // They point into this case; they have no mask yet.
     muattn_spatial_options options() const;
-    SpatialRules rules() const;
 };
 
 struct SpatialTensors {
@@ -38,20 +32,17 @@ struct SpatialTensors {
     std::vector<uint8_t> mask_bytes{};  // and dense bytes, which muattn gets, here
 };
 
-struct ChannelCase {
+struct ChannelCase : muattn_channel_options {
+    ChannelCase() : muattn_channel_options{} {}
+
     int64_t B = 1, H = 1, n = 1, d = 1;
-    muattn_scaling scaling = MUATTN_SCALING_SP;
-    int64_t d_base = 0;
-    std::vector<float> scale;              // empty: by the rule
-    std::vector<float> output_multiplier;  // empty: by the rule; else one
-    bool normalize = false;
-    muattn_layout channels = MUATTN_CHANNELS_LAST;
+    std::vector<float> scale;                       // empty: by the rule
+    std::vector<float> output_multiplier;           // empty: by the rule; else one
+    muattn_layout channels = MUATTN_CHANNELS_LAST;  // the options' layout
     Layout layout = dense();
     double amplitude = 1;
 
     muattn_channel_options options() const;
-    std::vector<double> scales() const;  // per head
-    double multiplier() const;
 };
 
 struct ChannelTensors {
