@@ -6,7 +6,6 @@
 // gives the same rows of every token's output. So tiles are independent, and none of them holds anything of size n.
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channels_last.h"
-#include "generators/common/estimates.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"

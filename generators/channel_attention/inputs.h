@@ -18,4 +18,17 @@ void declare_channel_shapes(Tensor &q, Tensor &k, Tensor &v, Vector &scale, cons
     }
 }
 
+// Sizes for an autoscheduler, which asks for numbers: channel/mup_d128 of bench/shapes.json, on which ./dev tune measures its schedules. Not a smaller d: Adams2019 rejects the RDom over value_columns where it is
+// longer than d.
+template<typename Inputs>
+void estimate_channel_attention(Inputs &f, Halide::Func &out) {
+    const Halide::Region tensor{{0, 128}, {0, 1024}, {0, 4}, {0, 4}};
+    for (auto *input : {&f.q, &f.k, &f.v}) {
+        input->set_estimates(tensor);
+    }
+    f.scale.set_estimates({{0, 4}});
+    f.output_multiplier.set_estimate(1.0f);
+    out.set_estimates(tensor);
+}
+
 }  // namespace muattn

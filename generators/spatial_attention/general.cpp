@@ -10,7 +10,6 @@
 // with three numbers for each batch entry.
 // A tile of queries starts at the first key that its first row sees, so hidden blocks are not visited at all.
 #include "general.h"
-#include "generators/common/estimates.h"
 #include "generators/common/numbers.h"
 #include "generators/common/prefetch.h"
 #include "inputs.h"
@@ -93,7 +92,7 @@ public:
     void schedule() {
         declare_shapes(out);
         if (using_autoscheduler()) {
-            estimate_spatial_attention(*this, out);
+            estimate(out);
         } else {
             query_array = ImageParam(q).parameter();
             schedule_spatial_general_cpu(*this, params);

@@ -190,6 +190,24 @@ protected:
         }
     }
 
+    // Sizes for an autoscheduler, which asks for numbers: spatial/gpt2_1024 of bench/shapes.json, on which ./dev tune measures its
+    // schedules.
+    void estimate(Halide::Func &out) {
+        const Halide::Region tensor{{0, 64}, {0, 1024}, {0, 12}, {0, 1}}, one{{0, 1}, {0, 1}, {0, 1}, {0, 1}};
+        for (auto *input : {&q, &k, &v}) {
+            input->set_estimates(tensor);
+        }
+        scale.set_estimates({{0, 12}});
+        visible.set_estimates({{0, 3}, {0, 1}});
+        heads_per_kv.set_estimate(1);
+        window_first.set_estimate(-1024);
+        window_last.set_estimate(1);
+        softcap.set_estimate(0.0f);
+        additive_mask.set_estimates(one);
+        boolean_mask.set_estimates(one);
+        out.set_estimates(tensor);
+    }
+
     Halide::GeneratorOutput<Halide::Func> *output = nullptr;
 };
 
