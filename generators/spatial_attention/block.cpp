@@ -101,7 +101,7 @@ public:
         r_c.where(seen.first + r_c * keys < seen.last);
         std::vector<Expr> start(size_t(params.thread_columns) + kColumns, 0.0f);
         start[0] = split ? Expr(kInitialMax) : initial_max(head);
-        start[1] = split ? Expr(0.0f) : initial_sum(head, initial_max(head));
+        start[1] = split ? Expr(0.0f) : initial_sum(head);
         state(g, y, p, h, b) = Tuple(start);
         state(g, y, p, h, b) = next_state(state(g, y, p, h, b));
 

@@ -121,7 +121,7 @@ private:
     Tuple initial_state() const {
         std::vector<Expr> start(params.value_group, 0.0f);
         start[0] = select(g == 0, initial_max(h), 0.0f);
-        start[1] = select(g == 0, initial_sum(h, initial_max(h)), 0.0f);
+        start[1] = select(g == 0, initial_sum(h), 0.0f);
         return Tuple(start);
     }
 

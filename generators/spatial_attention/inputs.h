@@ -155,6 +155,8 @@ protected:
     // What a row's softmax has before its first key: a maximum, in units of log 2, and a sum, relative to the maximum m that it has now.
     // Every algorithm starts, or ends, with these.
     Expr initial_max(const Expr &head) const { return kInitialMax; }
+    Expr initial_sum(const Expr &head) const { return 0.0f; }
+    // The same sum, relative to the maximum m of all keys.
     Expr initial_sum(const Expr &head, const Expr &m) const { return 0.0f; }
 
     // Where that ends. A row that sees no key has l = 0: output 0, lse -inf.

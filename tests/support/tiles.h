@@ -8,8 +8,8 @@
 
 #include "schedules/channel_attention/channels_first_numbers.h"
 #include "schedules/channel_attention/channels_last_numbers.h"
-#include "schedules/spatial_attention/general_numbers.h"
 #include "schedules/spatial_attention/few_keys_numbers.h"
+#include "schedules/spatial_attention/general_numbers.h"
 #include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn::test {

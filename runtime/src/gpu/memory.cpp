@@ -6,10 +6,10 @@
 #include <atomic>
 
 #include "common/error.h"
-#include "system/spin_lock.h"
 #include "cuda.h"
 #include "device.h"
 #include "failure.h"
+#include "system/spin_lock.h"
 
 extern "C" int halide_vulkan_release_unused_device_allocations(void *user_context);  // no header has it
 
