@@ -55,7 +55,7 @@ def test_arrays(operator, arrays, error, message):
         ({"scale": np.complex64(1)}, TypeError, "scale must be a number"),
         ({"scale": np.ones(4, "complex64")}, TypeError, "scale must be a number"),
         ({"scale": 10**400}, ValueError, "scale does not fit into a float"),
-        ({"scale": []}, ValueError, "scale is empty: it is one number, or one for each head"),
+        ({"scale": []}, ValueError, "scale is empty: give one number for each head"),
         ({"scale": [0.1, 0.2]}, ValueError, r"1 or the number of heads \(4\), not 2"),
         ({"scale": float("nan")}, ValueError, r"scale\[0\] must be 0 or of magnitude 1e-37..1e\+38"),
         ({"scale": 1e300}, ValueError, r"scale\[0\] must be 0 or of magnitude 1e-37..1e\+38"),

@@ -85,7 +85,7 @@ def numbers(name, value):
         return None
     found = [number(name, x) for x in _entries(value)]
     if not found:
-        raise ValueError(f"{name} is empty: it is one number, or one for each head")
+        raise ValueError(f"{name} is empty: give one number for each head")
     return found
 
 
