@@ -33,7 +33,7 @@ public:
         repeat(buffer, columns);
         return MUATTN_OK;
     }
-    muattn_status unwanted_rows(const int64_t *shape, int64_t columns) {
+    muattn_status unwanted_rows(const int64_t (&shape)[4], int64_t columns) {
         BoundBuffer &buffer = next_buffer();
         MUATTN_RETURN_IF_ERROR(session_.unwanted(buffer, shape));
         repeat(buffer, columns);

@@ -8,7 +8,7 @@
 
 namespace muattn {
 
-muattn_status HostBinder::unwanted_rows(const int64_t *shape, int64_t columns) {
+muattn_status HostBinder::unwanted_rows(const int64_t (&shape)[4], int64_t columns) {
     const int64_t rows = shape[0] * shape[1] * shape[2];
     unwanted_ = allocate(size_t(rows) * sizeof(float));
     if (unwanted_ == nullptr) {

@@ -47,7 +47,7 @@ public:
         return MUATTN_OK;
     }
     // The same where nobody wants it.
-    muattn_status unwanted_rows(const int64_t *shape, int64_t columns);
+    muattn_status unwanted_rows(const int64_t (&shape)[4], int64_t columns);
     // Reserves the work's memory, runs the kernel and translates its result.
     muattn_status run(const Work &work);
 

@@ -30,7 +30,7 @@ inline HostArray visible_keys(const SpatialCall &call) {
 template<typename Binder>
 muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel) {
     const bool boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
-    const int64_t rows[] = {call.B, call.H, call.n_q};
+    const int64_t rows[] = {call.B, call.H, call.n_q, 1};
     MUATTN_RETURN_IF_ERROR(binder.input(call.q));
     MUATTN_RETURN_IF_ERROR(binder.input(call.k));
     MUATTN_RETURN_IF_ERROR(binder.input(call.v));
