@@ -53,6 +53,7 @@ public:
     // numbers of the call alone.
     Halide::GeneratorInput<int32_t> window_first{"window_first"}, window_last{"window_last"};
     Halide::GeneratorInput<float> softcap{"softcap"};
+    Halide::GeneratorInput<Halide::Buffer<float, 1>> sink{"sink"};  // per head, a logit without a value; kMasked: none
     Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
     Halide::GeneratorInput<Halide::Buffer<uint8_t, 4>> boolean_mask{"boolean_mask"};
 
@@ -152,12 +153,18 @@ protected:
         return reinterpret<float>(reinterpret<uint32_t>(value) & keep);
     }
 
-    // What a row's softmax has before its first key: a maximum, in units of log 2, and a sum, relative to the maximum m that it has now.
-    // Every algorithm starts, or ends, with these.
-    Expr initial_max(const Expr &head) const { return kInitialMax; }
-    Expr initial_sum(const Expr &head) const { return 0.0f; }
-    // The same sum, relative to the maximum m of all keys.
-    Expr initial_sum(const Expr &head, const Expr &m) const { return 0.0f; }
+    // What a row's softmax has before its first key: the head's sink, if there is one. Every algorithm starts, or ends, with this maximum,
+    // in units of log 2, and this sum, relative to it.
+    Expr initial_max(const Expr &head) const {
+        return Halide::select(has_sink(head), sink(head) * kLog2E, kInitialMax);
+    }
+    Expr initial_sum(const Expr &head) const { return Halide::select(has_sink(head), 1.0f, 0.0f); }
+    // The same sum, relative to the maximum m of all keys and the sink.
+    Expr initial_sum(const Expr &head, const Expr &m) const {
+        return initial_sum(head) * exp2_nonpositive(initial_max(head) - m, this->get_target());
+    }
+    // Not by -infinity, which the option may be: code for GPUs may assume that there is none.
+    Expr has_sink(const Expr &head) const { return Halide::strict_float(sink(head) > kInitialMax); }
 
     // Where that ends. A row that sees no key has l = 0: output 0, lse -inf.
     static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(is_zero(l), 0.0f, 1.0f / l); }
@@ -178,6 +185,7 @@ protected:
         v.dim(1).set_bounds(0, k.dim(1).extent());
         // What is the same for all has stride 0.
         scale.dim(0).set_min(0).set_stride(Expr());
+        sink.dim(0).set_min(0).set_stride(Expr());
         visible.dim(0).set_bounds(0, 3);
         visible.dim(1).set_min(0);
         additive_mask.dim(0).set_stride(Expr());
@@ -205,6 +213,7 @@ protected:
         window_first.set_estimate(-1024);
         window_last.set_estimate(1);
         softcap.set_estimate(0.0f);
+        sink.set_estimates({{0, 12}});
         additive_mask.set_estimates(one);
         boolean_mask.set_estimates(one);
         out.set_estimates(tensor);

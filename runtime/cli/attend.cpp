@@ -21,7 +21,7 @@ struct Call {
 };
 
 struct SpatialCall : Call {
-    std::string causal = "none", window, mask, key_lengths, lse;
+    std::string causal = "none", window, mask, key_lengths, sink, lse;
     float softcap = 0;
 };
 
@@ -97,6 +97,13 @@ void attend_spatial(const SpatialCall &call) {
         check_batch("--key-lengths", key_lengths, q.shape[0]);
         options.key_lengths = key_lengths.data();
     }
+    const std::vector<float> sink = float_list("--sink", call.sink);
+    if (!sink.empty()) {
+        if (int64_t(sink.size()) != q.shape[1]) {
+            fail("--sink: needs H = {} numbers, not {}", q.shape[1], sink.size());
+        }
+        options.sink = sink.data();
+    }
     if (options.causal_offsets != nullptr) {
         check_batch("--causal", offsets, q.shape[0]);
     }
@@ -167,6 +174,8 @@ void add_spatial(CLI::App &attend) {
                     "[B, H, n_q, n_k], each full or 1; bool: true shows the key; float32: added to the logit");
     verb.add_option("--key-lengths", call->key_lengths, "B integers a,b,...: keys from there on do not exist");
     verb.add_option("--softcap", call->softcap, "c: logit -> c tanh(logit / c), before any mask; default: none");
+    verb.add_option("--sink", call->sink,
+                    "H numbers a,b,...: logits without a value in the sum of each head's softmax");
     verb.add_option("--lse", call->lse, "to be written: [B, H, n_q], log(sum_j exp(logit)), natural logarithm");
     call->machine.add_to(verb);
     verb.footer("A query that sees no key has output 0 and lse -inf.");

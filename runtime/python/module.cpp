@@ -80,9 +80,11 @@ void check_scale_count(const std::optional<Numbers> &scale, int64_t heads) {
     }
 }
 
-void check_batch(const char *name, const std::optional<Integers> &numbers, int64_t batch) {
-    if (numbers && int64_t(numbers->size()) != batch) {
-        raise(PyExc_ValueError, std::string(name) + " must have one entry per batch entry: " + std::to_string(batch) +
+// of: what there is one number for, e.g. "batch entry".
+template<typename T>
+void check_count(const char *name, const std::optional<T> &numbers, const char *of, int64_t count) {
+    if (numbers && int64_t(numbers->size()) != count) {
+        raise(PyExc_ValueError, std::string(name) + " must have one entry per " + of + ": " + std::to_string(count) +
                                     ", not " + std::to_string(numbers->size()));
     }
 }
@@ -91,12 +93,14 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
                              nb::object out_array, nb::object lse_array, bool return_lse, int scaling, int64_t d_base,
                              const std::optional<Numbers> &scale, int causal, int64_t causal_offset,
                              const std::optional<Integers> &causal_offsets, std::optional<Window> window,
-                             const std::optional<Integers> &key_lengths, nb::handle mask_array, double softcap) {
+                             const std::optional<Integers> &key_lengths, nb::handle mask_array, double softcap,
+                             const std::optional<Numbers> &sink) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
     check_scale_count(scale, shape[1]);
-    check_batch("key_lengths", key_lengths, shape[0]);
-    check_batch("causal", causal_offsets, shape[0]);
+    check_count("key_lengths", key_lengths, "batch entry", shape[0]);
+    check_count("causal", causal_offsets, "batch entry", shape[0]);
+    check_count("sink", sink, "head", shape[1]);
     if (out_array.is_none()) {
         out_array = new_array({shape[0], shape[1], shape[2], v.tensor.shape[3]});
     }
@@ -130,6 +134,8 @@ nb::object spatial_attention(const Queue &queue, nb::handle q_array, nb::handle 
         options.mask = &mask_tensor.tensor;
     }
     options.softcap = to_floats({softcap})[0];
+    const std::vector<float> sinks = sink ? to_floats(*sink) : std::vector<float>();
+    options.sink = sink ? sinks.data() : nullptr;
     const InQueue in_queue(queue);
     check(without_gil([&] {
         return muattn_spatial_attention_forward(&q.tensor, &k.tensor, &v.tensor, &options, &out.tensor,
@@ -240,7 +246,7 @@ void fill(nb::module_ m) {
     m.def("spatial_attention", &spatial_attention, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(),
           "out"_a.none(), "lse"_a.none(), nb::kw_only(), "return_lse"_a, "scaling"_a, "d_base"_a, "scale"_a.none(),
           "causal"_a, "causal_offset"_a, "causal_offsets"_a.none(), "window"_a.none(), "key_lengths"_a.none(),
-          "mask"_a.none(), "softcap"_a);
+          "mask"_a.none(), "softcap"_a, "sink"_a.none());
     m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
           "out"_a.none(), "lse"_a.none());
     m.def("channel_attention", &channel_attention, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(),

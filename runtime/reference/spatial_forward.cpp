@@ -1,5 +1,6 @@
 #include "reference/spatial_forward.h"
 
+#include <cmath>
 #include <limits>
 
 #include "reference/softmax.h"
@@ -52,7 +53,12 @@ void add_values(const SpatialInputs &in, const Query &query, const SeenKeys &see
 SpatialRow row_of(const SpatialInputs &in, const Query &query) {
     SpatialRow row;
     row.out.assign(size_t(in.d_v()), 0.0);
-    const SeenKeys seen = seen_keys(in, query, row);
+    SeenKeys seen = seen_keys(in, query, row);
+    const float sink = in.options.sink != nullptr ? in.options.sink[query.h] : -std::numeric_limits<float>::infinity();
+    if (std::isfinite(sink)) {  // one more logit, without a value
+        grow(row.logit_size, double(sink));
+        seen.logits.push_back(double(sink));
+    }
     const Softmax softmax(seen.logits);
     add_values(in, query, seen, softmax, row);
     for (double &o : row.out) {

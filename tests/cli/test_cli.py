@@ -31,14 +31,16 @@ def softmax(logits):
         return np.where(np.isneginf(lse)[..., None], 0, np.exp(logits - lse[..., None])), lse
 
 
-def spatial(q, k, v, s, seen=True, added=0, softcap=None):
+def spatial(q, k, v, s, seen=True, added=0, softcap=None, sink=-np.inf):
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
     k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
     logits = np.reshape(s, (-1, 1, 1)) * (q @ k.swapaxes(-1, -2))
     if softcap:
         logits = softcap * np.tanh(logits / softcap)
-    weights, lse = softmax(np.where(seen, logits + added, -np.inf))
-    return weights @ v, lse
+    logits = np.where(seen, logits + added, -np.inf)
+    last = np.broadcast_to(np.reshape(sink, (-1, 1, 1)), (*logits.shape[:3], 1))  # a key without a value
+    weights, lse = softmax(np.concatenate([logits, last], -1))
+    return weights[..., :-1] @ v, lse
 
 
 def channel(q, k, v, s, o=1, normalize=False):
@@ -95,6 +97,7 @@ ADDED = array((1, 4, 1, 30), 10)
     ("--mask added.npy --softcap 0.7", {"added": ADDED, "softcap": 0.7}),
     ("--causal bottom_right --key-lengths 30,17", {"seen": J <= I + np.reshape([21, 8], (2, 1, 1, 1))}),
     ("--key-lengths 0,17", {"seen": J < np.reshape([0, 17], (2, 1, 1, 1))}),
+    ("--sink 1,-2,0.5,-inf --key-lengths 0,17", {"seen": J < np.reshape([0, 17], (2, 1, 1, 1)), "sink": [1, -2, 0.5, -np.inf]}),
 ])
 def test_attend_spatial(folder, options, rules):
     np.save(folder / "boolean.npy", BOOLEAN)
@@ -249,6 +252,8 @@ def test_damaged_headers(folder, header, reason):
     ("--key-lengths 3", "--key-lengths: needs B = 2 numbers, not 1"),
     ("--key-lengths 3,31", "key_lengths[1] must lie in 0..n_k = 30, not be 31"),
     ("--softcap -1", "softcap"),
+    ("--sink 1,2", "--sink: needs H = 4 numbers, not 2"),
+    ("--sink 1,2,3,1e38", "sink[3] must be -inf, for none, or lie in -1e+37..1e+37, not be 1e+38"),
     ("--d-base -4", "d_base"),
     ("--threads 0", "1"),
     ("--threads many", "--threads"),

@@ -105,6 +105,35 @@ def test_numbers_are_rounded_as_ever_in_another_mode(random):
     assert np.array_equal(out, expected)
 
 
+@pytest.mark.parametrize("backend", AVAILABLE)
+@pytest.mark.parametrize("n_q, n_k", [(1, 700), (3, 20), (40, 60)])
+def test_a_sink_is_a_logit_without_a_value(random, backend, n_q, n_k):
+    reference.skip_without_kernel(backend, 16, 16)
+    muattn.force_backend(backend)
+    q, k, v, sink = random(2, 4, n_q, 16), random(2, 2, n_k, 16), random(2, 2, n_k, 16), random(4)
+    sink[2] = -np.inf
+    out, lse = muattn.spatial_attention(q, k, v, causal="bottom_right", sink=sink, return_lse=True)
+    without = muattn.spatial_attention(q, k, v, causal="bottom_right", return_lse=True)
+    nothing = np.zeros_like(out), np.ascontiguousarray(np.broadcast_to(sink[:, None], lse.shape))
+    expected_out, expected_lse = muattn.merge(*without, *nothing)
+    reference.assert_close(out, expected_out)
+    reference.assert_close(lse, expected_lse)
+    assert np.array_equal(out, muattn.spatial_attention(q, k, v, causal="bottom_right", sink=sink.tolist()))
+
+
+@pytest.mark.parametrize("sink, message", [
+    (1.0, "sink must have one entry per head: 4, not 1"),
+    ([1, 2], "sink must have one entry per head: 4, not 2"),
+    ([], "sink is empty"),
+    ([0, 0, float("nan"), 0], r"sink\[2\] must be -inf"),
+    ([0, 0, 0, 1e38], r"sink\[3\] must be -inf"),
+])  # fmt: skip
+def test_sinks_that_are_none(random, sink, message):
+    q = random(1, 4, 5, 8)
+    with pytest.raises(ValueError, match=message):
+        muattn.spatial_attention(q, q, q, sink=sink)
+
+
 def test_a_query_without_keys_gives_zero(random):
     x = random(1, 1, 4, 8)
     out, lse = muattn.spatial_attention(x, x, x, causal=-2, return_lse=True)

@@ -75,6 +75,7 @@ muattn_spatial_options SpatialCase::options() const {
     o.scale_count = int64_t(scale.size());
     o.causal_offsets = data_or_null(causal_offsets);
     o.key_lengths = data_or_null(key_lengths);
+    o.sink = data_or_null(sink);
     return o;
 }
 
@@ -105,6 +106,7 @@ std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
         out << " window=(" << c.window.left << "," << c.window.right << ")";
     }
     print_list(out, "key_lengths", c.key_lengths);
+    print_list(out, "sink", c.sink);
     if (c.mask != SpatialCase::no_mask) {
         out << " mask=" << (c.mask == SpatialCase::boolean ? "boolean" : "additive") << "[" << c.mask_full[0]
             << c.mask_full[1] << c.mask_full[2] << c.mask_full[3] << "]";

@@ -58,6 +58,7 @@ typedef enum muattn_status {
     MUATTN_INVALID_KEY_LENGTHS,
     MUATTN_INVALID_MASK,
     MUATTN_INVALID_SOFTCAP,
+    MUATTN_INVALID_SINK,
     MUATTN_INVALID_LAYOUT,
     MUATTN_INVALID_BACKEND,
     MUATTN_INVALID_ARGUMENT, /* of a function that is not about tensors */
@@ -174,6 +175,9 @@ typedef struct muattn_spatial_options {
     /* c in 1e-20..1e20: logit -> c tanh(logit / c), before any mask. scale / c must be 0 or of magnitude 1e-37..1e38.
      * 0: none. */
     float softcap;
+    /* [H]: for each head a logit that takes part in the softmax's sum and has no value (gpt-oss learns such logits); neither
+     * scale, softcap nor mask concerns it. Each -inf, which is none, or in -1e37..1e37. NULL: none. */
+    const float *sink;
 } muattn_spatial_options;
 
 /* out = softmax(s Q K^T) V per head. The softmax runs over the keys that a query sees: those that causal, window,
@@ -182,9 +186,11 @@ typedef struct muattn_spatial_options {
  *   q   [B, H, n_q, d]     k [B, Hk, n_k, d]     v [B, Hk, n_k, d_v]     H a multiple of Hk: query head h uses
  *   out [B, H, n_q, d_v]                                                 key/value head h / (H / Hk)
  *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(logit_j)) over the keys that the query sees. The logits are those after
- *       scale, softcap and additive mask; the logarithm is natural; the innermost stride is free.
+ *       scale, softcap and additive mask, and the head's sink, if it has one; the logarithm is natural; the innermost
+ *       stride is free.
  *
- * A query that sees no key has output 0 and lse -inf. A logit below -7e37, -inf included, counts as masked; one above
+ * A query that sees no key has output 0 and lse -inf, or the sink. With sink, out and lse are what muattn_merge() makes of
+ * those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
  * 2.3e38 counts as infinite.
  * NaN and infinity in a key, value or mask reach the queries that see it, and no other query.
  * Scratch memory has a bound that n_q and n_k do not change: per thread, and for few queries also per batch entry and head.

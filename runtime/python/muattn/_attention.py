@@ -27,18 +27,18 @@ _LAYOUTS = dict(_muattn.layouts)
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
     causal: Causal | int | Sequence[int] | Any = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[False] = ..., out: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
     causal: Causal | int | Sequence[int] | Any = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., return_lse: Literal[True], out: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @outside_graphs
 def spatial_attention(
     q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None,
-    softcap=None, return_lse=False, out=None,
+    softcap=None, sink=None, return_lse=False, out=None,
 ):
     """Spatial attention: out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
 
@@ -61,9 +61,12 @@ def spatial_attention(
       mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
                    true. float32: added to the logit; -inf, or anything below -7e37, hides the key.
       softcap      c > 0: logit -> c tanh(logit / c), before any mask
+      sink         [H]: for each head a logit that takes part in the softmax's sum and has no value (gpt-oss learns such
+                   logits); neither scale, softcap nor mask concerns it; -inf: none. out and lse are then
+                   merge(out, lse, 0, sink) of those without.
 
     Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
-    key, as where n_k = 0, has output 0 and lse -inf. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
+    key, as where n_k = 0, has output 0 and lse -inf, or the sink. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
     CUDA memory: the call goes to PyTorch's current stream and does not wait for it.
 
     Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
@@ -71,7 +74,8 @@ def spatial_attention(
     NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call.
     """
     refuse(
-        q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, out=out
+        q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
+        sink=sink, out=out,
     )
     cap = number("softcap", softcap)
     if cap is not None and not cap > 0:
@@ -89,6 +93,7 @@ def spatial_attention(
         scaling=choice("scaling", scaling, _SPATIAL_SCALINGS), d_base=base_width(d_base), scale=numbers("scale", scale),
         causal=alignment, causal_offset=offset, causal_offsets=offsets, window=resolve_window(window),
         key_lengths=integers("key_lengths", key_lengths), mask=mask_in, softcap=cap or 0.0,
+        sink=numbers("sink", sink),
     )
     written(out)
     if with_lse:

@@ -40,6 +40,7 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     binder.number(call.window_first);
     binder.number(call.window_last);
     binder.number(call.softcap);
+    MUATTN_RETURN_IF_ERROR(binder.input(call.sink.array(call.H)));
     MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? call.mask : no_additive_mask()));
     MUATTN_RETURN_IF_ERROR(binder.input(boolean ? call.mask : no_boolean_mask()));
     MUATTN_RETURN_IF_ERROR(binder.output(call.out));

@@ -9,6 +9,8 @@
 
 namespace muattn {
 
+inline constexpr float kNoSink = -3e38f;  // to a kernel: kMasked
+
 struct SpatialCall {
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
     Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}},
@@ -16,7 +18,7 @@ struct SpatialCall {
     bool with_lse = false, with_mask = false, with_key_lengths = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
     float rule_scale = 0, softcap = 0;
-    PerHead scale{&rule_scale, false};
+    PerHead scale{&rule_scale, false}, sink{&kNoSink, false};
     VisibleKeysOfBatch visible;
     int32_t window_first = 0, window_last = 0;  // the least and the greatest of all batch entries
 

@@ -1,6 +1,7 @@
 // The rules of muattn_spatial_attention_forward's arguments.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "call.h"
 #include "common/error.h"
@@ -150,6 +151,21 @@ muattn_status check_softcap(SpatialCall &call, const muattn_spatial_options &opt
     return MUATTN_OK;
 }
 
+muattn_status check_sink(SpatialCall &call, const float *sink) {
+    if (sink == nullptr) {
+        return MUATTN_OK;
+    }
+    constexpr float kMostSink = 1e37f;
+    for (int64_t h = 0; h < call.H; h++) {
+        if (!(std::fabs(sink[h]) <= kMostSink) && sink[h] != -std::numeric_limits<float>::infinity()) {
+            return fail(MUATTN_INVALID_SINK, "sink[%lld] must be -inf, for none, or lie in -%g..%g, not be %g",
+                        static_cast<long long>(h), double(kMostSink), double(kMostSink), double(sink[h]));
+        }
+    }
+    call.sink = {sink, true};
+    return MUATTN_OK;
+}
+
 }  // namespace
 
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
@@ -166,6 +182,7 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
     MUATTN_RETURN_IF_ERROR(check_key_lengths(call, options.key_lengths));
     MUATTN_RETURN_IF_ERROR(check_mask(call, options.mask));
     MUATTN_RETURN_IF_ERROR(check_softcap(call, options));
+    MUATTN_RETURN_IF_ERROR(check_sink(call, options.sink));
     MUATTN_RETURN_IF_ERROR(set_visible_keys(call, options));
     double rule_scale = 0;
     MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule_scale));
