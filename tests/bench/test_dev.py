@@ -15,18 +15,19 @@ def copy(tmp_path):
     for file in "dev", "packages.txt", "requirements.txt", "demo/requirements.txt":
         (tmp_path / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
-    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in "tools", "tables":
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
 @pytest.mark.parametrize("words", [
-    "bench", "bench --scaling", "bench --peers", "bench --gpu", "tune", "report", "tune spatial_attention --budget 1", "demo", "test", "setup",
+    "bench", "bench --scaling", "bench --peers", "bench --gpu", "tune", "report", "report --gpu", "generate", "tune spatial_attention --budget 1", "demo", "test", "setup",
 ])  # fmt: skip
 def test_help_builds_and_installs_nothing(copy, words):
     before = sorted(copy.rglob("*"))
     done = subprocess.run([copy / "dev", *words.split(), "--help"], text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")
-    verb = " ".join(word for word in words.split() if word in ("bench", "tune", "report", "--scaling", "--peers", "--gpu"))
+    verb = " ".join(word for word in words.split() if word in ("bench", "tune", "report", "generate", "--scaling", "--peers", "--gpu"))
     assert done.stdout.startswith(f"usage: ./dev {verb}")
     assert sorted(copy.rglob("*")) == before
 

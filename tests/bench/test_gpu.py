@@ -1,30 +1,20 @@
 """./dev bench --gpu where there is no CUDA device, and its table."""
 
-import os
-import subprocess
-import sys
-
 import muattn
 import pytest
-from conftest import BENCH
-
-sys.path.insert(0, str(BENCH / "gpu"))
-from gpu_table import table  # noqa: E402
+from muattn_tools.gpu_bench.gpu_table import table
 
 
-@pytest.mark.parametrize("program", ["device", "compare"])
+@pytest.mark.parametrize("program", ["device", "compare_gpu"])
 @pytest.mark.parametrize("arguments, message", [
     ([], "no CUDA device"),
     (["--filter", "nothing"], "--filter: no shape of bench/shapes.json contains 'nothing'"),
     (["--seconds", "0"], "--seconds: must be above 0, not 0"),
 ])  # fmt: skip
-def test_one_line_without_a_device(program, arguments, message, tmp_path):
-    if dict(muattn.backends())["cuda"] and not arguments:
+def test_one_line_without_a_device(tool, program, arguments, message, tmp_path):
+    if dict(muattn.backends()).get("cuda") and not arguments:
         pytest.skip("this machine has a CUDA device")
-    folders = [os.environ["PYTHONPATH"], str(BENCH), str(BENCH / "peers")]  # as ./dev names them
-    command = [sys.executable, str(BENCH / "gpu" / f"{program}.py"), *arguments]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
-    done = subprocess.run(command, env=environment, text=True, capture_output=True, cwd=tmp_path)
+    done = tool(f"gpu_bench.{program}", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("bench --gpu: ") and message in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

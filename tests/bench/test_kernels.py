@@ -1,20 +1,20 @@
-"""bench/kernels.py with the compiled benchmarks (their path: $MUATTN_BENCH), on the smallest shapes."""
+"""./dev bench with the compiled benchmarks (their path: $MUATTN_BENCH), on the smallest shapes."""
 
 import json
 import os
 
 import pytest
-from kernels_table import read_rows, verdict
+from muattn_tools.bench.kernels_table import read_rows, verdict
 
 PROGRAM = ["--program", os.environ["MUATTN_BENCH"]]
 QUICK = [*PROGRAM, "--benchmark_min_time=0.001"]
 
 
 @pytest.fixture(scope="module")
-def measured(script, tmp_path_factory):
+def measured(tool, tmp_path_factory):
     """What is printed, the JSON, the Markdown; two repetitions of the smallest call of each operator."""
     out = tmp_path_factory.mktemp("bench") / "new" / "bench.json"
-    done = script("kernels", *QUICK, "--benchmark_filter=smallest", "--benchmark_repetitions=2", "--out", out)
+    done = tool("bench.kernels", *QUICK, "--benchmark_filter=smallest", "--benchmark_repetitions=2", "--out", out)
     assert done.returncode == 0, done
     return done.stdout, json.loads(out.read_text()), out.with_suffix(".md").read_text()
 
@@ -65,7 +65,7 @@ def test_the_table_has_the_best_repetition(measured):
 def entry(shape, threads, milliseconds, **fields):
     return {
         "name": f"{shape}/{threads}_threads/real_time", "run_type": "iteration", "real_time": milliseconds, "time_unit": "ms",
-        "label": "spatial_attention/forward/float32/plain/cpu:avx2", "GFLOP/s": 1.0, "GB/s": 1.0, "copy GB/s": 2.0,
+        "label": "spatial_attention/forward/float32/general/cpu:avx2", "GFLOP/s": 1.0, "GB/s": 1.0, "copy GB/s": 2.0,
         "peak GFLOP/s": 2.0, "roofline": 0.5, "memory_bound": 1.0, "tasks": 8.0, **fields,
     }  # fmt: skip
 
@@ -96,7 +96,7 @@ def test_shapes_that_two_threads_do_not_speed_up_are_named():
     (["--out", "table.txt"], "--out must name a .json file"),
     (["--out", "/proc/none/bench.json"], "--out: cannot write into /proc/none"),
 ])  # fmt: skip
-def test_a_bad_argument_is_one_line(script, arguments, message):
-    done = script("kernels", *PROGRAM, *arguments)
+def test_a_bad_argument_is_one_line(tool, arguments, message):
+    done = tool("bench.kernels", *PROGRAM, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("bench: ") and message in done.stderr and done.stderr.count("\n") == 1

@@ -4,8 +4,8 @@ import re
 import threading
 
 import pytest
-from machine_load import busy_line
-from progress import Steps, Ticker
+from muattn_tools.machine_load import busy_line
+from muattn_tools.progress import Steps, Ticker
 
 
 def test_without_a_terminal_lines_say_how_far_it_is(capsys):

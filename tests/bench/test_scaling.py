@@ -1,4 +1,4 @@
-"""bench/scaling.py: time over n, on small n."""
+"""./dev bench --scaling: time over n, on small n."""
 
 import json
 import math
@@ -9,9 +9,9 @@ import pytest
 PROCESSORS = len(os.sched_getaffinity(0))
 
 
-def test_times_slopes_and_a_picture(script, tmp_path):
+def test_times_slopes_and_a_picture(tool, tmp_path):
     threads = min(2, PROCESSORS)
-    done = script("scaling", "--max-n", 1024, "--seconds", 0.001, "--threads", threads, "--out", tmp_path / "new")
+    done = tool("bench.scaling", "--max-n", 1024, "--seconds", 0.001, "--threads", threads, "--out", tmp_path / "new")
     assert done.returncode == 0, done
     files = {path.suffix: path for path in (tmp_path / "new").iterdir()}
     assert set(files) == {".json", ".md", ".png"} and all("-scaling." in path.name for path in files.values())
@@ -41,8 +41,8 @@ def test_times_slopes_and_a_picture(script, tmp_path):
     ("--threads", str(PROCESSORS + 1), f"from 1 to {PROCESSORS}"),
     ("--out", __file__, "is no folder"),
 ])  # fmt: skip
-def test_a_bad_argument_is_one_line(script, option, value, rule):
-    done = script("scaling", option, value)
+def test_a_bad_argument_is_one_line(tool, option, value, rule):
+    done = tool("bench.scaling", option, value)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("bench --scaling: ") and option in done.stderr and rule in done.stderr
     assert done.stderr.count("\n") == 1

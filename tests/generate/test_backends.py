@@ -9,16 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import generate
 import pytest
-from manifest import of_no_rung
+from muattn_tools.generate import target_libraries
+from muattn_tools.generate.manifest import of_no_rung
 from packages import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def manifest_of(out: Path, target: str, *words: str) -> dict:
-    assert generate.main(["--target", target, "--ops", "merge", "--out", str(out), *words]) == 0
+    assert target_libraries.main(["--target", target, "--ops", "merge", "--out", str(out), *words]) == 0
     return json.loads((out / "manifest.json").read_text())
 
 
@@ -61,7 +61,7 @@ def test_features_of_no_rung_are_named(tmp_path, capsys):
 ])  # fmt: skip
 def test_the_nearest_rung_is_named(target, hint):
     text = of_no_rung({"target": target, "features_not_checked": []})
-    assert text == "no backend of cmake/targets.cmake has these features: not tuned" + hint
+    assert text == "no backend of tables/machines.json has these features: not tuned" + hint
 
 
 def configure(folder: Path, *options: str) -> subprocess.CompletedProcess:

@@ -7,17 +7,20 @@ import json
 import re
 from pathlib import Path
 
-import generate
 import pytest
+from muattn_tools.generate import target_libraries
 
-# The stages of each kind of kernel, as generators/*.cpp name them.
+# The stages of each kernel, as generators/*/*.cpp name them.
 CHANNEL = {"QK", "S", "M", "P", "R", "out"}
 NORMALIZED = CHANNEL | {"QQ", "KK", "QQ_span_global_wrapper", "KK_span_global_wrapper"}
-SPATIAL = {"plain": {"out"}, "lse": {"out"}, "guarded_lse": {"out"}, "split_lse": {"partial", "out"}, "split_guarded_lse": {"partial", "out"}}
+ANY = "+mask=any+softcap=optional+lse"
+SPATIAL = {"block": {"out"}, "block+lse": {"out"}, "block" + ANY: {"out"}, "block_split_keys+lse": {"partial", "out"},
+           "block_split_keys" + ANY: {"partial", "out"}}  # fmt: skip
 STAGES = {
     "spatial_attention": SPATIAL,
-    "channel_attention": {"last": CHANNEL, "first": CHANNEL, "last_normalized": NORMALIZED, "first_normalized": NORMALIZED},
-    "merge": {"plain": {"out"}},
+    "channel_attention": {"tiles": CHANNEL, "tiles+layout=channels_first": CHANNEL, "tiles+normalize": NORMALIZED,
+                          "tiles+layout=channels_first+normalize": NORMALIZED},
+    "merge": {"general": {"out"}},
 }
 METAL = r"^kernel void _kernel_(\w+)\("
 WGSL = r"^@compute @workgroup_size\(wgsize_x, wgsize_y, wgsize_z\)\nfn _kernel_(\w+)\("
@@ -35,15 +38,15 @@ def stage(function: str) -> str:
 ])  # fmt: skip
 def test_every_stage_has_device_code(tmp_path, target, head_dim, ending, pattern):
     out = tmp_path / "out"
-    assert generate.main(["--target", target, "--head-dim", str(head_dim), "--out", str(out)]) == 0
+    assert target_libraries.main(["--target", target, "--head-dim", str(head_dim), "--out", str(out)]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
-    kernels = {(kernel["operation"], kernel["kind"]): kernel["symbol"] for kernel in manifest["kernels"]}
-    assert set(kernels) == {(operation, kind) for operation, kinds in STAGES.items() for kind in kinds}
+    kernels = {(kernel["operation"], kernel["kernel"].split("+max_d=")[0]): kernel["symbol"] for kernel in manifest["kernels"]}
+    assert set(kernels) == {(operation, name) for operation, names in STAGES.items() for name in names}
     assert len(manifest["kernels"]) == len(kernels) and manifest["runtime"] == "none"
-    for (operation, kind), symbol in kernels.items():
+    for (operation, name), symbol in kernels.items():
         source = (out / f"source/{symbol}.{ending}").read_text()
         functions = re.findall(pattern, source, re.M)
-        assert sorted(map(stage, functions)) == sorted(STAGES[operation][kind]), symbol
+        assert sorted(map(stage, functions)) == sorted(STAGES[operation][name]), symbol
         assert source.count("{") == source.count("}")
         assert f"int {symbol}(" in (out / f"include/{symbol}.h").read_text()
         assert (out / f"lib/lib{symbol}.a").is_file() or (out / f"lib/{symbol}.a").is_file()
@@ -56,6 +59,6 @@ def test_every_stage_has_device_code(tmp_path, target, head_dim, ending, pattern
 ])  # fmt: skip
 def test_where_there_is_no_such_device(capsys, target, message):
     with pytest.raises(SystemExit) as stop:
-        generate.main(["--target", target])
+        target_libraries.main(["--target", target])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1 and message in error

@@ -12,22 +12,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import generate
-import halide_target
 import pytest
-import tables
+from muattn_tools import tables
+from muattn_tools.generate import halide_target, target_libraries
 from packages import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN_C = ROOT / "tests/consumer/minimal/main.c"
-SMALL = ["--target", "x86-64-linux-sse41", "--ops", "spatial_attention", "--kinds", "plain", "--head-dim", "64"]
-PLAIN = ["--ops", "spatial_attention", "--kinds", "plain"]
+SMALL = ["--target", "x86-64-linux-sse41", "--ops", "spatial_attention", "--kernels", "general", "--head-dim", "64"]
+PLAIN = ["--ops", "spatial_attention", "--kernels", "general"]
 READOBJ = "llvm-readobj-19"
 MINGW = "x86_64-w64-mingw32"
 
 
 def make(*words: str | Path) -> None:
-    assert generate.main([str(word) for word in words]) == 0
+    assert target_libraries.main([str(word) for word in words]) == 0
 
 
 def sums(folder: Path) -> dict[str, str]:
@@ -39,7 +38,7 @@ def test_a_minimal_library_is_small_and_works(tmp_path):
     make(*SMALL, "--out", tmp_path / "out", "--shared")
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert manifest["target"] == "x86-64-linux-sse41" and manifest["backends"] == ["sse41"] and manifest["head_dim"] == 64
-    assert [kernel["kind"] for kernel in manifest["kernels"]] == ["plain"]
+    assert [kernel["kernel"] for kernel in manifest["kernels"]] == ["general"]
     library = tmp_path / "out/lib/libmuattn.a"
     assert library.stat().st_size < 300_000
     assert manifest["files"]["lib/libmuattn.a"]["sha256"] == hashlib.sha256(library.read_bytes()).hexdigest()
@@ -57,7 +56,7 @@ def test_add_subdirectory(tmp_path):
     """muattn inside another project, as small as that project wants it."""
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.28)\nproject(user C CXX)\n"
-        "set(MUATTN_OPERATIONS spatial_attention)\nset(MUATTN_KINDS plain)\nset(MUATTN_TARGET x86-64-linux-sse41)\n"
+        "set(MUATTN_OPERATIONS spatial_attention)\nset(MUATTN_KERNELS general)\nset(MUATTN_TARGET x86-64-linux-sse41)\n"
         f"add_subdirectory({ROOT} muattn)\n"
         "if(DEFINED CACHE{Python_EXECUTABLE})\n  message(FATAL_ERROR \"find_package(Python) would find muattn's\")\nendif()\n"
         f"add_executable(program {MAIN_C})\n"
@@ -70,14 +69,14 @@ def test_add_subdirectory(tmp_path):
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path, monkeypatch):
     make(*SMALL, "--out", tmp_path / "a")
-    monkeypatch.setattr(generate, "BUILDS", tmp_path / "other builds")
+    monkeypatch.setattr(target_libraries, "BUILDS", tmp_path / "other builds")
     make(*SMALL, "--out", tmp_path / "b")
     assert sums(tmp_path / "a") == sums(tmp_path / "b")
 
 
 def test_only_what_changed_is_made_anew(tmp_path):
     make(*SMALL, "--out", tmp_path / "out")
-    kernels = list(generate.BUILDS.glob("x86-64-linux-sse41-*/kernel_*.o"))
+    kernels = list(target_libraries.BUILDS.glob("x86-64-linux-sse41-*/kernel_*.o"))
     before = {path: path.stat().st_mtime_ns for path in kernels}
     make(*SMALL, "--out", tmp_path / "out")
     assert kernels and {path: path.stat().st_mtime_ns for path in kernels} == before
@@ -165,13 +164,15 @@ def test_a_program_for_windows_links(tmp_path):
     (["--target", "aarch64-apple-darwin"], "did you mean arm-64-osx?"),
     (["--target", "x86-64-linux", "--backends", ""], "--backends: must be names with commas between them"),
     (["--target", "x86-64-linux", "--ops=spatial"], "--ops: unknown 'spatial'; there are spatial_attention"),
+    (["--target", "x86-64-linux", "--directions=backwards"], "--directions: unknown 'backwards'; there are forward"),
+    (["--target", "x86-64-linux", "--kernels=lse"], "--kernels: unknown 'lse'; there are general, general+lse, "),
     (["--target", "x86-64-linux", "--backends=neon"], "--backends: unknown 'neon'; there are avx512, avx2, sse41\n"),
     (["--target", "arm-64-linux", "--backends=cpu:neon"], "there are sve2_128, neon_fp16, neon; backends have no cpu: here"),
     (["--target", "arm-64-osx-metal", "--backends=neon"], "--backends: arm-64-osx-metal is one GPU"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(capsys, words, message):
     with pytest.raises(SystemExit) as stop:
-        generate.main(words)
+        target_libraries.main(words)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1 and message in error
 
@@ -181,15 +182,15 @@ def test_bad_input_is_found_without_halide():
     names = halide_target.halide_names()
     assert names["arch"] == list(halide_target.ARCHITECTURES) and names["os"] == list(halide_target.SYSTEMS)
     assert list(tables.ladder("riscv-64-linux")) == ["rvv_256", "rvv_128", "scalar"] and not tables.ladder("powerpc-64-linux")
-    for words in (["--target", "mips-64-linux"], ["--target", "x86-64-linux", "--kinds", "plane"]):
-        command = [sys.executable, "-S", "-I", "-c", "import sys; sys.path[:0] = sys.argv[1:3]; import request; request.arguments_of(sys.argv[3:])"]
-        found = subprocess.run([*command, ROOT / "generate", ROOT / "bench", *words], capture_output=True, text=True)
+    for words in (["--target", "mips-64-linux"], ["--target", "x86-64-linux", "--kernels", "generl"]):
+        command = [sys.executable, "-S", "-m", "muattn_tools.generate.request", *words]
+        found = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT / "tools")}, capture_output=True, text=True)
         assert found.returncode == 2 and words[-1] in found.stderr and found.stderr.count("\n") == 1
 
 
 def test_riscv_without_a_compiler_is_one_length_of_vectors(capsys, tmp_path):
     words = ["--kernels-only", "--ops", "merge", "--out", tmp_path / "out"]
-    assert generate.main(["--target", "riscv-64-linux", *map(str, words)]) == 1
+    assert target_libraries.main(["--target", "riscv-64-linux", *map(str, words)]) == 1
     error = capsys.readouterr().err
     assert "riscv-64-linux-rvv-vector_bits_256" in error and error.startswith("generate: riscv-64-linux: without")
     make("--target", "riscv-64-linux-rvv-vector_bits_256", *words)
@@ -200,18 +201,18 @@ def test_riscv_without_a_compiler_is_one_length_of_vectors(capsys, tmp_path):
     (["CMake Error at CMakeLists.txt:2 (project):", "  The CMAKE_C_COMPILER:", "", "    powerpc64le-linux-gnu-gcc", "",
       "  is not a full path and was not found in the PATH.", "", "  Tell CMake where to find the compiler."],
      "The CMAKE_C_COMPILER: powerpc64le-linux-gnu-gcc is not a full path and was not found in the PATH."),
-    (["CMake Error at a.cmake:1 (message):", "  MUATTN_KINDS: unknown 'a'; there are", "  plain", "Call Stack (most recent call first):"],
-     "MUATTN_KINDS: unknown 'a'; there are plain"),
+    (["CMake Error at a.cmake:1 (message):", "  MUATTN_KERNELS: unknown 'a'; there are", "  general", "Call Stack (most recent call first):"],
+     "MUATTN_KERNELS: unknown 'a'; there are general"),
     (["FAILED: [code=134] kernel.o", "muattn_generators: Legalize.cpp:987: Assertion `legal && \"This value type\"' failed.", "ninja: build stopped"],
      "Assertion `legal && \"This value type\"' failed"),
     (["FAILED: [code=139] kernel.o", "ninja: build stopped: subcommand failed."], "FAILED: [code=139] kernel.o"),
 ])  # fmt: skip
 def test_why_a_build_failed(lines, message):
-    assert generate.reason(lines) == message
+    assert target_libraries.reason(lines) == message
 
 
 def test_a_folder_of_something_else_stays(capsys, tmp_path):
     (tmp_path / "precious").write_text("")
     with pytest.raises(SystemExit):
-        generate.main([*SMALL, "--out", str(tmp_path)])
+        target_libraries.main([*SMALL, "--out", str(tmp_path)])
     assert "--out:" in capsys.readouterr().err and (tmp_path / "precious").exists()

@@ -10,17 +10,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from machine_code import assemble
+from muattn_tools import tables
+from muattn_tools.gpu_report.machine_code import assemble
+from muattn_tools.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 IN_THE_LIBRARY, OTHERS = 70, (75, 80, 86)
 HEADER = re.compile(r"^\.(?:version|target) .*$", re.M)
 MAX_REGISTERS = int((ROOT / "runtime/src/gpu/cuda_max_registers.txt").read_text())
-# One kernel of each generator in cmake/kernels.cmake that has GPU kernels.
+# One kernel of each generator that tables/kernels.json has GPU kernels of.
 KERNELS = {
-    "spatial_attention_block": "max_d=64 with_lse=true",
-    "channel_attention_tiles": "normalize=true",
-    "merge": "",
+    "spatial_attention_block": "with_lse=true with_max_d=64",
+    "channel_attention_tiles": "with_normalize=true",
+    "merge_general": "",
 }  # fmt: skip
 
 
@@ -40,12 +41,11 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_every_generator_for_gpus_is_here():
-    lines = (ROOT / "cmake/kernels.cmake").read_text().split("function(muattn_gpu_kernels)")[1]
-    assert set(re.findall(r"muattn_gpu_kernel\(.*?(?:\$\{d\}|0) +(\w+)", lines)) == set(KERNELS)
+    assert {tables.generator_of(entry) for entry in tables.entries("gpu")} == set(KERNELS)
 
 
 def test_the_library_has_the_oldest():
-    assert f"cuda-cuda_capability_{IN_THE_LIBRARY})" in (ROOT / "cmake/targets.cmake").read_text()
+    assert tables.machine("cuda")["features"] == f"cuda-cuda_capability_{IN_THE_LIBRARY}"
 
 
 @pytest.mark.parametrize("generator", KERNELS)

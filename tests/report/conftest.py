@@ -4,10 +4,10 @@ import os
 import subprocess
 
 import pytest
-from disassembly import disassemble, innermost_loops
-from instructions import X86, Arm64
-from loops import describe
-from tools import VERSION
+from muattn_tools.report.disassembly import disassemble, innermost_loops
+from muattn_tools.report.instructions import X86, Arm64
+from muattn_tools.report.kernel_loops import describe
+from muattn_tools.report.llvm_tools import VERSION
 
 ARCHITECTURES = {"x86_64": X86, "aarch64": Arm64}
 

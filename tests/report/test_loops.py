@@ -1,7 +1,7 @@
 """What the report reads out of loops of which one knows what is in them."""
 
 import pytest
-from mca import cycles_per_iteration
+from muattn_tools.report.mca import cycles_per_iteration
 
 PRODUCT = """
 #include <immintrin.h>

@@ -8,7 +8,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ["MUATTN_BUILD"])
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "bench/tune")]
 # Few queries over few hundred keys, a causal tile, and a small map: each runs one kernel of its generator.
 SHAPES = {
     "spatial": [
@@ -32,7 +31,7 @@ class Tuner:
         ]  # fmt: skip
 
     def start(self, *arguments) -> subprocess.Popen:
-        command = [sys.executable, ROOT / "bench/tune/tune.py", *arguments, *self.options]
+        command = [sys.executable, "-m", "muattn_tools.tune.tuner", *arguments, *self.options]
         return subprocess.Popen(list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, *arguments) -> tuple[int, str, str]:

@@ -3,27 +3,28 @@
 import sys
 
 import pytest
-from adams import Adams
-from build import Build, Clock, OutOfTime, run
-from cases import small
 from conftest import BUILD
-from library import Library
-from measure import Rejected, check
-from search import Options
-from show import Show
-from space import SPACES, Search, TuneError
-from state import State
+from muattn_tools.tune.adams import Adams
+from muattn_tools.tune.build import Build, Clock, OutOfTime, run
+from muattn_tools.tune.c_library import Library
+from muattn_tools.tune.c_structs import STRUCTS, check_layout, layout_of
+from muattn_tools.tune.cases import small
+from muattn_tools.tune.measure import Rejected, check
+from muattn_tools.tune.search import Options
+from muattn_tools.tune.show import Show
+from muattn_tools.tune.space import SPACES, Search, TuneError
+from muattn_tools.tune.state import State
 
 
 def test_a_refusal_of_the_generator_is_recorded(tuner):
-    code, output, errors = tuner.run("channel_attention_first", "--values", "map_rows=1")
+    code, output, errors = tuner.run("channel_attention_channels_first", "--values", "map_rows=1")
     assert (code, errors) == (0, "") and "no shape of shapes.json runs it; nothing to tune" in output
-    code, output, errors = tuner.run("spatial_attention", "--values", "value_group=2", "--gain=-1000")
+    code, output, errors = tuner.run("spatial_attention_general", "--values", "value_group=2", "--gain=-1000")
     assert (code, errors) == (0, "")
-    [record] = [r for r in tuner.records("spatial_attention") if r["numbers"] == {"value_group": 2}]
+    [record] = [r for r in tuner.records("spatial_attention_general") if r["numbers"] == {"value_group": 2}]
     assert record["result"] == "rejected" and "value_group must be at least 4" in record["reason"]
-    assert "spatial_attention: none of 1 candidates is better than the default" in output
-    assert not (tuner.out / "spatial_attention.sse41.json").exists()
+    assert "spatial_attention_general: none of 1 candidates is better than the default" in output
+    assert not (tuner.out / "spatial_attention_general.sse41.json").exists()
 
 
 @pytest.mark.parametrize("operation", ["spatial", "channel"])
@@ -60,6 +61,14 @@ def test_the_spaces_fit_the_generators():
             assert all(space.broken_rule(candidate) is None for candidate in candidates)
 
 
+def test_structs_that_differ_from_the_header_are_named():
+    compiled = {name: layout_of(struct) for name, struct in STRUCTS.items()}
+    check_layout(compiled)
+    compiled["muattn_window"] = {"enabled": 0, "left": 8, "centre": 16, "right": 24, "sizeof": 32}
+    with pytest.raises(TuneError, match="Window is not muattn_window of muattn.h: right 16 instead of 24, sizeof 24 instead of 32, centre None"):
+        check_layout(compiled)
+
+
 def test_a_step_leads_back_to_the_default():
     space = Search("new", {"a": 4, "b": 8}, {"lanes": 8, "registers": 16})
     assert list(space.neighbours({"a": 6}))[:3] == [{"a": 8}, {}, {"a": 6, "b": 12}]
@@ -78,7 +87,7 @@ def test_a_build_that_is_not_built_is_named(tmp_path):
 
 def test_the_autoscheduler_needs_time(tmp_path):
     state = State(tmp_path / "state.jsonl", {})
-    adams = Adams(Build(BUILD), "channel_attention", state, Options("sse41", [1], 0.1, 0.01), None)
+    adams = Adams(Build(BUILD), "channel_attention_channels_last", state, Options("sse41", [1], 0.1, 0.01), None)
     assert adams.run({}, Clock(120)) == "Adams2019: left out; of this budget it would have 2.0 minutes, and needs 4"
     assert state.records == []
 
@@ -94,7 +103,7 @@ def test_a_log_has_a_line_at_the_start(capsys):
 @pytest.mark.parametrize("arguments, message", [
     (["softmax"], "op: 'softmax' is no operator"),
     (["--target", "neon"], "--target: 'neon': no backend of this build; this machine runs"),
-    (["spatial_attention", "--values", "colour=1"], "--values: no generator has colour: spatial_attention has row_vectors"),
+    (["spatial_attention", "--values", "colour=1"], "--values: no generator has colour: spatial_attention_general has row_vectors"),
     (["--values", "span_keys=many"], "--values: 'span_keys=many' is not NAME=N,N"),
     (["--budget", "0"], "--budget: must be above 0, not 0"),
     (["--threads", "0"], "--threads: must be a whole number from 1 to"),

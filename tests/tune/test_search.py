@@ -12,11 +12,11 @@ import time
 
 import pytest
 from conftest import BUILD, ROOT, Tuner
-from state import State
-from tune import if_bad
-from tuned_file import Kept
+from muattn_tools.tune.state import State
+from muattn_tools.tune.tuned_file import Kept
+from muattn_tools.tune.tuner import if_bad
 
-GENERATOR = "spatial_attention_split"
+GENERATOR = "spatial_attention_split_keys"
 # Whatever the times are, the second candidate wins: no gain is asked for.
 SEARCH = [GENERATOR, "--values", "span_keys=128,512", "--gain=-1000"]
 
@@ -70,19 +70,19 @@ def configure(build, tuned_dir):
 def test_a_build_has_the_numbers_of_the_file(tuned, tuner, tmp_path):
     """CMake with this folder of tuned files: the table of the registry, and a kernel, the same as the tuner measured."""
     subprocess.run(configure(tmp_path, tuner.out), check=True, stdout=subprocess.DEVNULL)
-    symbol = "kernel_spatial_attention_forward_float32_split_sse41"
+    symbol = "kernel_spatial_attention_forward_float32_split_keys_sse41"
     subprocess.run([os.environ["CMAKE"], "--build", tmp_path, "--target", symbol], check=True, stdout=subprocess.DEVNULL)
 
     table = (tmp_path / "generated/kernel_table.inc").read_text().splitlines()
-    tuned_lines = [line for line in table if re.search(r", [1-9]\d*[,)]", line)]
-    names = ("split", "split_lse", "split_guarded", "split_guarded_lse")
-    assert [line.split(", ")[3:5] for line in tuned_lines] == [[name, "sse41"] for name in names]
-    assert all(line.endswith(", 0, 0, 0, 0, 128)") for line in tuned_lines)
+    tuned_rows = [row for row in table if '{"span_keys", 128})' in row]
+    guarded = "split_keys+mask=any+softcap=optional+guard"
+    names = ("split_keys", "split_keys+lse", guarded, guarded + "+lse")
+    assert [re.search(r'"([^"]*sse41)"', row)[1] for row in tuned_rows] == [f"spatial_attention/forward/float32/{name}/cpu:sse41" for name in names]
     measured = tuner.state / f"{GENERATOR}.sse41/span_keys-128/{symbol}.o"
     assert (tmp_path / f"{symbol}.o").read_bytes() == measured.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["spatial_attention_block.opencl", "merge.cuda"])
+@pytest.mark.parametrize("name", ["spatial_attention_block.opencl", "merge_general.cuda"])
 def test_a_file_for_a_gpu_is_refused(tmp_path, name):
     """Its numbers would go to every head dimension, and the library would reckon with other blocks."""
     (tmp_path / f"{name}.json").write_text('{"parameters": {"block_rows": 16}}')

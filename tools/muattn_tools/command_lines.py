@@ -1,8 +1,8 @@
 """What ./dev bench, tune, report and generate accept. As a program it prints the help of a verb, without a build, or, after
 "check", looks whether arguments are accepted:
 
-    python3 bench/command_lines.py bench --scaling
-    python3 bench/command_lines.py check bench --peers --seconds 2"""
+    PYTHONPATH=tools python3 -m muattn_tools.command_lines bench --scaling
+    PYTHONPATH=tools python3 -m muattn_tools.command_lines check bench --peers --seconds 2"""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from arguments import Parser, head_dimension, names, number, positive, thread_count, whole
+from muattn_tools.arguments import Parser, head_dimension, names, number, positive, thread_count, whole
+from muattn_tools.paths import BASELINES, RELEASE, RESULTS, ROOT, SHAPES
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"  # git ignores it; what is kept goes to bench/results with --out
-SHAPES = ROOT / "bench/shapes.json"
-BASELINE = ROOT / "bench/report/baseline.json"
-RELEASE = ROOT / "build/release"
-GPU_KERNELS = Path("build/release/generated/gpu_kernels.json")
+BASELINE = BASELINES / "x86_64.json"
 MIN_N, MAX_N = 256, 65536  # of --scaling
 
 
@@ -120,7 +116,7 @@ search goes on where it was. Writes schedules/tuned/<generator>.<target>.json wh
 docs/tuning.md says more.""",
     )
     parser.add_argument("op", nargs="?", help="an operator or one of its generators (default: all)")
-    parser.add_argument("--target", help="backend of cmake/targets.cmake (default: the best that this machine runs)")
+    parser.add_argument("--target", help="backend of tables/machines.json (default: the best that this machine runs)")
     parser.add_argument("--budget", type=positive, default=30.0, metavar="MIN", help="minutes for all of it (default: 30)")
     parser.add_argument("--threads", type=thread_count, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
     parser.add_argument("--seconds", type=positive, default=0.3, help="for each contestant and shape (default: 0.3)")
@@ -147,9 +143,9 @@ in the innermost product loops, and the share of each core's FMA peak that llvm-
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="compare with the baseline; a regression: exit code 1")
     what.add_argument("--update", action="store_true", help="make this build the baseline")
-    parser.add_argument("--kernels", type=Path, default=Path("build/release/generated/kernels.json"), metavar="FILE",
+    parser.add_argument("--kernels", type=Path, default=RELEASE / "generated/kernels.json", metavar="FILE",
                         help="the build's list of kernels (default: build/release's)")  # fmt: skip
-    parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE", help="default: bench/report/baseline.json")
+    parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE", help="default: bench/baselines/x86_64.json")
     return parser
 
 
@@ -163,7 +159,7 @@ then the exit code is 1. See docs/gpu.md.""",
     parser.add_argument("--filter", default="", metavar="TEXT", help="only kernels whose symbol contains this")
     parser.add_argument("--all", action="store_true", help="a line for every device function, not only for those with products")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all facts there too")
-    parser.add_argument("--kernels", type=Path, default=GPU_KERNELS, metavar="FILE", help="the build's list of GPU kernels")
+    parser.add_argument("--kernels", type=Path, default=RELEASE / "generated/gpu_kernels.json", metavar="FILE", help="the build's list of GPU kernels")
     return parser
 
 
@@ -178,9 +174,10 @@ is made anew. docs/targets.md says more.""",
                         "the family, e.g. arm-64-linux, or with features for one, e.g. x86-64-linux-sse41-avx-f16c-fma-avx2; with metal or "
                         "webgpu, e.g. arm-64-osx-metal, for kernels of that GPU alone")  # fmt: skip
     parser.add_argument("--backends", type=names, default=[], metavar="B,B", help="only these backends of the target's, e.g. scalar for riscv-64-linux")
-    parser.add_argument("--ops", type=names, default=[], metavar="OP,OP", help="only these operations of cmake/kernels.cmake")
+    parser.add_argument("--ops", type=names, default=[], metavar="OP,OP", help="only these operations of tables/kernels.json")
+    parser.add_argument("--directions", type=names, default=[], metavar="DIR,DIR", help="only these directions, e.g. forward")
     parser.add_argument("--dtypes", type=names, default=[], metavar="T,T", help="only these element types")
-    parser.add_argument("--kinds", type=names, default=[], metavar="KIND,KIND", help="only these kinds of kernels")
+    parser.add_argument("--kernels", type=names, default=[], metavar="KERNEL,KERNEL", help="only these kernels, e.g. general,general+lse")
     parser.add_argument("--head-dim", type=head_dimension, default=0, metavar="D", help="spatial attention for d = d_v = D alone")
     parser.add_argument("--shared", action="store_true", help="libmuattn.so as well")
     parser.add_argument("--toolchain", type=Path, metavar="FILE", help="CMake toolchain file (default: cmake/toolchains' for the target)")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from command_lines import SHAPES
+from muattn_tools.paths import SHAPES
 
 
 @dataclass

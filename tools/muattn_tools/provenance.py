@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-BENCH = Path(__file__).resolve().parent
+from muattn_tools.paths import ROOT
 
 
 def device() -> str:
@@ -20,7 +20,7 @@ def device() -> str:
 
 def commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, cwd=BENCH, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def provenance(backend: str, command: str) -> dict[str, str]:

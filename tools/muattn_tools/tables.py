@@ -1,34 +1,54 @@
-"""What cmake/kernels.cmake and cmake/targets.cmake list, read as text: to find typos, and the rung next to a target, before CMake runs."""
+"""What tables/kernels.json and tables/machines.json say. The standard library alone: ./dev generate looks for typos before it builds."""
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
 import re
-from pathlib import Path
+from collections.abc import Iterator
 
-CMAKE = Path(__file__).resolve().parents[1] / "cmake"
+from muattn_tools.paths import TABLES
+
+# Of an axis: what goes without saying in a kernel's name.
+UNSAID = ("none", "never", False, 0, "channels_last")
 
 
-def kernel_columns(device: bool) -> dict[str, list[str]]:
-    """The names that --ops, --dtypes and --kinds take."""
-    rows = re.findall(rf"muattn_{'gpu_' if device else ''}kernel\((\w+) +\w+ +(\w+) +(\w+)", (CMAKE / "kernels.cmake").read_text())
-    return {option: list(dict.fromkeys(column)) for option, column in zip(("ops", "dtypes", "kinds"), zip(*rows))}
+class UnknownMachine(Exception):
+    pass
+
+
+@functools.cache
+def _table(name: str) -> dict:
+    return json.loads((TABLES / f"{name}.json").read_text())
+
+
+def machine(name: str) -> dict:
+    """What the schedules, and ./dev report, know of a machine; a backend has the name of its machine."""
+    for found in _table("machines")["machines"]:
+        if found["name"] == name:
+            return found
+    raise UnknownMachine(f"tables/machines.json has no machine '{name}'")
+
+
+def family(triple: str) -> dict | None:
+    return next((family for family in _table("machines")["families"] if re.search(family["triples"], triple)), None)
+
+
+def gpus() -> list[str]:
+    return _table("machines")["gpus"]
 
 
 def ladder(triple: str) -> dict[str, list[str]]:
-    """Rungs and their features, best first; empty for a family without a ladder. Those of MUATTN_EXPERIMENTAL are indented more."""
-    text = (CMAKE / "targets.cmake").read_text()
-    for kind, value, branch in re.findall(r"^  (?:else)?if\(t (\w+) \"(.*)\"\)\n((?:    .*\n)+)", text, re.M):
-        if re.match(value, triple) if kind == "MATCHES" else value == triple:
-            rungs = re.findall(r"^    muattn_rung\((\w+) \"?([\w-]*)", branch, re.M)
-            return {name: [feature for feature in features.split("-") if feature] for name, features in rungs}
-    return {}
+    """Rungs and their features, best first, without the experimental ones; empty for a family without a ladder."""
+    rungs = [machine(name) for name in (family(triple) or {"rungs": []})["rungs"]]
+    return {rung["name"]: rung["features"].split("-") if rung["features"] else [] for rung in rungs if not rung.get("experimental")}
 
 
 def with_implied(features: list[str]) -> set[str]:
-    """As muattn_features() in cmake/MuattnBackends.cmake."""
-    pairs = re.findall(r"\b(avx\w*)=(\w+)", (CMAKE / "MuattnBackends.cmake").read_text())
+    implies = _table("machines")["implies"]
     found = set(features)
-    while more := {implied for feature, implied in pairs if feature in found} - found:
+    while more := {implies[feature] for feature in found if feature in implies} - found:
         found |= more
     return found
 
@@ -44,3 +64,37 @@ def nearest_rung(triple: str, features: list[str]) -> str | None:
     written = [feature for feature in rungs[name] if feature not in implied]
     by_features = f"{'-'.join((triple, *written))}, or " if written else ""
     return f"rung {name} is {by_features}--target {triple} --backends {name}"
+
+
+def entries(device: str) -> list[dict]:
+    """Of tables/kernels.json, for "cpu" or "gpu"."""
+    return [entry for entry in _table("kernels")["kernels"] if entry["device"] in (device, "any")]
+
+
+def generator_of(entry: dict) -> str:
+    return entry.get("generator") or f"{entry['operation']}_{entry['algorithm']}"
+
+
+def dtype_of(types: list[str]) -> str:
+    """The part of a kernel's name that says its types, as muattn_dtype() in cmake/MuattnRows.cmake."""
+    q, kv, out = types
+    return "_".join([q, *([kv] if {kv, out} != {q} else []), *([out] if out != q else [])])
+
+
+def names_of(entry: dict) -> Iterator[str]:
+    """Its kernels, without head dimensions: the algorithm with the axes' values that do not go without saying."""
+    axes = [[(axis, value) for value in values] for one in entry.get("axes", []) for axis, values in one.items() if axis != "max_d"]
+    for chosen in itertools.product(*axes):
+        said = [axis if value is True else f"{axis}={value}" for axis, value in chosen if value not in UNSAID]
+        yield "+".join([entry["algorithm"], *said])
+
+
+def kernel_columns(device: str) -> dict[str, list[str]]:
+    """The names that --ops, --directions, --dtypes and --kernels take."""
+    columns = {
+        "ops": [entry["operation"] for entry in entries(device)],
+        "directions": [entry["direction"] for entry in entries(device)],
+        "dtypes": [dtype_of(types) for entry in entries(device) for types in entry["types"]],
+        "kernels": [name for entry in entries(device) for name in names_of(entry)],
+    }
+    return {option: list(dict.fromkeys(names)) for option, names in columns.items()}

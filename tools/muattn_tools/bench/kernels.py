@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-import command_lines
-from arguments import Parser
-from kernels_table import markdown, read_rows, table, verdict
-from machine_load import warn
-from progress import Steps
-from provenance import provenance
+from muattn_tools import command_lines
+from muattn_tools.arguments import Parser
+from muattn_tools.bench.kernels_table import markdown, read_rows, table, verdict
+from muattn_tools.machine_load import warn
+from muattn_tools.progress import Steps
+from muattn_tools.provenance import provenance
 
 
 def listed(parser: Parser, program: Path, arguments: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The JSON of bench/kernels.py as a table: a row per shape and number of threads."""
+"""The JSON of ./dev bench as a table: a row per shape and number of threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from machine_load import kept_warning
+from muattn_tools.machine_load import kept_warning
 
 GOAL = 1.85  # how many times faster two threads should be
 GOAL_TASKS = 8  # where there are so many tasks, at least, to share out

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import muattn
-from command_lines import MIN_N
-from command_lines import scaling as command_line
-from machine_load import warn
-from progress import Steps
-from provenance import file_stem, provenance
-from scaling_report import picture, table
+from muattn_tools.bench.scaling_report import picture, table
+from muattn_tools.command_lines import MIN_N
+from muattn_tools.command_lines import scaling as command_line
+from muattn_tools.machine_load import warn
+from muattn_tools.progress import Steps
+from muattn_tools.provenance import file_stem, provenance
 
 D = 64
 WINDOW = 512

@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from machine_load import kept_warning
+from muattn_tools.machine_load import kept_warning
 
 APART = 1.8  # a reference line from its curve
 

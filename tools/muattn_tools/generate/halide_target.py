@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tables import nearest_rung
+from muattn_tools.tables import nearest_rung
 
 try:
     import halide

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from halide_target import Target
-from request import MANIFEST
-from tables import nearest_rung
+from muattn_tools.generate.halide_target import Target
+from muattn_tools.generate.request import MANIFEST
+from muattn_tools.tables import nearest_rung
 
 
 def facts(path: Path) -> dict[str, int | str]:
@@ -21,8 +21,8 @@ def facts(path: Path) -> dict[str, int | str]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def kernel_entry(kernel: dict[str, str]) -> dict[str, int | str | None]:
-    names = ("symbol", "operation", "direction", "dtype", "kind", "backend", "target", "generator", "arguments")
+def kernel_entry(kernel: dict) -> dict:
+    names = ("symbol", "operation", "direction", "dtype", "types", "kernel", "algorithm", "features", "backend", "target", "generator", "arguments")
     return {name: kernel[name] for name in names} | {"tuned": kernel["tuned"] or None} | facts(Path(kernel["library"]))
 
 
@@ -37,7 +37,7 @@ def write_manifest(build: Path, out: Path, target: Target) -> dict:
         "head_dim": int(re.search(r"^MUATTN_HEAD_DIM:\w+=(\d+)$", cache, re.M)[1]) or None,
         "runtime": "none" if target.device else "sources" if (out / "runtime/src").is_dir() else "compiled",
         "backends": list(dict.fromkeys(kernel["backend"] for kernel in kernels)),
-        **about,  # whether cmake/targets.cmake has these features, and those of which the library does not ask the processor
+        **about,  # whether tables/machines.json has these features, and those of which the library does not ask the processor
         "kernels": [kernel_entry(kernel) for kernel in kernels],
         "files": {str(path.relative_to(out)): facts(path) for path in sorted(out.rglob("*")) if path.is_file()},
     }
@@ -48,7 +48,7 @@ def write_manifest(build: Path, out: Path, target: Target) -> dict:
 def of_no_rung(manifest: dict) -> str:
     """Why such a library may be slow, and what was perhaps meant."""
     parts = manifest["target"].split("-")
-    text = "no backend of cmake/targets.cmake has these features: not tuned"
+    text = "no backend of tables/machines.json has these features: not tuned"
     if unchecked := manifest["features_not_checked"]:
         text += f"; not checked when it runs: {', '.join(unchecked)}"
     if rung := nearest_rung("-".join(parts[:3]), parts[3:]):

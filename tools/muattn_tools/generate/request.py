@@ -8,13 +8,12 @@ import json
 import os
 from pathlib import Path
 
-from arguments import Parser
-from command_lines import generate as command_line
+from muattn_tools.arguments import Parser
+from muattn_tools.command_lines import generate as command_line
+from muattn_tools.generate.halide_target import TargetError, parse
+from muattn_tools.paths import ROOT
+from muattn_tools.tables import kernel_columns, ladder
 
-from halide_target import TargetError, parse
-from tables import kernel_columns, ladder
-
-ROOT = Path(__file__).resolve().parents[1]
 MACHINES = {"x86_64": "x86-64-linux", "aarch64": "arm-64-linux", "riscv64": "riscv-64-linux"}
 MANIFEST = "manifest.json"
 
@@ -41,7 +40,7 @@ def check_names(parser: Parser, arguments: argparse.Namespace) -> None:
     target = arguments.target
     if target.device and arguments.backends:
         parser.error(f"--backends: {target} is one GPU, and has no others")
-    known = kernel_columns(bool(target.device))
+    known = kernel_columns("gpu" if target.device else "cpu")
     if not target.features and (rungs := ladder(target.triple)):
         known["backends"] = list(rungs)
     for option, names in known.items():

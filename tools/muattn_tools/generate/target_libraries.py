@@ -15,9 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from halide_target import Target
-from manifest import show, write_manifest
-from request import ROOT, arguments_of, kernels_alone, toolchain_of
+from muattn_tools.generate.halide_target import Target
+from muattn_tools.generate.manifest import show, write_manifest
+from muattn_tools.generate.request import arguments_of, kernels_alone, toolchain_of
+from muattn_tools.paths import RELEASE, ROOT
 
 BUILDS = ROOT / "build/generate"
 
@@ -30,7 +31,8 @@ def options_of(arguments: argparse.Namespace) -> dict[str, str]:
     """What CMake is told; the name of the build's folder depends on it."""
     target: Target = arguments.target
     options = {"CMAKE_BUILD_TYPE": "Release", "MUATTN_TARGET": str(target), "MUATTN_HEAD_DIM": str(arguments.head_dim)}
-    lists = {"BACKENDS": arguments.backends, "OPERATIONS": arguments.ops, "DTYPES": arguments.dtypes, "KINDS": arguments.kinds}
+    lists = {"BACKENDS": arguments.backends, "OPERATIONS": arguments.ops, "DIRECTIONS": arguments.directions, "DTYPES": arguments.dtypes,
+             "KERNELS": arguments.kernels}  # fmt: skip
     for name, values in lists.items():
         options[f"MUATTN_{name}"] = ";".join(values)
     options["MUATTN_SHARED"] = "ON" if arguments.shared else "OFF"
@@ -87,7 +89,7 @@ def build(arguments: argparse.Namespace, out: Path, progress: Progress) -> Path:
     options = options_of(arguments)
     name = hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()[:12]
     folder = BUILDS / f"{arguments.target}-{name}"
-    generators = {"muattn-halide_generators_ROOT": str(ROOT / "build/release")}
+    generators = {"muattn-halide_generators_ROOT": str(RELEASE)}
     defines = [f"-D{key}={value}" for key, value in (options | generators).items()]
     run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *defines], progress)
     run(["cmake", "--build", folder, "--parallel", str(arguments.jobs)], progress)

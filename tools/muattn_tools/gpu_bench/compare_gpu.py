@@ -6,8 +6,8 @@ import json
 import shlex
 import sys
 
-from device import checked
-from provenance import file_stem, provenance
+from muattn_tools.gpu_bench.device import checked
+from muattn_tools.provenance import file_stem, provenance
 
 
 def main() -> int:
@@ -20,12 +20,12 @@ def main() -> int:
     if not torch.cuda.is_available():
         print(f"bench --gpu: PyTorch {torch.__version__} finds no CUDA device", file=sys.stderr)
         return 2
-    from gpu_table import table
     from rich.console import Console
     from rich.markdown import Markdown
-    from timing import measure
 
     import muattn
+    from muattn_tools.gpu_bench.gpu_table import table
+    from muattn_tools.gpu_bench.timing import measure
 
     rows = measure(arguments.filter, arguments.seconds)
     results = {

@@ -6,8 +6,8 @@ import argparse
 import sys
 
 import muattn
-from command_lines import gpu as command_line
-from command_lines import named_shapes
+from muattn_tools.command_lines import gpu as command_line
+from muattn_tools.command_lines import named_shapes
 
 
 def checked(words: list[str] | None = None) -> argparse.Namespace:

@@ -7,9 +7,10 @@ import warnings
 
 import numpy as np
 import torch
-from problems import all_shapes, load
-from progress import Steps
-from ways import Way, ways
+
+from muattn_tools.gpu_bench.ways import Way, ways
+from muattn_tools.problems import all_shapes, load
+from muattn_tools.progress import Steps
 
 TOLERANCE = 1e-4  # of the largest entry; float32 without TF32 is well below it, TF32 is not
 SAMPLE_SECONDS = 0.01  # calls between two events

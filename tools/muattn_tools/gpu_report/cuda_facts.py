@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from loops import Loop, product_loops
-from machine_code import assemble, ptx_of
+from muattn_tools.gpu_report.cuda_loops import Loop, product_loops
+from muattn_tools.gpu_report.machine_code import assemble, ptx_of
 
 ARCHITECTURES = ("sm_80", "sm_90")
 # Of the CUDA C++ Programming Guide, technical specifications per compute capability.
@@ -107,7 +107,7 @@ def gather(kernels: list[dict], max_registers: int, advance) -> list[Facts]:
         for architecture in ARCHITECTURES:
             with tempfile.TemporaryDirectory() as folder:
                 for function in assemble(ptx, architecture, max_registers, Path(folder)):
-                    facts.append(Facts(kernel["symbol"], kernel["head_dim"], architecture, function.name,
+                    facts.append(Facts(kernel["symbol"], kernel["features"].get("max_d", 0), architecture, function.name,
                                        function.registers, function.spill_bytes, launch_of(function.name, starts),
                                        product_loops(function)))  # fmt: skip
         advance()

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from machine_code import Function
+from muattn_tools.gpu_report.machine_code import Function
 
 LEAST_FFMA = 32
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from command_lines import report_gpu as command_line
-from facts import BARRED_HEAD_DIMS, LEAST_SHARE, Facts, cuda_kernels, gather
-from machine_code import ToolError
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-SETTINGS = Path("runtime/src/gpu/cuda_max_registers.txt")
+from muattn_tools.command_lines import report_gpu as command_line
+from muattn_tools.gpu_report.cuda_facts import BARRED_HEAD_DIMS, LEAST_SHARE, Facts, cuda_kernels, gather
+from muattn_tools.gpu_report.machine_code import ToolError
+from muattn_tools.paths import ROOT
+
+SETTINGS = ROOT / "runtime/src/gpu/cuda_max_registers.txt"
 
 
 def arguments_of(argv: list[str] | None) -> argparse.Namespace:

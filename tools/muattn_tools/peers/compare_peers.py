@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 import muattn
-from arguments import processors
-from command_lines import peers as command_line
-from contestants import contestants
-from machine_load import warn
-from problems import all_shapes, load
-from progress import Steps
-from provenance import file_stem, provenance
-from report import write_report
+from muattn_tools.arguments import processors
+from muattn_tools.command_lines import peers as command_line
+from muattn_tools.machine_load import warn
+from muattn_tools.peers.contestants import contestants
+from muattn_tools.peers.peers_report import write_report
+from muattn_tools.problems import all_shapes, load
+from muattn_tools.progress import Steps
+from muattn_tools.provenance import file_stem, provenance
 
 # Worker threads of some peers spin for some time after a call, on the processor that the next contestant needs: with more threads than
 # one, a turn begins with a pause. Then come calls that are not timed, for processors, caches and sleeping threads, then those that are.

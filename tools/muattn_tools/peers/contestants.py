@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper
 
 import muattn
-from problems import Problem
+from muattn_tools.problems import Problem
 
 Call = Callable[[], object]
 MOST_SCORE_BYTES = 1 << 30  # a composition writes scores several times

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.markdown import Markdown
 
-from machine_load import kept_warning
+from muattn_tools.machine_load import kept_warning
 
 TORCH = ("torch SDPA", "torch composed", "torch.compile")
 

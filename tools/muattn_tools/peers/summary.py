@@ -1,4 +1,7 @@
-"""Comparisons on several machines as one Markdown table, for the README: python bench/peers/summary.py RESULTS.json ..."""
+"""Comparisons on several machines as one Markdown table, for the README:
+
+    PYTHONPATH=tools python -m muattn_tools.peers.summary RESULTS.json ...
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from report import geometric_mean, ratios
+from muattn_tools.peers.peers_report import geometric_mean, ratios
 
 
 def summary(machines: list[dict]) -> str:

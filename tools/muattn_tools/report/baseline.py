@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from built_kernels import family_of
-from facts import Facts
-from loops import Loop
-from tools import mca_version
+from muattn_tools.report.built_kernels import judges_of
+from muattn_tools.report.kernel_facts import Facts
+from muattn_tools.report.kernel_loops import Loop
+from muattn_tools.report.llvm_tools import mca_version
 
 CODE_TOLERANCE = 0.10
 CYCLES_TOLERANCE = 0.05
@@ -41,7 +41,7 @@ def loop_entry(loop: Loop, cores: tuple[str, ...]) -> dict:
 
 def entry(facts: Facts) -> dict:
     """Loops that look the same are one, with a count."""
-    cores = family_of(facts.kernel).cores
+    cores = judges_of(facts.kernel).cores
     loops: list[dict] = []
     for described in (loop_entry(loop, cores) for loop in facts.product_loops):
         same = next((other for other in loops if other | {"count": 0} == described | {"count": 0}), None)

@@ -1,12 +1,15 @@
-"""The kernels of a build, from the list that cmake/MuattnKernels.cmake writes."""
+"""The kernels of a build, from the list that cmake/MuattnKernels.cmake writes, and what they are judged by."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from instructions import X86, Arm64
+from muattn_tools import tables
+from muattn_tools.report.instructions import X86, Architecture, Arm64
+
+INSTRUCTIONS = {"x86_64": X86, "aarch64": Arm64}  # by LLVM's name of the architecture
 
 
 @dataclass(frozen=True)
@@ -15,48 +18,34 @@ class Kernel:
     operation: str
     direction: str
     dtype: str
-    kind: str
+    name: str  # its algorithm and features
     backend: str
     generator: str
     target: str
     library: str
 
-    @property
-    def features(self) -> set[str]:
-        return set(self.target.split("-"))
-
 
 def load_kernels(path: Path) -> list[Kernel]:
-    names = [field.name for field in fields(Kernel)]  # the list has more than is of interest here
-    return [Kernel(**{name: entry[name] for name in names}) for entry in json.loads(path.read_text())]
+    """The list has more than is of interest here."""
+    names = ("symbol", "operation", "direction", "dtype", "kernel", "backend", "generator", "target", "library")
+    return [Kernel(*(entry[name] for name in names)) for entry in json.loads(path.read_text())]
 
 
 @dataclass(frozen=True)
-class Family:
-    """Targets that have all of these features, what their instructions are, and on which cores they are judged."""
+class Judges:
+    """The instructions of a backend, and the cores that its kernels are judged on: names of llvm-mca's -mtriple and -mcpu."""
 
-    features: set[str]
-    instructions: type
+    instructions: type[Architecture]
     triple: str
     cores: tuple[str, ...]
 
 
-# The first that fits. Cores are named as llvm-mca's -mcpu.
-FAMILIES = (
-    Family({"x86", "64", "avx512_skylake"}, X86, "x86_64", ("znver4", "skylake-avx512", "sapphirerapids")),
-    Family({"x86", "64", "avx2"}, X86, "x86_64", ("znver3", "znver4", "skylake-avx512", "sapphirerapids")),
-    Family({"x86", "64"}, X86, "x86_64", ("znver3", "skylake-avx512")),
-    Family({"arm", "64", "sve2"}, Arm64, "aarch64", ("neoverse-n2",)),
-    Family({"arm", "64"}, Arm64, "aarch64", ("neoverse-n1", "neoverse-v1")),
-)
-
-
-class UnknownTarget(Exception):
-    pass
-
-
-def family_of(kernel: Kernel) -> Family:
-    for family in FAMILIES:
-        if family.features <= kernel.features:
-            return family
-    raise UnknownTarget(f"no cores for target {kernel.target}; add them to FAMILIES in bench/report/built_kernels.py")
+def judges_of(kernel: Kernel) -> Judges:
+    cores = tables.machine(kernel.backend).get("cores")
+    triple = "-".join(kernel.target.split("-")[:3])
+    llvm = (tables.family(triple) or {}).get("llvm")
+    if not cores or llvm not in INSTRUCTIONS:
+        raise tables.UnknownMachine(
+            f"tables/machines.json has no {'llvm for ' + triple if cores else 'cores for ' + kernel.backend}, on which {kernel.symbol} would be judged"
+        )
+    return Judges(INSTRUCTIONS[llvm], llvm, tuple(cores))

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from instructions import Instruction, split_operands
-from tools import OBJDUMP, run_tool
+from muattn_tools.report.instructions import Instruction, split_operands
+from muattn_tools.report.llvm_tools import OBJDUMP, run_tool
 
 
 @dataclass(frozen=True)

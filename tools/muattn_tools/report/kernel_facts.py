@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from built_kernels import Kernel, family_of
-from disassembly import disassemble, innermost_loops
-from loops import Loop, describe, stack_accesses
-from mca import assembly, cycles_per_iteration
+from muattn_tools.report.built_kernels import Kernel, judges_of
+from muattn_tools.report.disassembly import disassemble, innermost_loops
+from muattn_tools.report.kernel_loops import Loop, describe, stack_accesses
+from muattn_tools.report.mca import assembly, cycles_per_iteration
 
 WORKERS = 2
 
@@ -31,7 +31,7 @@ class Facts:
 
 def read_kernel(kernel: Kernel) -> Facts:
     """All but the cycles."""
-    architecture = family_of(kernel).instructions()
+    architecture = judges_of(kernel).instructions()
     code_bytes, functions = disassemble(kernel.library, architecture)
     loops: list[Loop] = []
     spills = gathers = 0
@@ -51,15 +51,15 @@ def read_kernel(kernel: Kernel) -> Facts:
 
 def predict(facts: list[Facts], core: str) -> None:
     """The cycles of all loops on this core, and those of their multiply-adds alone."""
-    judged = [f for f in facts if core in family_of(f.kernel).cores]
-    family = family_of(judged[0].kernel)
-    architecture = family.instructions()
+    judged = [f for f in facts if core in judges_of(f.kernel).cores]
+    judges = judges_of(judged[0].kernel)
+    architecture = judges.instructions()
     loops = [loop for f in judged for loop in f.loops]
     if not loops:
         return
     peaks = {key: architecture.peak(*key) for key in {(loop.fused, loop.width) for loop in loops}}
     bodies = [assembly(loop.body, architecture) for loop in loops] + list(peaks.values())
-    cycles = cycles_per_iteration(bodies, family.triple, core)
+    cycles = cycles_per_iteration(bodies, judges.triple, core)
     peak_cycles = {key: c / (len(lines) if key[0] else len(lines) / 2)
                    for (key, lines), c in zip(peaks.items(), cycles[len(loops):])}  # fmt: skip
     for loop, c in zip(loops, cycles):
@@ -81,4 +81,4 @@ def gather(kernels: list[Kernel], advance: Callable[[], None]) -> list[Facts]:
 
 
 def cores_of(kernels: list[Kernel]) -> list[str]:
-    return list(dict.fromkeys(core for kernel in kernels for core in family_of(kernel).cores))
+    return list(dict.fromkeys(core for kernel in kernels for core in judges_of(kernel).cores))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from disassembly import Function
-from instructions import Instruction, Kind, Place
+from muattn_tools.report.disassembly import Function
+from muattn_tools.report.instructions import Instruction, Kind, Place
 
 
 @dataclass

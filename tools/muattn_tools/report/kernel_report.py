@@ -7,14 +7,16 @@ import json
 import sys
 from pathlib import Path
 
-from baseline import compare, loop_entry, write_baseline
-from built_kernels import Kernel, UnknownTarget, family_of, load_kernels
-from command_lines import report as command_line
-from facts import Facts, cores_of, gather
-from progress import Steps
 from rich.console import Console
-from table import CAPTION, every_loop, markdown, overview, show
-from tools import ToolError, mca_version
+
+from muattn_tools.command_lines import report as command_line
+from muattn_tools.progress import Steps
+from muattn_tools.report.baseline import compare, loop_entry, write_baseline
+from muattn_tools.report.built_kernels import Kernel, judges_of, load_kernels
+from muattn_tools.report.kernel_facts import Facts, cores_of, gather
+from muattn_tools.report.llvm_tools import ToolError, mca_version
+from muattn_tools.report.report_tables import CAPTION, every_loop, markdown, overview, show
+from muattn_tools.tables import UnknownMachine
 
 WIDTH = 140
 
@@ -68,7 +70,7 @@ def check(facts: list[Facts], path: Path, complete: bool) -> int:
 def as_json(facts: list[Facts]) -> dict:
     kernels = {}
     for f in facts:
-        cores = family_of(f.kernel).cores
+        cores = judges_of(f.kernel).cores
         kernels[f.kernel.symbol] = {
             "target": f.kernel.target,
             "code_bytes": f.code_bytes,
@@ -103,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         console.width = max(console.width, WIDTH)  # a line too long for the terminal is easier to read than cells cut in two
         show(tables, console)
         console.print(CAPTION)
-    except (ToolError, UnknownTarget) as error:
+    except (ToolError, UnknownMachine) as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
-VERSION = 19  # of Debian 12's, the oldest with models of its own for sapphirerapids and neoverse-v1; also in report_packages of dev
+VERSION = 19  # of Debian 12's, the oldest with models of its own for sapphirerapids and neoverse-v1; also in packages.txt
 OBJDUMP = f"llvm-objdump-{VERSION}"
 MCA = f"llvm-mca-{VERSION}"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from instructions import Instruction
-from tools import MCA, run_tool
+from muattn_tools.report.instructions import Instruction
+from muattn_tools.report.llvm_tools import MCA, run_tool
 
 ITERATIONS = 200
 

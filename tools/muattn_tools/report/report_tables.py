@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from built_kernels import Kernel, family_of
-from facts import Facts
-from loops import Loop
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+
+from muattn_tools.report.built_kernels import Kernel, judges_of
+from muattn_tools.report.kernel_facts import Facts
+from muattn_tools.report.kernel_loops import Loop
 
 CAPTION = (
     "loops: the innermost loops of matrix products; FMA to gathers: what one iteration holds, worst to best. all: in the whole\n"
@@ -51,7 +52,7 @@ def overview(facts: list[Facts]) -> list[Table]:
     tables = []
     for backend in dict.fromkeys(f.kernel.backend for f in facts):
         chosen = [f for f in facts if f.kernel.backend == backend]
-        cores = family_of(chosen[0].kernel).cores
+        cores = judges_of(chosen[0].kernel).cores
         table = Table(backend, ["kernel", "code kB", "loops", *LOOP_HEADERS, "all spills", "all gathers", *cores], [], set())
         group = ""
         for f in chosen:
@@ -62,7 +63,7 @@ def overview(facts: list[Facts]) -> list[Table]:
             counts = [[getattr(loop, name) for loop in loops] for name in ("spills", "reloads", "gathers")]
             table.alarms.update((len(table.rows), 5 + n) for n, values in enumerate(counts) if any(values))
             table.rows.append([
-                INDENT + f.kernel.kind, f"{f.code_bytes / 1000:.1f}", str(len(loops)),
+                INDENT + f.kernel.name, f"{f.code_bytes / 1000:.1f}", str(len(loops)),
                 span([loop.multiply_adds for loop in loops], "d"), span([100 * loop.share for loop in loops], ".0f"),
                 *(span(values, "d", worst=max) for values in counts), str(f.all_spills), str(f.all_gathers),
                 *(span([percent(loop, core) for loop in loops], ".0f") for core in cores),
@@ -75,7 +76,7 @@ def every_loop(facts: list[Facts]) -> list[Table]:
     """A table per kernel and backend, a line per loop."""
     tables = []
     for f in facts:
-        cores = family_of(f.kernel).cores
+        cores = judges_of(f.kernel).cores
         table = Table(f.kernel.symbol, ["function", "address", "length", *LOOP_HEADERS, *cores], [], set())
         for loop in f.loops:
             counts = [loop.spills, loop.reloads, loop.gathers]

@@ -8,24 +8,26 @@ import sys
 import time
 from pathlib import Path
 
-from problems import SHAPES
-
-from build import Build, Clock, Failed, OutOfTime, run
-from search import MEASURE, Options
-from space import Numbers
-from state import State
+from muattn_tools.paths import SHAPES
+from muattn_tools.tune.build import Build, Clock, Failed, OutOfTime, run
+from muattn_tools.tune.search import MEASURE, Options
+from muattn_tools.tune.space import Numbers
+from muattn_tools.tune.state import State
 
 LEAST_SECONDS = 240  # the search alone took 170 seconds for channel attention
-# A shape of bench/shapes.json and the kind of kernel that runs it; generators/estimates.h has the same sizes.
-ESTIMATED = {"spatial_attention": ("spatial", "gpt2_1024", "plain"), "channel_attention": ("channel", "mup_d128", "last")}
+# A generator, a shape of bench/shapes.json and the kernel that runs it; generators/common/estimates.h has the same sizes.
+ESTIMATED = {
+    "spatial_attention_general": ("spatial", "gpt2_1024", "general"),
+    "channel_attention_channels_last": ("channel", "mup_d128", "channels_last"),
+}
 
 
 class Adams:
-    def __init__(self, build: Build, operation: str, state: State, options: Options, show):
+    def __init__(self, build: Build, generator: str, state: State, options: Options, show):
         self.build, self.state, self.options, self.show = build, state, options, show
-        self.table, self.shape, kind = ESTIMATED[operation]
+        self.table, self.shape, name = ESTIMATED[generator]
         self.name = f"{self.table}/{self.shape}"
-        self.kernel = next(k for k in build.kernels if k.generator == operation and k.kind == kind)
+        self.kernel = next(k for k in build.kernels_for(options.backend) if k.generator == generator and k.name == name)
 
     def run(self, ours: Numbers, clock: Clock) -> str:
         """A sentence. What is known from an earlier run is not done again, unless there is more time for it now."""
@@ -52,15 +54,15 @@ class Adams:
         extra = ("-p", self.build.facts["autoscheduler"], "autoscheduler=Adams2019",
                  f"autoscheduler.parallelism={self.build.processors}")  # fmt: skip
         memory = _available_memory() // 2
-        made = self.build.generate(self.kernel, backend, {}, _empty(folder / "adams2019"), clock, extra, memory)
+        made = self.build.generate(self.kernel, {}, _empty(folder / "adams2019"), clock, extra, memory)
         if "bad_alloc" in made.errors:
             return done("failed", f"failed: not enough memory, {memory / 2**30:.0f} GiB")
         if made.code != 0:
             return done("failed", f"failed: {made.reason()}")
         try:
             libraries = {
-                "candidate": self.build.link(backend, kernels, {}, folder / "adams2019", clock),
-                "best": self.build.candidate(backend, kernels, ours, _empty(folder / "ours"), clock),
+                "candidate": self.build.link(kernels, {}, folder / "adams2019", clock),
+                "best": self.build.candidate(kernels, ours, _empty(folder / "ours"), clock),
             }
         except Failed as failure:
             return done("failed", f"failed: {failure}")
@@ -71,7 +73,7 @@ class Adams:
             "shapes": [[self.table, shape]], "problems": [], "times": ["full"], "threads": self.options.threads,
             "seconds": self.options.seconds, "gain": 0, "quick_loss": 0,
         }  # fmt: skip
-        measured = run([sys.executable, MEASURE], clock, stdin=json.dumps(job))
+        measured = run(MEASURE, clock, stdin=json.dumps(job))
         lines = [json.loads(line) for line in measured.output.splitlines()]
         for line in lines:
             if "rejected" in line:

@@ -11,12 +11,13 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from space import Numbers, TuneError, text
-
-ROOT = Path(__file__).resolve().parents[2]
+from muattn_tools import tables
+from muattn_tools.paths import ROOT
+from muattn_tools.tune.c_structs import check_layout
+from muattn_tools.tune.space import Numbers, TuneError, text
 
 
 class OutOfTime(Exception):
@@ -96,20 +97,25 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A line of cmake/kernels.cmake."""
+    """Of the build's kernels.json, for one backend."""
 
     operation: str
     direction: str
     dtype: str
-    kind: str
+    name: str  # its algorithm and features
+    backend: str
+    symbol: str
     generator: str
     arguments: str  # of the generator, the schedule's numbers apart
 
-    def name(self, backend: str) -> str:
-        return f"{self.operation}/{self.direction}/{self.dtype}/{self.kind}/cpu:{backend}"
+    @staticmethod
+    def of(entry: dict) -> Kernel:
+        names = ("operation", "direction", "dtype", "kernel", "backend", "symbol", "generator", "arguments")
+        return Kernel(*(entry[name] for name in names))
 
-    def symbol(self, backend: str) -> str:
-        return f"kernel_{self.operation}_{self.direction}_{self.dtype}_{self.kind}_{backend}"
+    @property
+    def full_name(self) -> str:
+        return f"{self.operation}/{self.direction}/{self.dtype}/{self.name}/cpu:{self.backend}"
 
 
 def _facts(folder: Path) -> dict:
@@ -121,7 +127,7 @@ def _facts(folder: Path) -> dict:
     if not path.exists():
         raise TuneError(f"--build: {folder} is configured without the tuner; MUATTN_BENCH=ON adds it")
     facts = json.loads(path.read_text())
-    names = ("kernels", "defaults_program", "generator_program", "library", "halide_runtime")
+    names = ("kernels", "kernel_table", "facts_program", "generator_program", "library", "halide_runtime")
     for file in [*(facts[name] for name in names), *facts["runtime_objects"]]:
         if not Path(file).exists():
             raise TuneError(f"--build: {folder} is configured, but not built: no {file}; cmake --build {folder} builds it")
@@ -131,29 +137,33 @@ def _facts(folder: Path) -> dict:
 class Build:
     def __init__(self, folder: Path):
         self.facts = _facts(folder)
-        program = self.facts["defaults_program"]
+        program = self.facts["facts_program"]
         known = json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
-        self.defaults, self.machines = known["defaults"], known["machines"]
-        self.generators: dict[str, list[str]] = self.facts["generators"]
+        check_layout(known["structs"])
+        self.defaults: dict[str, dict[str, Numbers]] = known["defaults"]  # by generator and backend
         self.targets: dict[str, str] = self.facts["targets"]
-        lines = json.loads(Path(self.facts["kernels"]).read_text())  # a kernel for each backend
-        self.kernels = list(dict.fromkeys(Kernel(*(line[x.name] for x in fields(Kernel))) for line in lines))
+        self.machines = {backend: tables.machine(backend) for backend in self.targets}
+        self.generators = {generator: list(next(iter(found.values()))) for generator, found in self.defaults.items()}
+        self.kernels = [Kernel.of(entry) for entry in json.loads(Path(self.facts["kernels"]).read_text())]
         self.processors = len(os.sched_getaffinity(0))
 
     def numbers(self, generator: str, backend: str) -> Numbers:
-        """The defaults, in the order of cmake/kernels.cmake."""
-        return {name: self.defaults[generator][backend][name] for name in self.generators[generator]}
+        """The defaults, in the order of numbers() of the schedule."""
+        return dict(self.defaults[generator][backend])
+
+    def kernels_for(self, backend: str) -> list[Kernel]:
+        return [kernel for kernel in self.kernels if kernel.backend == backend]
 
     def digest(self) -> str:
         """Of all that decides what a candidate is, numbers apart."""
         digest = hashlib.sha256()
-        names = ["generators/*", "schedules/*.h", "runtime/src/**/*", "runtime/include/muattn/*", "cmake/*.cmake"]
+        names = ["generators/**/*", "schedules/**/*.h", "runtime/src/**/*", "runtime/include/muattn/*", "cmake/*.cmake", "tables/*"]
         for path in sorted(path for name in names for path in ROOT.glob(name) if path.is_file()):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
-    def kernel_of(self, name: str, backend: str) -> Kernel:
-        return next(kernel for kernel in self.kernels if kernel.name(backend) == name)
+    def kernel_of(self, full_name: str) -> Kernel:
+        return next(kernel for kernel in self.kernels if kernel.full_name == full_name)
 
     def present_library(self, folder: Path, clock: Clock) -> Path:
         """The library as it is built, as a shared one."""
@@ -163,50 +173,51 @@ class Build:
         return path
 
     def generate(
-        self, kernel: Kernel, backend: str, numbers: Numbers, folder: Path, clock: Clock, extra: tuple = (), memory: int = 0
+        self, kernel: Kernel, numbers: Numbers, folder: Path, clock: Clock, extra: tuple = (), memory: int = 0
     ) -> Finished:
         """As CMake does it, so that the object is the one that a build from the tuned file has."""
-        symbol = kernel.symbol(backend)
-        names = self.generators[kernel.generator]
         return run(
             [
-                self.facts["generator_program"], "-n", symbol, "-d", "0", "-g", kernel.generator, "-f", symbol,
-                "-e", "object", "-o", folder, *extra, f"target={self.targets[backend]}", f"machine={backend}",
-                *(f"{name}={numbers.get(name, 0)}" for name in names), *kernel.arguments.split(),
+                self.facts["generator_program"], "-n", kernel.symbol, "-d", "0", "-g", kernel.generator, "-f", kernel.symbol,
+                "-e", "object", "-o", folder, *extra, f"target={self.targets[kernel.backend]}", f"machine={kernel.backend}",
+                *(f"{name}={value}" for name, value in numbers.items()), *kernel.arguments.split(),
             ],
             clock, memory=memory,
         )  # fmt: skip
 
-    def candidate(self, backend: str, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
-        """A library with these kernels alone, which are all of one generator; kernels that are there already are kept."""
+    def candidate(self, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
+        """A library with these kernels alone, which are all of one generator and backend; kernels that are there already are kept."""
         folder.mkdir(parents=True, exist_ok=True)
-        missing = [kernel for kernel in kernels if not (folder / f"{kernel.symbol(backend)}.o").exists()]
+        missing = [kernel for kernel in kernels if not (folder / f"{kernel.symbol}.o").exists()]
         pool = concurrent.futures.ThreadPoolExecutor(self.processors)
         try:
-            list(pool.map(lambda kernel: self._make(kernel, backend, numbers, folder, clock), missing))
+            list(pool.map(lambda kernel: self._make(kernel, numbers, folder, clock), missing))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             stop_all()
             pool.shutdown()
-        return self.link(backend, kernels, numbers, folder, clock)
+        return self.link(kernels, numbers, folder, clock)
 
-    def _make(self, kernel: Kernel, backend: str, numbers: Numbers, folder: Path, clock: Clock) -> None:
-        part = folder / f"part_{kernel.kind}"
+    def _make(self, kernel: Kernel, numbers: Numbers, folder: Path, clock: Clock) -> None:
+        part = folder / f"part_{kernel.symbol}"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        done = self.generate(kernel, backend, numbers, part, clock)
+        done = self.generate(kernel, numbers, part, clock)
         if done.code != 0:
-            raise Failed(f"{kernel.kind}: {done.reason()}")
-        (part / f"{kernel.symbol(backend)}.o").rename(folder / f"{kernel.symbol(backend)}.o")
+            raise Failed(f"{kernel.name}: {done.reason()}")
+        (part / f"{kernel.symbol}.o").rename(folder / f"{kernel.symbol}.o")
         part.rmdir()
 
-    def link(self, backend: str, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
+    def _row(self, kernel: Kernel, numbers: Numbers) -> str:
+        """Of the build's kernel table, whose rows end with the generator and its numbers: with these in their place."""
+        rows = Path(self.facts["kernel_table"]).read_text().splitlines()
+        before, generator, _ = next(row for row in rows if f", {kernel.symbol}, " in row).rpartition(f", {kernel.generator}, ")
+        values = ['{"", 0}', *(f'{{"{name}", {value}}}' for name, value in numbers.items())]
+        return f"{before}{generator}{', '.join(values)})\n"
+
+    def link(self, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
         """The registry is compiled with a kernel table of its own: it tells the runtime the numbers."""
-        rows = []
-        for kernel in kernels:
-            own = [numbers.get(name, 0) for name in self.generators[kernel.generator]]
-            words = [kernel.operation, kernel.direction, kernel.dtype, kernel.kind, backend, kernel.symbol(backend), *own]
-            rows.append(f"MUATTN_KERNEL({', '.join(map(str, words))})\n")
+        rows = [self._row(kernel, numbers) for kernel in kernels]
         table, path = folder / "kernel_table.inc", folder / "candidate.so"
         if path.exists() and table.read_text() == "".join(rows):
             return path
@@ -215,10 +226,10 @@ class Build:
         (folder / "gpu_kernel_table.inc").write_text("")
         registry = folder / "registry.o"
         compiler, *flags = self.facts["compile"]
-        source = ROOT / "runtime/src/registry.cpp"
+        source = ROOT / "runtime/src/kernels/registry.cpp"
         self._tool([compiler, f"-I{folder}", *flags, "-c", source, "-o", registry], clock)  # our table comes first
         objects = [file for file in self.facts["runtime_objects"] if not file.endswith("/registry.cpp.o")]
-        objects += [folder / f"{kernel.symbol(backend)}.o" for kernel in kernels]
+        objects += [folder / f"{kernel.symbol}.o" for kernel in kernels]
         runtime = ["-Wl,--whole-archive", self.facts["halide_runtime"], "-Wl,--no-whole-archive"]
         self._link(path, [registry, *objects, *runtime], clock)
         return path

@@ -4,44 +4,16 @@ runtime and threads of its own."""
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_size_t, c_void_p
+from ctypes import c_char_p, c_float, c_int64, c_size_t
 from pathlib import Path
 from typing import Callable
 
 import numpy as np
 
+from muattn_tools.tune.c_structs import ChannelOptions, SpatialOptions, Tensor, Window
+
 LAYOUTS = {"channels_last": 0, "channels_first": 1}
 CAUSAL = {None: 0, "top_left": 1, "bottom_right": 2}
-
-
-class Tensor(ctypes.Structure):
-    _fields_ = [
-        ("data", c_void_p), ("dtype", c_int), ("device", c_int), ("shape", c_int64 * 4), ("strides", c_int64 * 4), ("offset", c_int64),
-    ]  # fmt: skip
-
-    @staticmethod
-    def of(array: np.ndarray) -> Tensor:
-        strides = (stride // array.itemsize for stride in array.strides)
-        return Tensor(array.ctypes.data, int(array.dtype == bool), 0, array.shape, tuple(strides))
-
-
-class Window(ctypes.Structure):
-    _fields_ = [("enabled", c_int), ("left", c_int64), ("right", c_int64)]
-
-
-class SpatialOptions(ctypes.Structure):
-    _fields_ = [
-        ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
-        ("causal", c_int), ("causal_offset", c_int64), ("causal_offsets", POINTER(c_int64)), ("window", Window), ("key_lengths", POINTER(c_int64)),
-        ("mask", POINTER(Tensor)), ("softcap", c_float),
-    ]  # fmt: skip
-
-
-class ChannelOptions(ctypes.Structure):
-    _fields_ = [
-        ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
-        ("output_multiplier", POINTER(c_float)), ("normalize", c_int), ("layout", c_int),
-    ]  # fmt: skip
 
 
 class Library:
@@ -64,7 +36,7 @@ class Library:
         return {name: bool(self._c.muattn_backend_available(i)) for i, name in enumerate(names)}
 
     def last_kernel(self) -> str:
-        """operation/direction/dtype/kind/backend"""
+        """operation/direction/dtype/kernel/backend"""
         return self._c.muattn_last_kernel().decode()
 
     def set_threads(self, count: int) -> None:

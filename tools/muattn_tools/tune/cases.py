@@ -10,8 +10,8 @@ from typing import Callable
 
 import numpy as np
 
-import reference
-from problems import load
+from muattn_tools import reference
+from muattn_tools.problems import load
 
 SAMPLED_ROWS = 16  # of a timed shape
 TOLERANCE = 1e-5  # of the largest entry of the output, or of 1

@@ -20,8 +20,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from cases import TOLERANCE, Case, small, timed
-from library import Library
+from muattn_tools.tune.cases import TOLERANCE, Case, small, timed
+from muattn_tools.tune.c_library import Library
 
 MOST_SCRATCH_BYTES = 32 << 20  # of a thread
 QUICK_SECONDS = 0.05
@@ -38,7 +38,7 @@ def report(**line) -> None:
 
 
 def kernels_of(library: Library, shapes: list[Case], operations: set[str]) -> None:
-    """Kernel kinds are a matter of the call: which ones, the library that is there now tells."""
+    """Which kernel a call runs, the library that is there now tells."""
     for case in shapes:
         library.call(case.operation, case.arrays, case.options)()
         report(shape=case.name, kernel=library.last_kernel())

@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from build import Build, Clock, Failed, Kernel, OutOfTime, folder_name, run
-from space import Numbers, Search, TuneError, text
-from state import State
+from muattn_tools.tune.build import Build, Clock, Failed, Kernel, OutOfTime, folder_name, run
+from muattn_tools.tune.space import Numbers, Search, TuneError, text
+from muattn_tools.tune.state import State
 
-MEASURE = Path(__file__).with_name("measure.py")
+MEASURE = [sys.executable, "-m", "muattn_tools.tune.measure"]
 CLEARLY_SLOWER = 0.97
 QUICK_LOSS = 0.10  # a candidate that is that much slower at first glance is not looked at again
 
@@ -53,7 +53,7 @@ class GeneratorSearch:
         self.state, self.options, self.show, self.kept = state, options, show, kept
         self.folder = state.path.parent
         self.finished = False  # every neighbour of the best has been tried
-        self.all_kernels = [kernel for kernel in build.kernels if kernel.generator == generator]
+        self.all_kernels = [kernel for kernel in build.kernels_for(options.backend) if kernel.generator == generator]
         used = self.problems.kernels
         self.kernels = [k for k in self.all_kernels if space.all_kernels or k in used]
 
@@ -96,7 +96,7 @@ class GeneratorSearch:
 
     def _library(self, numbers: Numbers, clock: Clock, kernels: list[Kernel] | None = None) -> Path:
         folder = self.folder / folder_name(numbers)
-        return self.build.candidate(self.options.backend, kernels or self.kernels, numbers, folder, clock)
+        return self.build.candidate(kernels or self.kernels, numbers, folder, clock)
 
     def _verify_default(self, clock: Clock) -> None:
         if self.state.find({}, "verified"):
@@ -147,7 +147,7 @@ class GeneratorSearch:
         }  # fmt: skip
         verified = self.state.find({}, "verified")
         limit = 120 + 30 * verified["check"] if verified else float("inf")
-        done = run([sys.executable, MEASURE], clock, limit, json.dumps(job))
+        done = run(MEASURE, clock, limit, json.dumps(job))
         lines = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
         rejected = next((line["rejected"] for line in lines if "rejected" in line), None)
         if rejected is None and done.code != 0:

@@ -8,11 +8,10 @@ from rich.progress import Progress, ProgressColumn, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from progress import Ticker
-
-from build import Clock
-from space import text
-from state import State
+from muattn_tools.progress import Ticker
+from muattn_tools.tune.build import Clock
+from muattn_tools.tune.space import text
+from muattn_tools.tune.state import State
 
 PLAIN_SECONDS = 60.0  # between two lines
 

@@ -1,6 +1,6 @@
 """What the tuner may try: values of every number of a schedule, and rules that a set of numbers has to obey.
 
-The names are those of cmake/kernels.cmake, the defaults those of schedules/<generator>_schedule.h. A number that is not
+Names and defaults are those of schedules/<operation>/<algorithm>_numbers.h. A number that is not
 named here gets multiples of its default, so a new generator can be tuned before it has a place here. A rule only saves
 the time of building what the generator, or the check of its results, would reject, or what cannot be fast."""
 
@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Callable, Iterator
 
 Numbers = dict[str, int]  # of a schedule, all of them
-Machine = dict[str, int]  # "lanes", "registers"
+Machine = dict  # of tables/machines.json: "lanes", "registers"
 
 
 class TuneError(Exception):
@@ -54,7 +54,7 @@ class Space:
 
 
 SPACES = {
-    "spatial_attention": Space(
+    "spatial_attention_general": Space(
         axes={
             "row_vectors": values(1, 2, 3, 4, 6),
             "key_unroll": values(2, 3, 4, 6, 8, 12),
@@ -68,7 +68,7 @@ SPACES = {
             in_registers("row_vectors", "value_group"),
         ],
     ),
-    "spatial_attention_split": Space(
+    "spatial_attention_split_keys": Space(
         axes={
             "block_rows": values(1, 2, 4, 6, 8),
             "key_unroll": values(1, 2, 4, 8),
@@ -86,10 +86,10 @@ SPACES = {
             in_registers("block_rows", "value_vectors"),
         ],
     ),
-    "spatial_attention_short": Space(
+    "spatial_attention_few_keys": Space(
         axes={"block_rows": times("1/2", "2/3", "3/4", "4/3", "3/2", "2"), "tile_blocks": times("1/4", "1/2", "2", "4")},
     ),
-    "channel_attention": Space(
+    "channel_attention_channels_last": Space(
         axes={
             "row_vectors": values(1, 2, 3, 4, 6),
             "column_group": values(2, 3, 4, 6, 8, 12),
@@ -101,7 +101,7 @@ SPACES = {
         rules=[in_registers("row_vectors", "column_group"), in_registers("row_vectors", "token_unroll")],
         all_kernels=True,
     ),
-    "channel_attention_first": Space(
+    "channel_attention_channels_first": Space(
         axes={
             "map_rows": values(1, 2, 3, 4, 6),
             "map_columns": values(2, 3, 4, 6, 8),
@@ -136,14 +136,14 @@ class Search:
         for name in space.axes:
             if name not in defaults:
                 known = ", ".join(defaults)
-                raise TuneError(f"bench/tune/space.py: {generator} has no number '{name}'; cmake/kernels.cmake has {known}")
+                raise TuneError(f"tools/muattn_tools/tune/space.py: {generator} has no number '{name}'; its schedule has {known}")
         self.defaults, self.machine, self.rules, self.all_kernels = defaults, machine, space.rules, space.all_kernels
         self.axes = {
             name: sorted({default} | (set(only.get(name, [])) if only else space.axes.get(name, UNKNOWN)(default)))
             for name, default in defaults.items()
         }
         if broken := self.broken_rule({}):
-            raise TuneError(f"bench/tune/space.py: the defaults of {generator} break a rule: {broken}")
+            raise TuneError(f"tools/muattn_tools/tune/space.py: the defaults of {generator} break a rule: {broken}")
 
     def broken_rule(self, candidate: Numbers) -> str | None:
         numbers = self.defaults | candidate

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from space import Numbers
+from muattn_tools.tune.space import Numbers
 
 
 class State:

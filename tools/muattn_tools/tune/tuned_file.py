@@ -8,9 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from provenance import provenance
-
-from space import Numbers, Search, TuneError, text
+from muattn_tools.provenance import provenance
+from muattn_tools.tune.space import Numbers, Search, TuneError, text
 
 
 @dataclass

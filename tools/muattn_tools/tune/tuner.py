@@ -12,19 +12,18 @@ import signal
 import sys
 from pathlib import Path
 
-from arguments import cannot_write, processors
-from command_lines import tune as command_line
-from machine_load import busy_line, load
-from provenance import device
-
-from adams import ESTIMATED, Adams
-from build import Build, Clock, OutOfTime, run, stop_all
-from library import Library
-from search import MEASURE, GeneratorSearch, Options, Problems
-from show import Show
-from space import Search, TuneError, text
-from state import State
-from tuned_file import Kept, read, write
+from muattn_tools.arguments import cannot_write, processors
+from muattn_tools.command_lines import tune as command_line
+from muattn_tools.machine_load import busy_line, load
+from muattn_tools.provenance import device
+from muattn_tools.tune.adams import ESTIMATED, Adams
+from muattn_tools.tune.build import Build, Clock, OutOfTime, run, stop_all
+from muattn_tools.tune.c_library import Library
+from muattn_tools.tune.search import MEASURE, GeneratorSearch, Options, Problems
+from muattn_tools.tune.show import Show
+from muattn_tools.tune.space import Search, TuneError, text
+from muattn_tools.tune.state import State
+from muattn_tools.tune.tuned_file import Kept, read, write
 
 ADAMS_SHARE = 0.5  # of a generator's time, the first time
 
@@ -83,13 +82,13 @@ def checked(arguments: argparse.Namespace) -> list[list]:
 def problems_of(build: Build, present: Path, backend: str, shapes: list, clock: Clock) -> dict[str, Problems]:
     """By generator. Which kernel a call runs, the library says."""
     job = {"step": "kernels", "backend": backend, "libraries": {"candidate": str(present)}, "shapes": shapes}
-    done = run([sys.executable, MEASURE], clock, stdin=json.dumps(job))
+    done = run(MEASURE, clock, stdin=json.dumps(job))
     if done.code != 0:
         raise TuneError(f"the library of this build does not run: {done.reason()}")
     by_name = {f"{operation}/{shape['name']}": [operation, shape] for operation, shape in shapes}
     problems = {name: Problems() for name in build.generators}
     for line in map(json.loads, done.output.splitlines()):
-        kernel = build.kernel_of(line["kernel"], backend)
+        kernel = build.kernel_of(line["kernel"])
         if kernel.generator not in problems:
             continue
         found = problems[kernel.generator]

@@ -1,0 +1,1 @@
+"""./dev bench: times of the kernels, and how they grow with n."""

@@ -1,0 +1,1 @@
+"""./dev generate: libraries for any target."""

@@ -1,0 +1,1 @@
+"""./dev bench --gpu: the CUDA backend against PyTorch, in .venv-peers."""

@@ -1,0 +1,1 @@
+"""./dev report --gpu: what the CUDA kernels tell without a device."""

@@ -1,0 +1,1 @@
+"""./dev bench --peers: against PyTorch, ONNX Runtime and OpenVINO, in .venv-peers."""

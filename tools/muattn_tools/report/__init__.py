@@ -1,0 +1,1 @@
+"""./dev report: what the kernels for processors tell without a stopwatch."""

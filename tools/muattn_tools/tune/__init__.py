@@ -1,0 +1,1 @@
+"""./dev tune: searches the numbers of the schedules."""
