@@ -56,7 +56,7 @@ std::vector<int64_t> steps_of(bool with_pass, Type type) {
 
 TEST(Prefetch, CountsBytesAsElements) {
     EXPECT_EQ(steps_of(false, Float(32)), std::vector<int64_t>{64})
-        << "it does no longer: generators/prefetch.h can go";
+        << "it does no longer: generators/common/prefetch.h can go";
     EXPECT_EQ(steps_of(true, Float(32)), std::vector<int64_t>{16});
     EXPECT_EQ(steps_of(true, Float(64)), std::vector<int64_t>{8});
     EXPECT_EQ(steps_of(true, UInt(8)), std::vector<int64_t>{64});

@@ -124,7 +124,7 @@ TEST_P(SharedMemory, WrittenBeforeALoopIsGivenAwayInIt) {
                   given_away = in_child([] { return written_before_a_loop(GetParam().target(), false); });
     EXPECT_EQ(kept, (Outcome{{600, 1200, 1800, 2400, 3000, 3600, 4200, 4800}, ""}));
     EXPECT_NE(given_away, kept)
-        << "Halide gives it away no longer: kept_alive() of Q in generators/spatial_attention_block.cpp can go";
+        << "Halide gives it away no longer: kept_alive() of Q in generators/spatial_attention/block.cpp can go";
 }
 
 TEST_P(SharedMemory, ATileLargerThanItsStageBeginsBeforeIt) {
@@ -133,7 +133,7 @@ TEST_P(SharedMemory, ATileLargerThanItsStageBeginsBeforeIt) {
                   shifted = in_child([] { return fewer_rows_than_threads(GetParam().target(), TailStrategy::Auto); });
     EXPECT_EQ(guarded, (Outcome{{111, 222, 331, 442, 551, 662, 771, 882}, ""}));
     EXPECT_NE(shifted, guarded) << "Halide begins before it no longer: GuardWithIf of staged() in "
-                                   "schedules/spatial_attention_block_gpu.h can go";
+                                   "schedules/spatial_attention/block_gpu.h can go";
 }
 
 TEST(SharedMemoryThatIsFree, GoesToTheFirstHoweverSmall) {
@@ -141,7 +141,7 @@ TEST(SharedMemoryThatIsFree, GoesToTheFirstHoweverSmall) {
                   plain = in_child([] { return large_small_large(false); });
     EXPECT_EQ(dependent, (Outcome{{1024 + 2 * kThreads}, ""}));
     EXPECT_NE(plain, dependent)
-        << "it goes to the one that fits: kept_alive() of V in generators/spatial_attention_block.cpp can go";
+        << "it goes to the one that fits: kept_alive() of V in generators/spatial_attention/block.cpp can go";
 }
 
 }  // namespace

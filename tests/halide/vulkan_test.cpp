@@ -98,7 +98,7 @@ TEST(VulkanScalars, AConditionAmongThemIsMisread) {
     const Outcome read = in_child([] { return with_cap(0, true); }),
                   plain = in_child([] { return with_cap(0, false); });
     EXPECT_EQ(read, (Outcome{{3, 3, 3, 3}, ""}));
-    EXPECT_NE(plain, read) << "it is read right: softcap_condition in generators/spatial_attention_block.cpp can go";
+    EXPECT_NE(plain, read) << "it is read right: softcap_condition in generators/spatial_attention/block.cpp can go";
 }
 
 // x / 7, as integers or as floats.
@@ -121,7 +121,7 @@ TEST(VulkanIntegers, DivisionTakes64Bits) {
     }
     EXPECT_EQ(floats, (Outcome{right, ""}));
     EXPECT_NE(integers, floats)
-        << "it does no longer: head dimensions may divide in generators/spatial_attention_block.cpp";
+        << "it does no longer: head dimensions may divide in generators/spatial_attention/block.cpp";
 }
 
 // 34 values per x, written by one kernel and summed by another: a buffer per value, or one for all.
@@ -150,7 +150,7 @@ std::vector<float> handed_over(bool one_buffer) {
 TEST(VulkanBuffers, ATupleOfManyIsTooMany) {
     const Outcome one = in_child([] { return handed_over(true); }), many = in_child([] { return handed_over(false); });
     EXPECT_EQ(one, (Outcome{numbers(0, 8, 33 * 34 / 2), ""}));
-    EXPECT_NE(many, one) << "it is not: partial in generators/spatial_attention_block.cpp can be a Tuple";
+    EXPECT_NE(many, one) << "it is not: partial in generators/spatial_attention/block.cpp can be a Tuple";
 }
 
 // A buffer of bytes, on a target with or without vk_int8.
@@ -166,7 +166,7 @@ std::vector<float> bytes(bool with_feature) {
 TEST(VulkanBuffers, BytesNeedAFeature) {
     const Outcome with = in_child([] { return bytes(true); }), without = in_child([] { return bytes(false); });
     EXPECT_EQ(with, (Outcome{{5, 5, 5, 5}, ""}));
-    EXPECT_NE(without, with) << "they do no longer: vk_int8 in cmake/targets.cmake can go";
+    EXPECT_NE(without, with) << "they do no longer: vk_int8 in tables/machines.json can go";
 }
 
 // Halide's runtime alone, where a loader has no driver.

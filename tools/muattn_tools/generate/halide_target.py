@@ -131,7 +131,7 @@ def check_vectors(target: Target) -> None:
         raise TargetError(f"'{target}': {scalable.pop()} needs vector_bits_N, e.g. vector_bits_128")
     if bits and not scalable:
         raise TargetError(f"'{target}': vector_bits_{bits[0]} is for sve2 and rvv alone")
-    # What is right of schedules/machine.h: docs/targets.md.
+    # Of the lengths in tables/machines.json those that are right: docs/targets.md.
     for feature, lengths in (("sve", ("128",)), ("sve2", ("128",)), ("rvv", ("128", "256"))):
         if feature in target.features and bits[0] not in lengths:
             raise TargetError(f"'{target}': kernels for {feature} are for vectors of {' or '.join(lengths)} bits")
