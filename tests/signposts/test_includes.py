@@ -87,3 +87,8 @@ def test_python_outside_the_tests_does_not_import_them():
         if module in modules
     ]
     assert wrong == []
+
+
+def test_no_two_tools_have_the_same_name():
+    names = [Path(name).stem for name in files() if re.fullmatch(r"tools/.*\.py", name) and not name.endswith("/__init__.py")]
+    assert sorted(names) == sorted(set(names))
