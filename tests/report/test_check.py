@@ -125,8 +125,8 @@ def test_unknown_target(build, tmp_path):
     """Which cores judge a backend, and what its code is, tables/machines.json has to say."""
     for old, new, message in [
         ("\"avx2\"", "\"avx3\"", "has no machine 'avx3'"),
-        ("\"avx2\"", "\"rvv_256\"", "has no cores for rvv_256, on which kernel_general_avx2 would be judged"),
-        (TARGET, "riscv-64-linux", "has no llvm for riscv-64-linux, on which kernel_general_avx2 would be judged"),
+        ("\"avx2\"", "\"rvv_256\"", "has no cores for rvv_256, by which kernel_general_avx2 would be judged"),
+        (TARGET, "riscv-64-linux", "has no llvm for riscv-64-linux, by which kernel_general_avx2 would be judged"),
     ]:
         arguments = build(general="nop")
         path = tmp_path / "kernels.json"

@@ -45,7 +45,6 @@ def judges_of(kernel: Kernel) -> Judges:
     triple = "-".join(kernel.target.split("-")[:3])
     llvm = (tables.family(triple) or {}).get("llvm")
     if not cores or llvm not in INSTRUCTIONS:
-        raise tables.UnknownMachine(
-            f"tables/machines.json has no {'llvm for ' + triple if cores else 'cores for ' + kernel.backend}, on which {kernel.symbol} would be judged"
-        )
+        missing = f"llvm for {triple}" if cores else f"cores for {kernel.backend}"
+        raise tables.UnknownMachine(f"tables/machines.json has no {missing}, by which {kernel.symbol} would be judged")
     return Judges(INSTRUCTIONS[llvm], llvm, tuple(cores))
