@@ -15,7 +15,7 @@ from muattn_tools.tune.space import Numbers
 from muattn_tools.tune.state import State
 
 LEAST_SECONDS = 240  # the search alone took 170 seconds for channel attention
-# A generator, a shape of bench/shapes.json and the kernel that runs it; generators/common/estimates.h has the same sizes.
+# A generator, a shape of bench/shapes.json and the kernel that runs it; generators/<operation>/inputs.h has the same sizes.
 ESTIMATED = {
     "spatial_attention_general": ("spatial", "gpt2_1024", "general"),
     "channel_attention_channels_last": ("channel", "mup_d128", "channels_last"),
