@@ -55,7 +55,7 @@ function(muattn_add_kernel symbol backend generator)
   endif()
   set(extra "")
   if(backend STREQUAL "cuda")
-    set(extra CONCEPTUAL_STMT file)  # for bench/gpu_report: threads and shared memory
+    set(extra CONCEPTUAL_STMT file)  # for tools/muattn_tools/gpu_report: threads and shared memory
   elseif(backend STREQUAL MUATTN_DEVICE)
     set(extra DEVICE_CODE file)
   endif()

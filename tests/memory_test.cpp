@@ -158,7 +158,7 @@ TEST_P(MemoryOfCalls, SpatialTasksAllocateNothing) {
                         c.key_lengths.assign(many_keys, n_k);
                         CountingAllocator allocator;
                         ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
-                        // The split variant keeps partial results in a block of its own.
+                        // Split keys keep partial results in a block of its own.
                         const bool split = std::string(muattn_last_kernel()).find("/split") != std::string::npos;
                         EXPECT_EQ(allocator.allocations, split ? 2 : 1) << testing::PrintToString(c);
                     }

@@ -79,11 +79,11 @@ SpatialGeneral spatial_schedule(const std::string &backend) {
     return is_gpu(backend) ? kGpuSpatial : schedule_of<SpatialGeneral>(Algorithm::general, backend);
 }
 
-SpatialSplitKeys split_schedule(const std::string &backend) {
+SpatialSplitKeys split_keys_schedule(const std::string &backend) {
     return is_gpu(backend) ? kGpuSplit : schedule_of<SpatialSplitKeys>(Algorithm::split_keys, backend);
 }
 
-SpatialFewKeys short_schedule(const std::string &backend) {
+SpatialFewKeys few_keys_schedule(const std::string &backend) {
     return schedule_of<SpatialFewKeys>(Algorithm::few_keys, backend);
 }
 

@@ -15,8 +15,8 @@
 namespace muattn::test {
 
 schedule::SpatialGeneral spatial_schedule(const std::string &backend);
-schedule::SpatialSplitKeys split_schedule(const std::string &backend);
-schedule::SpatialFewKeys short_schedule(const std::string &backend);
+schedule::SpatialSplitKeys split_keys_schedule(const std::string &backend);
+schedule::SpatialFewKeys few_keys_schedule(const std::string &backend);
 schedule::ChannelsLast channel_schedule(const std::string &backend);
 std::vector<schedule::ChannelsLast> channel_schedules(const std::string &backend);  // of every kind
 schedule::ChannelsFirst channel_first_schedule(const std::string &backend);

@@ -7,7 +7,7 @@ extern "C" const char *muattn_halide_getenv(const char *name) {
     if (const char *value = getenv(name)) {
         return value;
     }
-    // The cap that bench/gpu_report assembles with; without it, 64, which spills.
+    // The cap that tools/muattn_tools/gpu_report assembles with; without it, 64, which spills.
     if (strcmp(name, "HL_CUDA_JIT_MAX_REGISTERS") == 0) {
         return MUATTN_CUDA_MAX_REGISTERS;
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from muattn_tools import tables
 from muattn_tools.paths import ROOT
-from muattn_tools.tune.c_structs import check_layout
+from muattn_tools.tune.c_structs import check_sizes
 from muattn_tools.tune.space import Numbers, TuneError, text
 
 
@@ -139,7 +139,8 @@ class Build:
         self.facts = _facts(folder)
         program = self.facts["facts_program"]
         known = json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
-        check_layout(known["structs"])
+        self.struct_bytes = known["structs"]
+        check_sizes(self.struct_bytes)
         self.defaults: dict[str, dict[str, Numbers]] = known["defaults"]  # by generator and backend
         self.targets: dict[str, str] = self.facts["targets"]
         self.machines = {backend: tables.machine(backend) for backend in self.targets}

@@ -10,7 +10,7 @@ from typing import Callable
 
 import numpy as np
 
-from muattn_tools.tune.c_structs import ChannelOptions, SpatialOptions, Tensor, Window
+from muattn_tools.tune.c_structs import ChannelOptions, SpatialOptions, Window, tensor_of
 
 LAYOUTS = {"channels_last": 0, "channels_first": 1}
 CAUSAL = {None: 0, "top_left": 1, "bottom_right": 2}
@@ -55,7 +55,7 @@ class Library:
     def call(self, operation: str, arrays: dict[str, np.ndarray], options: dict) -> Callable[[], None]:
         """The operation on arrays q, k, v, out and, for spatial attention, lse, as a function without arguments; the
         names of the options are those of the Python module."""
-        tensors = {name: Tensor.of(array) for name, array in arrays.items()}
+        tensors = {name: tensor_of(array) for name, array in arrays.items()}
         settings = self._channel(options) if operation == "channel" else self._spatial(options)
         function = getattr(self._c, f"muattn_{operation}_attention_forward")
         arguments = [ctypes.byref(x) for x in (tensors["q"], tensors["k"], tensors["v"], settings, tensors["out"])]
@@ -77,7 +77,7 @@ class Library:
         if options.get("key_lengths") is not None:
             settings.key_lengths = (c_int64 * len(options["key_lengths"]))(*options["key_lengths"])
         if options.get("mask") is not None:
-            settings.mask = ctypes.pointer(Tensor.of(options["mask"]))
+            settings.mask = ctypes.pointer(tensor_of(options["mask"]))
         settings.softcap = options.get("softcap") or 0
         return settings
 

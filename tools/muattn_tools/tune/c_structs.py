@@ -1,64 +1,48 @@
-"""The structs of muattn.h that the tuner fills in. check_layout() compares them with what the compiler says of the header's."""
+"""The structs of muattn.h that the tuner fills in, read from the header."""
 
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
+import re
 
 import numpy as np
 
+from muattn_tools.paths import ROOT
 from muattn_tools.tune.space import TuneError
 
-
-class Tensor(ctypes.Structure):
-    _fields_ = [
-        ("data", c_void_p), ("dtype", c_int), ("device", c_int), ("shape", c_int64 * 4), ("strides", c_int64 * 4), ("offset", c_int64),
-    ]  # fmt: skip
-
-    @staticmethod
-    def of(array: np.ndarray) -> Tensor:
-        strides = (stride // array.itemsize for stride in array.strides)
-        return Tensor(array.ctypes.data, int(array.dtype == bool), 0, array.shape, tuple(strides))
+HEADER = ROOT / "runtime/include/muattn/muattn.h"
+_TYPES: dict[str, type] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "float": ctypes.c_float}
 
 
-class Window(ctypes.Structure):
-    _fields_ = [("enabled", c_int), ("left", c_int64), ("right", c_int64)]
+def _fields(name: str) -> list[tuple[str, type]]:
+    header = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+    fields = []
+    for declaration in re.search(rf"typedef struct {name} {{(.*?)}} {name};", header, re.DOTALL)[1].split(";")[:-1]:
+        kind, names = re.fullmatch(r"\s*(?:const )?(\w+) (.*)", declaration).groups()
+        for pointer, field, count in re.findall(r"(\*?)(\w+)(?:\[(\d+)\])?", names):
+            base = _TYPES.get(kind, ctypes.c_int)  # an enumeration is an int
+            if pointer:
+                base = ctypes.c_void_p if kind == "void" else ctypes.POINTER(base)
+            fields.append((field, base * int(count) if count else base))
+    return fields
 
 
-class SpatialOptions(ctypes.Structure):
-    _fields_ = [
-        ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
-        ("causal", c_int), ("causal_offset", c_int64), ("causal_offsets", POINTER(c_int64)), ("window", Window), ("key_lengths", POINTER(c_int64)),
-        ("mask", POINTER(Tensor)), ("softcap", c_float),
-    ]  # fmt: skip
+def _struct(name: str) -> type[ctypes.Structure]:
+    _TYPES[name] = type(name, (ctypes.Structure,), {"_fields_": _fields(name)})
+    return _TYPES[name]
 
 
-class ChannelOptions(ctypes.Structure):
-    _fields_ = [
-        ("scaling", c_int), ("d_base", c_int64), ("scale", POINTER(c_float)), ("scale_count", c_int64),
-        ("output_multiplier", POINTER(c_float)), ("normalize", c_int), ("layout", c_int),
-    ]  # fmt: skip
+Tensor, Window = _struct("muattn_tensor"), _struct("muattn_window")
+SpatialOptions, ChannelOptions = _struct("muattn_spatial_options"), _struct("muattn_channel_options")
 
 
-STRUCTS = {
-    "muattn_tensor": Tensor,
-    "muattn_window": Window,
-    "muattn_spatial_options": SpatialOptions,
-    "muattn_channel_options": ChannelOptions,
-}
+def tensor_of(array: np.ndarray) -> Tensor:
+    strides = (stride // array.itemsize for stride in array.strides)
+    return Tensor(data=array.ctypes.data, dtype=int(array.dtype == bool), shape=array.shape, strides=tuple(strides))
 
 
-def layout_of(struct: type[ctypes.Structure]) -> dict[str, int]:
-    """Offsets by field, and the size."""
-    return {name: getattr(struct, name).offset for name, _ in struct._fields_} | {"sizeof": ctypes.sizeof(struct)}
-
-
-def check_layout(compiled: dict[str, dict[str, int]]) -> None:
-    """compiled: the same of each struct, by bench/tune/facts.cpp."""
-    for name, struct in STRUCTS.items():
-        ours, theirs = layout_of(struct), compiled[name]
-        if differ := [field for field in ours | theirs if ours.get(field) != theirs.get(field)]:
-            raise TuneError(
-                f"tools/muattn_tools/tune/c_structs.py: {struct.__name__} is not {name} of muattn.h: "
-                + ", ".join(f"{field} {ours.get(field)} instead of {theirs.get(field)}" for field in differ)
-            )
+def check_sizes(compiled: dict[str, int]) -> None:
+    """compiled: the bytes of each, by bench/tune/facts.cpp."""
+    for struct in Tensor, Window, SpatialOptions, ChannelOptions:
+        if (ours := ctypes.sizeof(struct)) != (theirs := compiled[struct.__name__]):
+            raise TuneError(f"tools/muattn_tools/tune/c_structs.py takes {struct.__name__} for {ours} bytes; it has {theirs}")

@@ -1,4 +1,4 @@
-// Spatial attention with few keys: the variant that holds all logits of a row at once.
+// Spatial attention with few keys: the algorithm that holds all logits of a row at once.
 #include <algorithm>
 #include <string>
 
@@ -9,38 +9,38 @@
 namespace muattn::test {
 namespace {
 
-class SpatialShort : public OnEveryBackend {};
-MUATTN_ON_EVERY_BACKEND(SpatialShort);
+class SpatialFewKeys : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(SpatialFewKeys);
 
-void expect_agrees_by_short_kernel(const SpatialCase &c) {
+void expect_agrees_by_few_keys(const SpatialCase &c) {
     expect_agrees(c);
     EXPECT_NE(std::string(muattn_last_kernel()).find("/few_keys"), std::string::npos) << muattn_last_kernel();
 }
 
 // Every register tile, whole and with each remainder.
-TEST_P(SpatialShort, KeysAndColumnsAroundTiles) {
-    const auto s = short_schedule(GetParam());
+TEST_P(SpatialFewKeys, KeysAndColumnsAroundTiles) {
+    const auto s = few_keys_schedule(GetParam());
     for (const auto &tile : s.tiles()) {
         for (const int64_t n_k : around({tile.vectors * s.lanes, 2 * tile.vectors * s.lanes})) {
             for (const int64_t d_v : around({tile.vectors * s.lanes, 2 * tile.vectors * s.lanes})) {
                 SpatialCase c;
                 c.n_q = 33, c.n_k = n_k, c.d = 5, c.d_v = d_v;
-                expect_agrees_by_short_kernel(c);
+                expect_agrees_by_few_keys(c);
             }
         }
     }
 }
 
-TEST_P(SpatialShort, RowsAroundTilesAndBlocks) {
-    const auto s = short_schedule(GetParam());
+TEST_P(SpatialFewKeys, RowsAroundTilesAndBlocks) {
+    const auto s = few_keys_schedule(GetParam());
     for (const int64_t n_q : around({2, 4, s.block_rows, 2 * s.block_rows, int64_t(s.block_rows) * s.tile_blocks})) {
         SpatialCase c;
         c.n_q = n_q, c.n_k = 3, c.d = 6, c.d_v = 5;
-        expect_agrees_by_short_kernel(c);
+        expect_agrees_by_few_keys(c);
     }
 }
 
-TEST_P(SpatialShort, Masks) {
+TEST_P(SpatialFewKeys, Masks) {
     for (const auto mask : {SpatialCase::additive, SpatialCase::boolean}) {
         for (const bool rows_differ : {false, true}) {
             for (const bool keys_differ : {false, true}) {
@@ -48,25 +48,25 @@ TEST_P(SpatialShort, Masks) {
                 c.B = 2, c.Hk = 1, c.H = 2, c.n_q = 49, c.n_k = 49, c.d = 8, c.d_v = 9;
                 c.mask = mask;
                 c.mask_full = {true, true, rows_differ, keys_differ};
-                expect_agrees_by_short_kernel(c);
+                expect_agrees_by_few_keys(c);
                 c.lse = false;
-                expect_agrees_by_short_kernel(c);
+                expect_agrees_by_few_keys(c);
             }
         }
     }
 }
 
-TEST_P(SpatialShort, UpToTheMostKeys) {
+TEST_P(SpatialFewKeys, UpToTheMostKeys) {
     SpatialCase c;
     c.n_q = 40, c.n_k = 512, c.d = 16, c.d_v = 16;
-    expect_agrees_by_short_kernel(c);
+    expect_agrees_by_few_keys(c);
     c.n_k = 513;
     expect_agrees(c);
     EXPECT_EQ(std::string(muattn_last_kernel()).find("/few_keys"), std::string::npos) << muattn_last_kernel();
 }
 
-TEST_P(SpatialShort, SameBitsForAnyNumberOfThreads) {
-    const auto s = short_schedule(GetParam());
+TEST_P(SpatialFewKeys, SameBitsForAnyNumberOfThreads) {
+    const auto s = few_keys_schedule(GetParam());
     SpatialCase c;
     c.B = 2, c.H = 3, c.Hk = 1, c.n_q = 2 * s.block_rows * s.tile_blocks + 5, c.n_k = 95, c.d = 20, c.d_v = 32;
     const SpatialTensors t = make_tensors(c);
@@ -85,24 +85,24 @@ TEST_P(SpatialShort, SameBitsForAnyNumberOfThreads) {
 
 // Many queries: the general kernel where it pads less, whole register tiles of keys and columns never, one key and one column on some
 // machines. Few queries: never.
-TEST_P(SpatialShort, IsNotForKeysThatPadMuch) {
-    const auto few_keys = short_schedule(GetParam());
+TEST_P(SpatialFewKeys, IsNotForKeysThatPadMuch) {
+    const auto few_keys = few_keys_schedule(GetParam());
     const auto general = spatial_schedule(GetParam());
     SpatialCase c;
     c.n_q = 960, c.d = 8, c.n_k = c.d_v = 4 * few_keys.lanes;
-    expect_agrees_by_short_kernel(c);
+    expect_agrees_by_few_keys(c);
     c.n_k = c.d_v = 1;
     expect_agrees(c);
-    const bool by_short_kernel = std::string(muattn_last_kernel()).find("/few_keys") != std::string::npos;
-    const int64_t short_products = few_keys.products(c.n_q, 1, c.d, 1),
+    const bool by_few_keys = std::string(muattn_last_kernel()).find("/few_keys") != std::string::npos;
+    const int64_t few_keys_products = few_keys.products(c.n_q, 1, c.d, 1),
                   general_products = general.products(c.n_q, 1, c.d, 1);
-    EXPECT_EQ(by_short_kernel, 16 * general_products >= 15 * short_products) << muattn_last_kernel();
+    EXPECT_EQ(by_few_keys, 16 * general_products >= 15 * few_keys_products) << muattn_last_kernel();
     c.n_q = 511;
-    expect_agrees_by_short_kernel(c);
+    expect_agrees_by_few_keys(c);
 }
 
 // What hides keys in order goes to the kernel that skips them.
-TEST_P(SpatialShort, IsNotForKeysThatCanBeSkipped) {
+TEST_P(SpatialFewKeys, IsNotForKeysThatCanBeSkipped) {
     SpatialCase c;
     c.n_q = 40, c.n_k = 40, c.d = 8, c.d_v = 8;
     SpatialCase causal = c, window = c, lengths = c;

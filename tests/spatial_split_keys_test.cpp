@@ -11,11 +11,11 @@
 namespace muattn::test {
 namespace {
 
-class SpatialSplit : public OnEveryBackend {};
-MUATTN_ON_EVERY_BACKEND(SpatialSplit);
+class SpatialSplitKeys : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(SpatialSplitKeys);
 
-TEST_P(SpatialSplit, AroundGroupsAndSpans) {
-    const auto s = split_schedule(GetParam());
+TEST_P(SpatialSplitKeys, AroundGroupsAndSpans) {
+    const auto s = split_keys_schedule(GetParam());
     for (const int64_t n_k : around({s.lanes, s.group_keys, s.span_keys, 3 * s.span_keys})) {
         for (const int64_t n_q : {1, 3}) {
             SpatialCase c;
@@ -25,8 +25,8 @@ TEST_P(SpatialSplit, AroundGroupsAndSpans) {
     }
 }
 
-TEST_P(SpatialSplit, ColumnsAroundVectors) {
-    const auto s = split_schedule(GetParam());
+TEST_P(SpatialSplitKeys, ColumnsAroundVectors) {
+    const auto s = split_keys_schedule(GetParam());
     for (const int64_t d : around({s.lanes, 2 * s.lanes})) {
         for (const int64_t d_v : around({s.lanes, s.lanes * s.value_vectors, 2 * s.lanes * s.value_vectors})) {
             SpatialCase c;
@@ -36,8 +36,8 @@ TEST_P(SpatialSplit, ColumnsAroundVectors) {
     }
 }
 
-TEST_P(SpatialSplit, MasksAndSoftcap) {
-    const auto s = split_schedule(GetParam());
+TEST_P(SpatialSplitKeys, MasksAndSoftcap) {
+    const auto s = split_keys_schedule(GetParam());
     for (const auto mask : {SpatialCase::no_mask, SpatialCase::additive, SpatialCase::boolean}) {
         for (const float softcap : {0.0f, 3.0f}) {
             for (const int64_t n_q : {int64_t(1), int64_t(s.block_rows + 1)}) {
@@ -52,7 +52,7 @@ TEST_P(SpatialSplit, MasksAndSoftcap) {
     }
 }
 
-TEST_P(SpatialSplit, RowsAreQueriesOfEveryHeadOfAGroup) {
+TEST_P(SpatialSplitKeys, RowsAreQueriesOfEveryHeadOfAGroup) {
     for (const int64_t group : {1, 2, 4, 5}) {
         for (const int64_t n_q : up_to(6)) {
             SpatialCase c;
@@ -66,8 +66,8 @@ TEST_P(SpatialSplit, RowsAreQueriesOfEveryHeadOfAGroup) {
     }
 }
 
-TEST_P(SpatialSplit, LengthsWindowsAndEmptySpans) {
-    const auto s = split_schedule(GetParam());
+TEST_P(SpatialSplitKeys, LengthsWindowsAndEmptySpans) {
+    const auto s = split_keys_schedule(GetParam());
     const int64_t span = s.span_keys;
     SpatialCase c;
     c.B = 4, c.H = 2, c.Hk = 1, c.n_q = 2, c.n_k = 2 * span + 5, c.d = 8, c.d_v = 8;
@@ -81,7 +81,7 @@ TEST_P(SpatialSplit, LengthsWindowsAndEmptySpans) {
 }
 
 // On processors: few rows, or a kernel of tiles that would leave most threads idle.
-TEST_P(SpatialSplit, IsChosenByTheRowsThatItComputes) {
+TEST_P(SpatialSplitKeys, IsChosenByTheRowsThatItComputes) {
     if (GetParam().rfind("cpu:", 0) != 0) {
         GTEST_SKIP() << "GPUs have a rule of their own";
     }
@@ -108,7 +108,7 @@ TEST_P(SpatialSplit, IsChosenByTheRowsThatItComputes) {
 }
 
 // One call over all keys, and the merge of two calls over disjoint parts of them.
-TEST_P(SpatialSplit, MergeOfTwoKeySetsIsOneCall) {
+TEST_P(SpatialSplitKeys, MergeOfTwoKeySetsIsOneCall) {
     for (const int64_t n_q : {1, 50}) {
         SpatialCase c;
         c.B = 2, c.H = 2, c.Hk = 2, c.n_q = n_q, c.n_k = 90, c.d = 12, c.d_v = 10;
@@ -146,7 +146,7 @@ TEST_P(SpatialSplit, MergeOfTwoKeySetsIsOneCall) {
 }
 
 // What a side without keys holds does not matter, NaN included.
-TEST_P(SpatialSplit, MergeWithNothing) {
+TEST_P(SpatialSplitKeys, MergeWithNothing) {
     const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
     const Tensor a({1, 1, 2, 3}, dense()), b({1, 1, 2, 3}, dense()), out({1, 1, 2, 3}, dense());
     const Tensor lse_a({1, 1, 2, 1}, dense()), lse_b({1, 1, 2, 1}, dense()), lse({1, 1, 2, 1}, dense());
@@ -162,7 +162,7 @@ TEST_P(SpatialSplit, MergeWithNothing) {
     EXPECT_EQ(lse.elements(), (std::vector<float>{2, -infinity}));
 }
 
-TEST_P(SpatialSplit, MergeKeepsNan) {
+TEST_P(SpatialSplitKeys, MergeKeepsNan) {
     for (const bool in_a : {false, true}) {
         const Tensor a({1, 1, 1, 3}, dense()), b({1, 1, 1, 3}, dense()), out({1, 1, 1, 3}, dense());
         const Tensor lse_a({1, 1, 1, 1}, dense()), lse_b({1, 1, 1, 1}, dense()), lse({1, 1, 1, 1}, dense());
