@@ -110,7 +110,7 @@ TEST_F(CudaDriverTest, MemoryIsGivenBackWhereItIsFrom) {
     push(primary_context(0));
     const int before = driver_->frees;
     muattn_release_memory();
-    EXPECT_EQ(driver_->frees, before + 4) << "scale, length, two masks that there are not";
+    EXPECT_EQ(driver_->frees, before + 5) << "scale, length, a sink and two masks that there are not";
     EXPECT_EQ(driver_->freed_in, primary_context(1));
     pop();
 }
@@ -143,9 +143,9 @@ TEST_F(CudaDriverTest, FewBytesOfTheHostAreNotWaitedFor) {
     EXPECT_EQ(attend(on_device(0), on_device(0), &options), MUATTN_OK) << error();
     EXPECT_EQ(driver_->launches, 1);
     EXPECT_EQ(driver_->copies + driver_->waits, 0);
-    // Scales, of which two are alike, what queries see, its length last, and the masks that there are not.
+    // Scales, of which two are alike, what queries see, its length last, and the sink and masks that there are not.
     const std::vector<CudaDriver::Fill> &fills = driver_->fills;
-    ASSERT_EQ(fills.size(), 8u);
+    ASSERT_EQ(fills.size(), 9u);
     const size_t first[] = {0, 1, 3}, count[] = {1, 2, 1};
     for (size_t i = 0; i < 3; i++) {
         EXPECT_EQ(fills[i].address, fills[0].address + first[i] * sizeof(float));

@@ -6,21 +6,6 @@
 
 namespace muattn {
 
-// A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
-inline const Argument &no_additive_mask() {
-    static float no_bias = 0;
-    static const Argument mask{
-        "mask", MUATTN_INVALID_MASK, {&no_bias, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
-    return mask;
-}
-
-inline const Argument &no_boolean_mask() {
-    static uint8_t all_allowed = 1;
-    static const Argument mask{
-        "mask", MUATTN_INVALID_MASK, {&all_allowed, MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
-    return mask;
-}
-
 inline HostArray visible_keys(const SpatialCall &call) {
     constexpr int kNumbers = sizeof(VisibleKeys) / sizeof(int32_t);
     return {&call.visible[0], halide_type_t(halide_type_int, 32),        kNumbers, 1, 2,

@@ -4,6 +4,8 @@
 
 namespace muattn {
 
+extern const float no_sink = -3e38f;
+
 bool SpatialCall::no_window() const {
     for (int64_t b = 0; b < visible.count(); b++) {
         if (visible[b].window_first > 1 - n_q || visible[b].window_last < n_k) {
@@ -22,6 +24,20 @@ void put_a_hidden_key(SpatialCall &call) {
     one_key(call.v, call.d_v);
     call.n_k = 1;
     call.with_mask = false;
+}
+
+const Argument &no_additive_mask() {
+    static float no_bias = 0;
+    static const Argument mask{
+        "mask", MUATTN_INVALID_MASK, {&no_bias, MUATTN_FLOAT32, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
+    return mask;
+}
+
+const Argument &no_boolean_mask() {
+    static uint8_t all_allowed = 1;
+    static const Argument mask{
+        "mask", MUATTN_INVALID_MASK, {&all_allowed, MUATTN_BOOL, MUATTN_CPU, {1, 1, 1, 1}, {0, 0, 0, 1}, 0}};
+    return mask;
 }
 
 Need need_of(const SpatialCall &call) {

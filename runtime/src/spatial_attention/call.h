@@ -9,7 +9,7 @@
 
 namespace muattn {
 
-inline constexpr float kNoSink = -3e38f;  // to a kernel: kMasked
+extern const float no_sink;  // to a kernel: kMasked
 
 struct SpatialCall {
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
@@ -18,7 +18,7 @@ struct SpatialCall {
     bool with_lse = false, with_mask = false, with_key_lengths = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
     float rule_scale = 0, softcap = 0;
-    PerHead scale{&rule_scale, false}, sink{&kNoSink, false};
+    PerHead scale{&rule_scale, false}, sink{&no_sink, false};
     VisibleKeysOfBatch visible;
     int32_t window_first = 0, window_last = 0;  // the least and the greatest of all batch entries
 
@@ -36,6 +36,10 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
 
 // A call without keys, as one with a key that no query sees: a kernel has at least one. Nothing of k, v or the mask is read.
 void put_a_hidden_key(SpatialCall &call);
+
+// A kernel takes both kinds of mask; where the call has none, one that lets everything pass, dense along keys.
+const Argument &no_additive_mask();
+const Argument &no_boolean_mask();
 
 // What the call asks of its kernel, but for a guard, which depends on the values.
 Need need_of(const SpatialCall &call);
