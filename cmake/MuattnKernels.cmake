@@ -14,7 +14,6 @@ set(MUATTN_DIRECTIONS "" CACHE STRING "Directions to build, e.g. forward; empty:
 set(MUATTN_DTYPES "" CACHE STRING "Element types to build; empty: all")
 set(MUATTN_KERNELS "" CACHE STRING "Kernels to build, e.g. general;general+lse; empty: all")
 set(MUATTN_HEAD_DIM 0 CACHE STRING "The only head dimension of spatial attention's kernels; 0: any")
-set(muattn_lists OPERATIONS DIRECTIONS DTYPES KERNELS)
 
 # By default libraries that name GPU APIs have GPU kernels, and whole ones for the machine that builds them.
 set(MUATTN_GPU_APIS "" CACHE STRING "GPU APIs to build kernels for, e.g. cuda;opencl; empty: all, where MUATTN_GPU is on")
@@ -32,7 +31,7 @@ if(MUATTN_GPU_APIS AND NOT MUATTN_GPU)
 endif()
 
 function(muattn_check_wanted)
-  list(TRANSFORM muattn_lists PREPEND MUATTN_ OUTPUT_VARIABLE lists)
+  set(lists MUATTN_OPERATIONS MUATTN_DIRECTIONS MUATTN_DTYPES MUATTN_KERNELS)
   if(MUATTN_GPU)
     list(APPEND lists MUATTN_GPU_APIS)
   endif()

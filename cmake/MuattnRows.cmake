@@ -1,5 +1,9 @@
 # The kernels that the entries of tables/kernels.json stand for: every combination of their axes' values. Functions here go by names of
 # their callers, as `entry`, `backend` and `kernel`.
+
+# What goes without saying in a kernel's name.
+muattn_json_list(MUATTN_UNSAID "${MUATTN_TABLE_kernels}" unsaid)
+
 # What an axis' value adds to the caller's `kernel`, its name so far, `arguments` of the generator, `fields`, C++ that sets members of
 # Features, and `features`, the same for tools.
 macro(muattn_take_value axis value type)
@@ -12,7 +16,7 @@ macro(muattn_take_value axis value type)
       string(APPEND kernel "+${axis}")
     endif()
     set(quoted ${cpp})
-  elseif(NOT "${value}" MATCHES "^(none|never|0|channels_last)$")
+  elseif(NOT "${value}" IN_LIST MUATTN_UNSAID)
     string(APPEND kernel "+${axis}=${value}")
   endif()
   list(APPEND arguments with_${axis}=${cpp})
@@ -51,8 +55,10 @@ function(muattn_combine index)
   math(EXPR next "${index} + 1")
   muattn_json_list(values "${entry}" axes ${index} ${axis})
   string(JSON type TYPE "${entry}" axes ${index} ${axis} 0)
-  if(axis STREQUAL "max_d" AND MUATTN_HEAD_DIM)  # calls take the first GPU kernel that holds it
-    foreach(max_d IN LISTS values)
+  if(axis STREQUAL "max_d" AND MUATTN_HEAD_DIM)  # calls take the first GPU kernel that holds it, if one does
+    set(all ${values})
+    set(values "")
+    foreach(max_d IN LISTS all)
       if(max_d GREATER_EQUAL MUATTN_HEAD_DIM)
         set(values ${max_d})
         break()
@@ -132,7 +138,7 @@ function(muattn_entry entry backend on_gpu)
     message(FATAL_ERROR "${MUATTN_TUNED_DIR}/${tuned}: there are no tuned files for GPUs. Their kernels are compiled for many head "
       "dimensions, whose blocks differ, and the library reckons with the blocks of schedules/${file}_numbers.h: change that.")
   endif()
-  set(fields "f.lse = false")
+  set(fields "f.lse = false")  # a row has one at least
   set(features "")
   set(kernel "")
   muattn_json_list(names "${entry}" features)
@@ -153,6 +159,9 @@ function(muattn_entry entry backend on_gpu)
   muattn_json_indices(indices "${entry}" types)
   foreach(index IN LISTS indices)
     muattn_json_list(types "${entry}" types ${index})
+    if(NOT "${types}" STREQUAL "float32;float32;float32")
+      message(FATAL_ERROR "tables/kernels.json: ${operation}/${algorithm}: no generator takes the types ${types} yet; CONTRIBUTING.md, 'An element type'")
+    endif()
     muattn_dtype("${types}" dtype)
     muattn_combine(0)
   endforeach()

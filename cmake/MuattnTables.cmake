@@ -45,13 +45,12 @@ function(muattn_json_indices out json)
   set(${out} "${result}" PARENT_SCOPE)
 endfunction()
 
-# MUATTN_MACHINES, and MUATTN_MACHINE_<name>, the JSON of each; the rows of machines.inc.
+# MUATTN_MACHINE_<name>, the JSON of each machine; the rows of machines.inc.
 set(rows "")
 muattn_json_indices(indices "${MUATTN_TABLE_machines}" machines)
 foreach(index IN LISTS indices)
   muattn_json(machine "${MUATTN_TABLE_machines}" machines ${index})
   muattn_json(name "${machine}" name)
-  list(APPEND MUATTN_MACHINES ${name})
   set(MUATTN_MACHINE_${name} "${machine}")
   set(fields "")
   foreach(field IN ITEMS lanes registers scalable shared_bytes)

@@ -17,7 +17,7 @@ function(muattn_numbers file out)
   set(${out} "${names}" PARENT_SCOPE)
 endfunction()
 
-# Of a tuned file, once: each of a generator's kernels reads it.
+# Of a tuned file, once: every entry of its generator reads it.
 function(muattn_warn_of_unknown file json names)
   get_property(read GLOBAL PROPERTY MUATTN_TUNED_FILES_READ)
   string(JSON count LENGTH "${json}" parameters)

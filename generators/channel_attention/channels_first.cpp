@@ -5,10 +5,10 @@
 // rows of V. Tokens are split into spans so that a single head can keep every thread busy; each span gives a partial map,
 // the partial maps are added in order, and the output is computed from the finished map.
 #include "channels_first.h"
+#include "generators/common/generator.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
-#include "generators/common/riscv.h"
 #include "inputs.h"
 #include "schedules/channel_attention/channels_first_cpu.h"
 
@@ -17,7 +17,7 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelsFirst : public CpuGenerator<ChannelsFirst>, ChannelsFirstStages {
+class ChannelsFirst : public KernelGenerator<ChannelsFirst>, ChannelsFirstStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     NumberParams<schedule::ChannelsFirst> numbers;

@@ -6,10 +6,10 @@
 // gives the same rows of every token's output. So tiles are independent, and none of them holds anything of size n.
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channels_last.h"
+#include "generators/common/generator.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
-#include "generators/common/riscv.h"
 #include "inputs.h"
 #include "schedules/channel_attention/channels_last_cpu.h"
 
@@ -18,7 +18,7 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelsLast : public CpuGenerator<ChannelsLast>, ChannelsLastStages {
+class ChannelsLast : public KernelGenerator<ChannelsLast>, ChannelsLastStages {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     NumberParams<schedule::ChannelsLast> numbers;

@@ -8,13 +8,12 @@
 #include "generators/common/numbers.h"
 #include "inputs.h"
 #include "schedules/channel_attention/tiles_gpu.h"
+#include "schedules/common/features.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
-
-enum class Layout { channels_last, channels_first };
 
 class ChannelTiles : public Generator<ChannelTiles>, ChannelTilesStages {
 public:

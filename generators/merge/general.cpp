@@ -2,16 +2,16 @@
 // w = e^(lse - m),
 //   out = (w_a a + w_b b) / (w_a + w_b),  lse = m + log(w_a + w_b).
 // A side that saw no key (lse -inf) has weight 0; if neither did, out = 0 and lse = -inf.
+#include "generators/common/generator.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
-#include "generators/common/riscv.h"
 
 namespace {
 
 using namespace Halide;
 using namespace muattn;
 
-class Merge : public CpuGenerator<Merge> {
+class Merge : public KernelGenerator<Merge> {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
 

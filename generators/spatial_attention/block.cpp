@@ -53,12 +53,12 @@ public:
         QK(j, y, c, p, h, b) += Q(r_e, y, h, b) * K(r_e, j, c, p, y / rows, h, b);
 
         Expr sees = in_window(query, key, b) && key < seen.last, logit = capped(QK(j, y, c, p, h, b));
-        if (mask_kind != MaskKind::none) {
+        if (with_mask != Mask::none) {
             const Expr bias = mask_bias(query, read_key, head, b);
             sees = sees && !is_masked(bias);
             logit = logit + bias;
         }
-        if (mask_kind == MaskKind::any) {
+        if (with_mask == Mask::any) {
             sees = sees && allowed(query, read_key, head, b);
         }
         S(j, y, c, p, h, b) = hidden_unless(sees, logit);

@@ -18,7 +18,7 @@ public:
     NumberParams<schedule::SpatialFewKeys> numbers;
 
     void generate() {
-        _halide_user_assert(softcap_kind == SoftcapKind::never && !guard_values && mask_kind != MaskKind::any)
+        _halide_user_assert(with_softcap == Softcap::never && !with_guard && with_mask != Mask::any)
             << "the algorithm for few keys has no softcap, no guarded values and one kind of mask";
         params = overridden(schedule::SpatialFewKeys::defaults(schedule::machine(machine)), numbers.values());
         const int lanes = params.lanes;
@@ -28,12 +28,12 @@ public:
         const Expr last_row = n_q() - 1, z_key = min(z, vectors(n_k()) - 1), z_value = min(z, vectors(d_v()) - 1);
         const Expr h_kv = h / heads_per_kv, key = z * lanes + l, read_key = min(key, n_k() - 1);
         K_rows(e, l, z, h, b) = k(min(likely(e), d() - 1), read_key, h_kv, b);
-        K(l, e, z, h, b) = K_rows(e, l, z, h, b) * (scale(h) * kLog2E);
+        K(l, e, z, h, b) = K_rows(e, l, z, h, b) * logit_scale(h);
         const RDom r_e(0, d(), "r_e");
         QK = in_each_tile("QK", q(r_e, min(row, last_row), h, b) * K(l, r_e, z_key, h, b));
         key_tile = least_padding(n_k());
         Expr logit = chosen(QK, key_tile);
-        if (mask_kind != MaskKind::none) {
+        if (with_mask != Mask::none) {
             const Expr mask_row = min(row, last_row);
             mask_has_all_keys = n_k() <= mask_keys();
             dense_mask = dense_masks() && mask_has_all_keys;
@@ -79,7 +79,7 @@ public:
 
 private:
     Expr mask_keys() const {
-        return mask_kind == MaskKind::boolean ? boolean_mask.dim(0).extent() : additive_mask.dim(0).extent();
+        return with_mask == Mask::boolean ? boolean_mask.dim(0).extent() : additive_mask.dim(0).extent();
     }
     Expr vectors(const Expr &n) const { return (n + params.lanes - 1) / params.lanes; }
 

@@ -58,7 +58,7 @@ public:
         P(i, j, c, x, t, h, b) = exp2_nonpositive(S(i, j, c, x, t, h, b) - M(i, c, x, t, h, b), get_target());
         L(i, c, x, t, h, b) += P(i, r_j, c, x, t, h, b);
         Expr value = V(e, skipped + r_j, c, t, h, b);
-        if (guard_values) {
+        if (with_guard) {
             value = guarded(value, S(i, r_j, c, x, t, h, b));
         }
         PV(i, e, c, x, t, h, b) += P(i, r_j, c, x, t, h, b) * value;
@@ -104,7 +104,7 @@ private:
     // The logit of row i, which is query, and key j, which is key; last_key is the last that may be read.
     Expr logit(const Expr &query, const Expr &key, const Expr &last_key) {
         const Expr unmasked = capped(QK(i, j, c, x, t, h, b));
-        if (mask_kind == MaskKind::none) {
+        if (with_mask == Mask::none) {
             return unmasked;
         }
         same_mask_rows = same_masks(1);
@@ -114,7 +114,7 @@ private:
         bias(i, j, c, x, t, h, b) = bias_rows(j, i, c, x, t, h, b);
         const Expr first_row = mask_bias(0, clamp(key, 0, last_key), h, b);
         const Expr result = masked(unmasked, select(same_mask_rows, first_row, bias(i, j, c, x, t, h, b)));
-        return mask_kind == MaskKind::any ? select(allowed(mask_query, mask_key, h, b), result, kMasked) : result;
+        return with_mask == Mask::any ? select(allowed(mask_query, mask_key, h, b), result, kMasked) : result;
     }
 
     // The state of group g before any chunk.

@@ -3,23 +3,15 @@
 #pragma once
 #include "Halide.h"
 
+#include "generators/common/generator.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
-#include "generators/common/riscv.h"
+#include "schedules/common/features.h"
 
 namespace muattn {
 
-enum class MaskKind {
-    none,
-    additive,
-    boolean,
-    any
-};  // any: both; a mask that lets everything pass where there is none
-
-enum class SoftcapKind { never, always, optional };  // optional: softcap 0 is none
-
 template<typename T>
-class SpatialAttentionGenerator : public CpuGenerator<T> {
+class SpatialAttentionGenerator : public KernelGenerator<T> {
     template<typename X>
     using Param = Halide::GeneratorParam<X>;
 
@@ -29,18 +21,16 @@ public:
     Param<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     // The axes of tables/kernels.json.
     Param<bool> with_lse{"with_lse", false};
-    Param<SoftcapKind> softcap_kind{
+    Param<Softcap> with_softcap{
         "with_softcap",
-        SoftcapKind::never,
-        {{"never", SoftcapKind::never}, {"always", SoftcapKind::always}, {"optional", SoftcapKind::optional}}};
-    Param<MaskKind> mask_kind{"with_mask",
-                              MaskKind::none,
-                              {{"none", MaskKind::none},
-                               {"additive", MaskKind::additive},
-                               {"boolean", MaskKind::boolean},
-                               {"any", MaskKind::any}}};
-    Param<bool> guard_values{"with_guard", false};  // keep NaN and infinity of hidden values out
-    Param<int> head_dim{"head_dim", 0};             // d = d_v; 0: any d and d_v
+        Softcap::never,
+        {{"never", Softcap::never}, {"always", Softcap::always}, {"optional", Softcap::optional}}};
+    Param<Mask> with_mask{
+        "with_mask",
+        Mask::none,
+        {{"none", Mask::none}, {"additive", Mask::additive}, {"boolean", Mask::boolean}, {"any", Mask::any}}};
+    Param<bool> with_guard{"with_guard", false};  // keep NaN and infinity of hidden values out
+    Param<int> head_dim{"head_dim", 0};           // d = d_v; 0: any d and d_v
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
     Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
@@ -53,7 +43,7 @@ public:
     // numbers of the call alone.
     Halide::GeneratorInput<int32_t> window_first{"window_first"}, window_last{"window_last"};
     Halide::GeneratorInput<float> softcap{"softcap"};
-    Halide::GeneratorInput<Halide::Buffer<float, 1>> sink{"sink"};  // per head, a logit without a value; kMasked: none
+    Halide::GeneratorInput<Halide::Buffer<float, 1>> sink{"sink"};  // per head, a logit without a value; -inf: none
     Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
     Halide::GeneratorInput<Halide::Buffer<uint8_t, 4>> boolean_mask{"boolean_mask"};
 
@@ -67,12 +57,12 @@ public:
 protected:
     Expr n_q() const { return q.dim(1).extent(); }
     Expr n_k() const { return k.dim(1).extent(); }
-    Expr d() const { return q.dim(0).extent(); }
-    Expr d_v() const { return v.dim(0).extent(); }
+    Expr d() const { return head_dim != 0 ? Expr(int(head_dim)) : q.dim(0).extent(); }
+    Expr d_v() const { return head_dim != 0 ? Expr(int(head_dim)) : v.dim(0).extent(); }
 
     // Whether the call has a softcap, where that is optional. A GPU kernel has a condition of its own here: computed on the host,
     // it would be an argument of one bit, which Vulkan kernels misread.
-    Expr with_softcap() const { return softcap_condition.defined() ? softcap_condition : Expr(softcap) > 0.0f; }
+    Expr has_softcap() const { return softcap_condition.defined() ? softcap_condition : Expr(softcap) > 0.0f; }
     Expr softcap_condition;
 
     Expr key_length(const Expr &b) const { return visible(2, b); }
@@ -82,26 +72,28 @@ protected:
         return key - query >= visible(0, b) && key - query < visible(1, b) && key < key_length(b);
     }
 
-    // Column e of a query, ready for the product: Q K^T is then the logit in units of log 2, or, with softcap, what its tanh
+    // What the product of a query and a key is multiplied with: it is then the logit in units of log 2, or, with softcap, what its tanh
     // is taken of.
-    Expr scaled_query(const Expr &e, const Expr &query, const Expr &head, const Expr &b) const {
+    Expr logit_scale(const Expr &head) const {
         using namespace Halide;
         // Not by 0, even where the result is not selected: code for GPUs may assume that no infinity occurs.
-        const Expr divisor =
-            softcap_kind == SoftcapKind::optional ? select(with_softcap(), softcap, 1.0f) : Expr(softcap);
-        const Expr capped = scale(head) / divisor, plain = scale(head) * kLog2E;
-        const Expr factor = softcap_kind == SoftcapKind::never    ? plain
-                            : softcap_kind == SoftcapKind::always ? capped
-                                                                  : select(with_softcap(), capped, plain);
-        return q(min(likely(e), d() - 1), min(query, n_q() - 1), head, b) * factor;
+        const Expr divisor = with_softcap == Softcap::optional ? select(has_softcap(), softcap, 1.0f) : Expr(softcap);
+        const Expr to_cap = scale(head) / divisor, plain = scale(head) * kLog2E;
+        return with_softcap == Softcap::never    ? plain
+               : with_softcap == Softcap::always ? to_cap
+                                                 : select(has_softcap(), to_cap, plain);
+    }
+    // Column e of a query, ready for the product.
+    Expr scaled_query(const Expr &e, const Expr &query, const Expr &head, const Expr &b) const {
+        return q(Halide::min(Halide::likely(e), d() - 1), Halide::min(query, n_q() - 1), head, b) * logit_scale(head);
     }
 
     // The logit in units of log 2, from the product.
     Expr capped(const Expr &product) const {
         const Expr logit = tanh_accurate(product, this->get_target()) * (softcap * kLog2E);
-        return softcap_kind == SoftcapKind::never    ? product
-               : softcap_kind == SoftcapKind::always ? logit
-                                                     : Halide::select(with_softcap(), logit, product);
+        return with_softcap == Softcap::never    ? product
+               : with_softcap == Softcap::always ? logit
+                                                 : Halide::select(has_softcap(), logit, product);
     }
 
     // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own;
@@ -109,9 +101,8 @@ protected:
     // then might become part of an FMA, one that is kept in memory first cannot, and a mask would give other bits written out than
     // broadcast.
     Expr mask_bias(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
-        return mask_kind == MaskKind::boolean
-                   ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
-                   : Halide::strict_float(mask_at(additive_mask, query, key, head, b) * kLog2E);
+        return with_mask == Mask::boolean ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
+                                          : Halide::strict_float(mask_at(additive_mask, query, key, head, b) * kLog2E);
     }
     // The boolean mask.
     Expr allowed(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
@@ -137,7 +128,7 @@ protected:
     // A NaN hides nothing.
     Expr is_masked(const Expr &bias) const {
         const Expr low = bias < kInitialMax;
-        return mask_kind == MaskKind::boolean ? low : Halide::strict_float(low);
+        return with_mask == Mask::boolean ? low : Halide::strict_float(low);
     }
     // Condition under which masks are contiguous along keys.
     Expr dense_masks() const { return additive_mask.dim(0).stride() == 1 && boolean_mask.dim(0).stride() == 1; }
@@ -163,7 +154,7 @@ protected:
     Expr initial_sum(const Expr &head, const Expr &m) const {
         return initial_sum(head) * exp2_nonpositive(initial_max(head) - m, this->get_target());
     }
-    // Not by -infinity, which the option may be: code for GPUs may assume that there is none.
+    // -infinity is compared, never computed with: code for GPUs may assume that there is none.
     Expr has_sink(const Expr &head) const { return Halide::strict_float(sink(head) > kInitialMax); }
 
     // Where that ends. A row that sees no key has l = 0: output 0, lse -inf.

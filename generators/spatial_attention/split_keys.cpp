@@ -47,13 +47,13 @@ public:
         products(l, i, j, x, p, h, b) += Q(column, i, x, h, b) * K(column, j, p, h, b);
         QK(j, i, x, p, h, b) += products(r_l, i, j, x, p, h, b);
         Expr logit = capped(QK(j, i, x, p, h, b));
-        if (mask_kind != MaskKind::none) {
+        if (with_mask != Mask::none) {
             const Expr mask_key = max(min(likely(span_first + j), last - 1), 0);
             dense_mask = dense_masks();
             bias(j, i, x, p, h, b) = mask_bias(row_query, mask_key, row_head, b);
             logit = masked(logit, bias(j, i, x, p, h, b));
         }
-        if (mask_kind == MaskKind::any) {
+        if (with_mask == Mask::any) {
             logit = select(allowed(row_query, key, row_head, b), logit, kMasked);
         }
         S(j, i, x, p, h, b) = select(in_window(row_query, span_first + j, b), logit, kMasked);
@@ -72,7 +72,7 @@ public:
         const Expr j_v = c * params.group_keys + r_j;
         r_j.where(j_v < keys);
         Expr value = V(e, j_v, p, h, b);
-        if (guard_values) {
+        if (with_guard) {
             value = guarded(value, S(j_v, i, x, p, h, b));
         }
         PV_part(e, i, c, x, p, h, b) += P(j_v, i, x, p, h, b) * value;

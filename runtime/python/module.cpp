@@ -257,7 +257,7 @@ void fill(nb::module_ m) {
     m.def("channel_output_multiplier", &channel_output_multiplier, "scaling"_a, "d"_a, "d_base"_a);
 
     m.def("backends", &backends,
-          "The compiled variants, best first: a list of (name, whether this machine can run it).");
+          "The backends of this build, best first: a list of (name, whether this machine can run it).");
     m.def(
         "force_backend",
         [](std::optional<std::string> name) { check(muattn_force_backend(name ? name->c_str() : nullptr)); },

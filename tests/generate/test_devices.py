@@ -52,6 +52,12 @@ def test_every_stage_has_device_code(tmp_path, target, head_dim, ending, pattern
         assert (out / f"lib/lib{symbol}.a").is_file() or (out / f"lib/{symbol}.a").is_file()
 
 
+def test_no_kernels_for_a_head_dimension_that_none_holds(tmp_path):
+    words = ["--target", "arm-64-osx-metal", "--head-dim", "512", "--ops", "spatial_attention,merge", "--out", str(tmp_path / "out")]
+    assert target_libraries.main(words) == 0
+    assert [kernel["operation"] for kernel in json.loads((tmp_path / "out/manifest.json").read_text())["kernels"]] == ["merge"]
+
+
 @pytest.mark.parametrize("target, message", [
     ("x86-64-linux-metal", "metal is for osx and ios alone"),
     ("x86-64-linux-webgpu", "webgpu is for wasmrt alone"),

@@ -50,7 +50,7 @@ TEST(Assertions, EndCodeGenerationForMetal) {
     };
     EXPECT_EQ(generate("arm-64-osx-metal-no_asserts"), (Outcome{{1}, ""}));
     EXPECT_NE(generate("arm-64-osx-metal").failure, "")
-        << "they do no longer: no_asserts of muattn_device() in cmake/MuattnKernels.cmake can go";
+        << "they do no longer: no_asserts of muattn_device() in cmake/MuattnBackends.cmake can go";
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ schedule::SpatialGeneral spatial_schedule(const std::string &backend);
 schedule::SpatialSplitKeys split_keys_schedule(const std::string &backend);
 schedule::SpatialFewKeys few_keys_schedule(const std::string &backend);
 schedule::ChannelsLast channel_schedule(const std::string &backend);
-std::vector<schedule::ChannelsLast> channel_schedules(const std::string &backend);  // of every kind
+std::vector<schedule::ChannelsLast> channel_schedules(
+    const std::string &backend);  // with blocks of each size that is built
 schedule::ChannelsFirst channel_first_schedule(const std::string &backend);
 
 // The head dimension of the GPU kernel that a call takes: the first that holds d; 0 if none does.

@@ -10,10 +10,6 @@ from collections.abc import Iterator
 
 from muattn_tools.paths import TABLES
 
-# Of an axis: what goes without saying in a kernel's name.
-UNSAID = ("none", "never", False, 0, "channels_last")
-
-
 class UnknownMachine(Exception):
     pass
 
@@ -85,7 +81,7 @@ def names_of(entry: dict) -> Iterator[str]:
     """Its kernels, without head dimensions: the algorithm with the axes' values that do not go without saying."""
     axes = [[(axis, value) for value in values] for one in entry.get("axes", []) for axis, values in one.items() if axis != "max_d"]
     for chosen in itertools.product(*axes):
-        said = [axis if value is True else f"{axis}={value}" for axis, value in chosen if value not in UNSAID]
+        said = [axis if value is True else f"{axis}={value}" for axis, value in chosen if value not in _table("kernels")["unsaid"]]
         yield "+".join([entry["algorithm"], *said])
 
 

@@ -250,7 +250,7 @@ MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q
 
 /* ---- Backends ----------------------------------------------------------------------------------------------------- */
 
-/* Compiled variants, best first, e.g. "cpu:avx512", "cpu:avx2", "cpu:sse41". name is NULL past the end. */
+/* The backends of this build, best first, e.g. "cpu:avx512", "cpu:avx2", "cpu:sse41". name is NULL past the end. */
 MUATTN_API int muattn_backend_count(void);
 MUATTN_API const char *muattn_backend_name(int index);
 /* 1 if this machine can run it. */

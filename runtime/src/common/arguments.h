@@ -10,14 +10,8 @@ namespace muattn {
 class Arguments {
 public:
     // A number that is the same for all of the call.
-    void number(int32_t x) {
-        numbers_[number_count_].i = x;
-        put(&numbers_[number_count_++]);
-    }
-    void number(float x) {
-        numbers_[number_count_].f = x;
-        put(&numbers_[number_count_++]);
-    }
+    void number(int32_t x) { next_number().i = x; }
+    void number(float x) { next_number().f = x; }
 
 protected:
     Arguments() = default;
@@ -25,6 +19,9 @@ protected:
     Arguments &operator=(const Arguments &) = delete;
 
     BoundBuffer &next_buffer() {
+        if (buffer_count_ == kMostBuffers) {
+            __builtin_trap();  // of no call: a kernel has more arguments than there is room for
+        }
         BoundBuffer &buffer = buffers_[buffer_count_++];
         put(&buffer.buffer);
         return buffer;
@@ -34,13 +31,21 @@ protected:
 
 private:
     static constexpr int kMostBuffers = 12, kMostNumbers = 6;
-
-    void put(void *argument) { all_[count_++] = argument; }
-
-    union {
+    union Number {
         int32_t i;
         float f;
-    } numbers_[kMostNumbers];
+    };
+
+    Number &next_number() {
+        if (number_count_ == kMostNumbers) {
+            __builtin_trap();
+        }
+        put(&numbers_[number_count_]);
+        return numbers_[number_count_++];
+    }
+    void put(void *argument) { all_[count_++] = argument; }
+
+    Number numbers_[kMostNumbers];
     BoundBuffer buffers_[kMostBuffers];
     void *all_[1 + kMostBuffers + kMostNumbers];
     int count_ = 1, buffer_count_ = 0, number_count_ = 0;

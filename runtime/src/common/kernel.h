@@ -4,12 +4,14 @@
 #include <cstdint>
 
 #include "muattn/muattn.h"
+#include "schedules/common/features.h"
 #include "schedules/common/machine.h"
 #include "schedules/common/numbers.h"
 
 namespace muattn {
 
 enum class Operation : uint8_t { spatial_attention, channel_attention, merge };
+constexpr int kOperations = int(Operation::merge) + 1;
 enum class Direction : uint8_t { forward };
 // How an operation is computed: the names of generators/<operation>/<algorithm>.cpp.
 enum class Algorithm : uint8_t {
@@ -22,10 +24,7 @@ enum class Algorithm : uint8_t {
     channels_first,
     tiles,
 };
-
-enum class Mask : uint8_t { none, additive, boolean, any };     // any: additive, boolean or none
-enum class Softcap : uint8_t { never, always, optional };       // optional: softcap 0 is none
-enum class Layout : uint8_t { channels_last, channels_first };  // of channel attention's arrays
+constexpr int kAlgorithms = int(Algorithm::tiles) + 1;
 
 // What a kernel can do beyond its algorithm: the axes of tables/kernels.json.
 struct Features {

@@ -33,12 +33,14 @@ constexpr float kMinOutputMultiplier = 1e-34f, kMaxOutputMultiplier = 1e38f;
 // NaN is not.
 bool is_zero_or_between(float x, float least, float most);
 
-// Takes over the caller's tensor: dtype, device, shape, strides and span; the pointer, unless it is empty.
+// What a tensor may be besides dense float32 rows.
 struct TensorRules {
     bool free_inner_stride;
     bool allow_bool;
 };
 constexpr TensorRules kDenseRows{false, false}, kAnyInnerStride{true, false}, kMaskRules{true, true};
+
+// Takes over the caller's tensor: dtype, device, shape, strides and span; the pointer, unless it is empty.
 muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules = kDenseRows);
 
 // Both are in the memory of the same device.

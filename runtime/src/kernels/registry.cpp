@@ -76,7 +76,7 @@ constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
      schedule::machine(schedule::MachineName::backend),                                                      \
      schedule::values_by_name<schedule::of::generator>({__VA_ARGS__}),                                       \
      symbol##_argv},
-// Those of a backend, an operation and an algorithm one after the other.
+// Best those of a backend, an operation and an algorithm one after the other: Places has one range for each.
 constexpr Kernel kernels[] = {
 #include "gpu_kernel_table.inc"
 #include "kernel_table.inc"
@@ -85,9 +85,8 @@ constexpr Kernel kernels[] = {
 #undef MUATTN_WITHOUT_PARENTHESES
 constexpr int kKernels = sizeof kernels / sizeof kernels[0];
 
-// Where a backend's kernels of an operation and an algorithm are in the table.
+// Where a backend's kernels of an operation and an algorithm are in the table; others may be between them.
 struct Places {
-    static constexpr int kOperations = int(Operation::merge) + 1, kAlgorithms = int(Algorithm::tiles) + 1;
     struct Range {
         int16_t begin, end;
     };
@@ -173,12 +172,15 @@ const Kernel *find_kernel(int backend, Algorithm algorithm, const Need &need) {
         const Kernel *best = nullptr;
         int least = 0;
         for (int i = begin; i < end; i++) {
-            const int more = kernels[i].direction == need.direction ? surplus(kernels[i], need) : -1;
+            const Kernel &kernel = kernels[i];
+            const bool is_one = kernel.operation == need.operation && kernel.direction == need.direction &&
+                                kernel.algorithm == algorithm && kernel.backend == wanted;
+            const int more = is_one ? surplus(kernel, need) : -1;
             if (more == 0) {
-                return &kernels[i];
+                return &kernel;
             }
             if (more > 0 && (best == nullptr || more < least)) {
-                best = &kernels[i];
+                best = &kernel;
                 least = more;
             }
         }

@@ -24,21 +24,19 @@ public:
 
     // Values that are hidden are read only where a guard against them would be another kernel.
     const Kernel *find(Algorithm algorithm) {
-        need_.features.guard = false;
         const Kernel *kernel = find_kernel(backend_, algorithm, need_);
         if (kernel == nullptr || kernel->features.guard || !hidden_values_need_guard()) {
             return kernel;
         }
-        need_.features.guard = true;
-        return find_kernel(backend_, algorithm, need_);
+        Need guarded = need_;
+        guarded.features.guard = true;
+        return find_kernel(backend_, algorithm, guarded);
     }
     // One that tells the blocks of all kernels of the algorithm.
     const Kernel *find_any(Algorithm algorithm) const {
         Need need = need_;
-        const Features &wanted = need_.features;
         need.features = Features{};
-        need.features.lse = wanted.lse;
-        need.features.max_d = wanted.max_d;
+        need.features.lse = need_.features.lse;
         return find_kernel(backend_, algorithm, need);
     }
 
@@ -57,7 +55,7 @@ private:
     enum { unknown, no, yes } guard_ = unknown;
 };
 
-// Where several algorithms compute a call, the first of a list that says so.
+// A call goes to the first of a list that suits it and says that it is the fastest.
 struct SpatialAlgorithm {
     Algorithm name;
     bool computes_all;                                        // whether it is right, if slow, for every call
@@ -162,7 +160,7 @@ bool suits_split_keys(const SpatialCall &call) {
 
 Work work(const SpatialCall &, const Kernel &kernel) {
     Work work;
-    work.shared_bytes = SpatialBlock::defaults(kernel.machine, kernel.features.max_d).shared_bytes();
+    work.shared_bytes = schedule_of<SpatialBlock>(kernel, kernel.features.max_d).shared_bytes();
     return work;
 }
 

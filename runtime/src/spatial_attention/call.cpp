@@ -1,10 +1,11 @@
 #include "call.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace muattn {
 
-extern const float no_sink = -3e38f;
+extern const float no_sink = -std::numeric_limits<float>::infinity();
 
 bool SpatialCall::no_window() const {
     for (int64_t b = 0; b < visible.count(); b++) {

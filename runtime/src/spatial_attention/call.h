@@ -9,7 +9,7 @@
 
 namespace muattn {
 
-extern const float no_sink;  // to a kernel: kMasked
+extern const float no_sink;  // -inf
 
 struct SpatialCall {
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};

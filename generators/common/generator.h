@@ -1,4 +1,5 @@
-// What Halide 21 has to be spared, or told, where it writes code for RISC-V: passes over lowered kernels.
+// The base of the generators, and what it adds: passes over lowered kernels for what Halide 21 has to be spared, or told, where it writes
+// code for RISC-V.
 #pragma once
 #include "Halide.h"
 
@@ -91,9 +92,8 @@ protected:
     }
 };
 
-// The base of the generators that have kernels for CPUs.
 template<typename T>
-class CpuGenerator : public Halide::Generator<T> {
+class KernelGenerator : public Halide::Generator<T> {
 public:
     Halide::Pipeline build_pipeline() override {
         Halide::Pipeline pipeline = Halide::Generator<T>::build_pipeline();

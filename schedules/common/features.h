@@ -1,0 +1,13 @@
+// What a kernel can do beyond its algorithm, as far as generators and the runtime both have to know it: values of axes of
+// tables/kernels.json. No Halide here.
+#pragma once
+
+#include <cstdint>
+
+namespace muattn {
+
+enum class Mask : uint8_t { none, additive, boolean, any };     // any: additive, boolean or none
+enum class Softcap : uint8_t { never, always, optional };       // optional: softcap 0 is none
+enum class Layout : uint8_t { channels_last, channels_first };  // of channel attention's arrays
+
+}  // namespace muattn
