@@ -4,8 +4,8 @@
 
 #include <pthread.h>
 
-#include "gpu/device.h"
 #include "common/memory.h"
+#include "gpu/device.h"
 #include "system/thread_pool.h"
 
 namespace muattn {

@@ -6,8 +6,23 @@
 
 namespace muattn {
 
-enum class Mask : uint8_t { none, additive, boolean, any };     // any: additive, boolean or none
-enum class Softcap : uint8_t { never, always, optional };       // optional: softcap 0 is none
-enum class Layout : uint8_t { channels_last, channels_first };  // of channel attention's arrays
+enum class Mask : uint8_t {
+    none,
+    additive,
+    boolean,
+    any,  // additive, boolean or none
+};
+
+enum class Softcap : uint8_t {
+    never,
+    always,
+    optional,  // softcap 0 is none
+};
+
+// Of channel attention's arrays.
+enum class Layout : uint8_t {
+    channels_last,
+    channels_first,
+};
 
 }  // namespace muattn
