@@ -5,8 +5,6 @@
 // rows of V. Tokens are split into spans so that a single head can keep every thread busy; each span gives a partial map,
 // the partial maps are added in order, and the output is computed from the finished map.
 #include "channels_first.h"
-#include "generators/common/generator.h"
-#include "generators/common/machines.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
 #include "inputs.h"
@@ -17,18 +15,10 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelsFirst : public KernelGenerator<ChannelsFirst>, ChannelsFirstStages {
+class ChannelsFirst : public ChannelAttentionGenerator<ChannelsFirst>, ChannelsFirstStages {
 public:
-    GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     NumberParams<schedule::ChannelsFirst> numbers;
-    GeneratorParam<bool> normalize{"with_normalize", false};  // rows of Q and K to length 1 over tokens
-
-    // Dimensions innermost first: (n, d, head, batch).
-    Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
-    Input<Buffer<float, 1>> scale{"scale"};  // per head
-    Input<float> output_multiplier{"output_multiplier"};
     Input<int32_t> span_chunks{"span_chunks"};  // chunks of a span
-    Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
         params = overridden(schedule::ChannelsFirst::defaults(schedule::machine(machine)), numbers.values());
@@ -62,7 +52,7 @@ public:
         const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
         const Expr products = select(whole_chunks, in_place.QK_chunk(i, j, x, chunk_index, h, b),
                                      copied.QK_chunk(i, j, x, chunk_index, h, b));
-        if (normalize) {
+        if (with_normalize) {
             // The norms run along with the products, so that Q and K are read once: span_sum[1] is the same in every column j,
             // span_sum[2] in every row i, and column 0 and row 0 are read.
             QQ(l, i, x, c, h, b) += q_i * q_i;
@@ -106,7 +96,7 @@ public:
     }
 
     void schedule() {
-        declare_channel_shapes(q, k, v, scale, out);
+        declare_shapes(out);
         schedule_channels_first_cpu(*this, params);
     }
 
@@ -116,7 +106,7 @@ private:
         ChunkSums sums{Func(name + "_QK"), Func(name + "_QK_chunk"), Func(name + "_KK"), Func(name + "_KK_chunk")};
         sums.QK(l, i, j, x, c, h, b) += q_i * k_j;
         sums.QK_chunk(i, j, x, c, h, b) += sums.QK(r_l, i, j, x, c, h, b);
-        if (normalize) {
+        if (with_normalize) {
             sums.KK(l, j, c, h, b) += k_j * k_j;
             sums.KK_chunk(j, c, h, b) += sums.KK(r_l, j, c, h, b);
         }

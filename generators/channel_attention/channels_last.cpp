@@ -6,8 +6,6 @@
 // gives the same rows of every token's output. So tiles are independent, and none of them holds anything of size n.
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channels_last.h"
-#include "generators/common/generator.h"
-#include "generators/common/machines.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
 #include "inputs.h"
@@ -18,18 +16,10 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelsLast : public KernelGenerator<ChannelsLast>, ChannelsLastStages {
+class ChannelsLast : public ChannelAttentionGenerator<ChannelsLast>, ChannelsLastStages {
 public:
-    GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
     NumberParams<schedule::ChannelsLast> numbers;
     GeneratorParam<int> block_vectors{"with_block_vectors", 0};  // of map rows; 0: as the schedule has it
-    GeneratorParam<bool> normalize{"with_normalize", false};     // columns of Q and K to length 1 over tokens
-
-    // Dimensions innermost first: (d, n, head, batch).
-    Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
-    Input<Buffer<float, 1>> scale{"scale"};  // per head
-    Input<float> output_multiplier{"output_multiplier"};
-    Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
         params =
@@ -63,7 +53,7 @@ public:
         S(i, j, h, b) += using_autoscheduler() ? copied : select(tokens_in_place, in_place, copied);
         // Strict, here and below: the maximum and the exponentials have loops of their own, and are to see the same logits.
         const Expr to_log2 = strict_float(scale(h) * kLog2E);
-        if (normalize) {
+        if (with_normalize) {
             define_norms(Q_norms, q, i, token_c);
             define_norms(K_norms, k, j, token_c);
             logit(i, j, h, b) =
@@ -94,9 +84,9 @@ public:
     }
 
     void schedule() {
-        declare_channel_shapes(q, k, v, scale, out);
+        declare_shapes(out);
         if (using_autoscheduler()) {
-            estimate_channel_attention(*this, out);
+            estimate(out);
         } else {
             schedule_channels_last_cpu(*this, params);
         }

@@ -3,7 +3,6 @@
 // once; the parts of the map are then summed, span by span.
 #include "tiles.h"
 
-#include "generators/common/machines.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
 #include "inputs.h"
@@ -15,22 +14,14 @@ namespace {
 using namespace Halide;
 using namespace muattn;
 
-class ChannelTiles : public Generator<ChannelTiles>, ChannelTilesStages {
+class ChannelTiles : public ChannelAttentionGenerator<ChannelTiles>, ChannelTilesStages {
 public:
-    GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::cuda, machine_names()};
     NumberParams<schedule::ChannelTiles> numbers;
-    GeneratorParam<bool> normalize{"with_normalize", false};  // columns of Q and K to length 1 over tokens
     GeneratorParam<Layout> layout{
         "with_layout",
         Layout::channels_last,
         {{"channels_last", Layout::channels_last}, {"channels_first", Layout::channels_first}}};
-
-    // Dimensions innermost first: (d, n, head, batch), or with channels first (n, d, head, batch).
-    Input<Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
-    Input<Buffer<float, 1>> scale{"scale"};  // per head
-    Input<float> output_multiplier{"output_multiplier"};
     Input<int32_t> span_steps{"span_steps"};  // steps of tokens to a span
-    Output<Buffer<float, 4>> output{"out"};
 
     void generate() {
         params = overridden(schedule::ChannelTiles::defaults(schedule::machine(machine)), numbers.values());
@@ -58,7 +49,7 @@ public:
 
         S_sum(i, j, h, b) += QK(i, j, r_s, h, b);
         Expr factor = scale(h) * kLog2E;
-        if (normalize) {
+        if (with_normalize) {
             r_n = RDom(0, span_steps * tokens, "r_n");
             const Expr token_n = s * span_steps * tokens + r_n;
             QQ_span(i, s, h, b) += square(at(q, i, token_n));
@@ -97,7 +88,7 @@ public:
     }
 
     void schedule() {
-        declare_channel_shapes(q, k, v, scale, out);
+        declare_shapes(out);
         schedule_channel_tiles_gpu(*this, params, channels_first);
     }
 
