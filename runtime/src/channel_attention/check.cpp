@@ -32,6 +32,9 @@ muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const mua
     return check_output(call.out, inputs, 3);
 }
 
+// By magnitude: a kernel divides them by up to MUATTN_MAX_D, and the result is a normal number.
+constexpr float kMinOutputMultiplier = 1e-34f, kMaxOutputMultiplier = 1e38f;
+
 muattn_status resolve_output_multiplier(ChannelCall &call, const muattn_channel_options &options) {
     if (options.output_multiplier == nullptr) {
         double multiplier = 0;

@@ -3,7 +3,7 @@
 
 #include <HalideRuntime.h>
 
-#include "common/tensor.h"
+#include "common/bound_buffer.h"
 
 namespace muattn {
 

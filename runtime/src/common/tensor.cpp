@@ -1,6 +1,5 @@
 #include "tensor.h"
 
-#include <cmath>
 #include <cstdlib>
 #include <utility>
 
@@ -254,60 +253,6 @@ muattn_status check_output(const Argument &output, const Argument *const *others
         }
     }
     return MUATTN_OK;
-}
-
-bool is_zero_or_between(float x, float least, float most) {
-    const float magnitude = std::fabs(x);
-    return magnitude == 0 || (magnitude >= least && magnitude <= most);
-}
-
-muattn_status check_scale(PerHead &checked, const float *scale, int64_t count, int64_t heads, float most) {
-    if (scale == nullptr) {
-        return MUATTN_OK;
-    }
-    if (count != 1 && count != heads) {
-        return fail(MUATTN_INVALID_SCALE, "scale_count must be 1 or the number of heads (%lld), not %lld",
-                    static_cast<long long>(heads), static_cast<long long>(count));
-    }
-    for (int64_t i = 0; i < count; i++) {
-        if (!is_zero_or_between(scale[i], kMinScale, most)) {
-            return fail(MUATTN_INVALID_SCALE, "scale[%lld] must be 0 or of magnitude %g..%g, not %g",
-                        static_cast<long long>(i), double(kMinScale), double(most), double(scale[i]));
-        }
-    }
-    checked = {scale, count > 1};
-    return MUATTN_OK;
-}
-
-void BoundBuffer::bind(const Argument &argument) {
-    const muattn_tensor &t = argument.tensor;
-    for (int i = 0; i < 4; i++) {
-        dims[i] = halide_dimension_t(0, int32_t(t.shape[3 - i]), int32_t(t.strides[3 - i]));
-    }
-    buffer.host = static_cast<uint8_t *>(t.data);
-    buffer.type = t.dtype == MUATTN_BOOL ? halide_type_t(halide_type_uint, 8) : halide_type_t(halide_type_float, 32);
-    buffer.dimensions = 4;
-    buffer.dim = dims;
-}
-
-void BoundBuffer::bind_rows(const Argument &argument) {
-    bind(argument);
-    buffer.dimensions = 3;
-    buffer.dim = dims + 1;
-}
-
-void BoundBuffer::bind_repeated(const Argument &argument, int64_t columns) {
-    bind(argument);
-    dims[0] = halide_dimension_t(0, int32_t(columns), 0);
-}
-
-void BoundBuffer::bind(const HostArray &array) {
-    dims[0] = halide_dimension_t(0, int32_t(array.extent), int32_t(array.stride));
-    dims[1] = halide_dimension_t(0, int32_t(array.columns), int32_t(array.column_stride));
-    buffer.host = static_cast<uint8_t *>(const_cast<void *>(array.data));
-    buffer.type = array.type;
-    buffer.dimensions = array.dimensions;
-    buffer.dim = dims;
 }
 
 }  // namespace muattn

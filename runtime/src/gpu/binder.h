@@ -17,8 +17,7 @@ public:
     muattn_status input_rows(const Argument &argument) {
         BoundBuffer &buffer = next_buffer();
         MUATTN_RETURN_IF_ERROR(session_.input(buffer, argument));
-        buffer.buffer.dimensions = 3;
-        buffer.buffer.dim = buffer.dims + 1;
+        buffer.leave_out_innermost();
         return MUATTN_OK;
     }
     muattn_status input(const HostArray &array) {
@@ -30,23 +29,19 @@ public:
     muattn_status output_rows(const Argument &argument, int64_t columns) {
         BoundBuffer &buffer = next_buffer();
         MUATTN_RETURN_IF_ERROR(session_.output(buffer, argument));
-        repeat(buffer, columns);
+        buffer.repeat_innermost(columns);
         return MUATTN_OK;
     }
     muattn_status unwanted_rows(const int64_t (&shape)[4], int64_t columns) {
         BoundBuffer &buffer = next_buffer();
         MUATTN_RETURN_IF_ERROR(session_.unwanted(buffer, shape));
-        repeat(buffer, columns);
+        buffer.repeat_innermost(columns);
         return MUATTN_OK;
     }
 
     muattn_status run() { return session_.run(all()); }
 
 private:
-    static void repeat(BoundBuffer &rows, int64_t columns) {
-        rows.dims[0] = halide_dimension_t(0, int32_t(columns), 0);
-    }
-
     Session session_;
 };
 

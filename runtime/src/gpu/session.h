@@ -1,9 +1,9 @@
 // One call on a GPU: its tensors in device memory, the kernel, and the results back where they belong.
 #pragma once
 
+#include "common/bound_buffer.h"
 #include "common/error.h"
 #include "common/kernel.h"
-#include "common/tensor.h"
 #include "memory.h"
 #include "wrapped.h"
 

@@ -33,7 +33,9 @@ public:
         return MUATTN_OK;
     }
     muattn_status input_rows(const Argument &argument) {
-        next_buffer().bind_rows(argument);
+        BoundBuffer &buffer = next_buffer();
+        buffer.bind(argument);
+        buffer.leave_out_innermost();
         return MUATTN_OK;
     }
     muattn_status input(const HostArray &array) {
@@ -43,7 +45,9 @@ public:
     muattn_status output(const Argument &argument) { return input(argument); }
     // One number per row: the kernel writes it once for each of so many columns.
     muattn_status output_rows(const Argument &argument, int64_t columns) {
-        next_buffer().bind_repeated(argument, columns);
+        BoundBuffer &buffer = next_buffer();
+        buffer.bind(argument);
+        buffer.repeat_innermost(columns);
         return MUATTN_OK;
     }
     // The same where nobody wants it.

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "common/kernel.h"
-#include "common/tensor.h"
+#include "common/options.h"
 #include "visible_keys.h"
 
 namespace muattn {

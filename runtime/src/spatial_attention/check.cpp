@@ -131,6 +131,9 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
     return call.with_lse ? check_output(call.lse, masks, 1) : MUATTN_OK;
 }
 
+// By magnitude, so that what kernels make of them is a normal number: they multiply softcaps by log2(e), and divide scales by them.
+constexpr float kMinSoftcap = 1e-20f, kMaxSoftcap = 1e20f;
+
 muattn_status check_softcap(SpatialCall &call, const muattn_spatial_options &options) {
     const float softcap = call.softcap = options.softcap;
     if (softcap == 0) {

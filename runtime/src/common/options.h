@@ -1,0 +1,25 @@
+// Options that several operations have: their ranges and rules.
+#pragma once
+
+#include "bound_buffer.h"
+
+namespace muattn {
+
+// What scales may be, by magnitude, so that what kernels make of them is a normal number: they multiply them by log2(e), and for
+// normalised channels by up to 1e12 as well.
+constexpr float kMinScale = 1e-37f, kMaxScale = 1e38f, kMaxNormalizedScale = 1e25f;
+// NaN is not.
+bool is_zero_or_between(float x, float least, float most);
+
+// One number, or one per head.
+struct PerHead {
+    const float *values = nullptr;
+    bool differ = false;
+
+    HostArray array(int64_t heads) const { return {values, halide_type_t(halide_type_float, 32), heads, differ}; }
+};
+
+// scale and scale_count of the options: numbers in the range that kernels take, one or one per head; null: the rule's.
+muattn_status check_scale(PerHead &checked, const float *scale, int64_t count, int64_t heads, float most = kMaxScale);
+
+}  // namespace muattn
