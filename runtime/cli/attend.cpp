@@ -160,6 +160,13 @@ void attend_channel(const ChannelCall &call) {
     out_file.commit();
 }
 
+// A value that is not there, as of an unset variable, is no value.
+void refuse_empty(CLI::App &verb) {
+    for (CLI::Option *option : verb.get_options()) {
+        option->check([](const std::string &value) { return value.empty() ? std::string("is empty") : std::string(); });
+    }
+}
+
 void add_spatial(CLI::App &attend) {
     auto &verb = *attend.add_subcommand("spatial", "out = softmax(s Q K^T) V per head, softmax over the keys");
     const auto call = std::make_shared<SpatialCall>();
@@ -175,10 +182,11 @@ void add_spatial(CLI::App &attend) {
     verb.add_option("--key-lengths", call->key_lengths, "B integers a,b,...: keys from there on do not exist");
     verb.add_option("--softcap", call->softcap, "c: logit -> c tanh(logit / c), before any mask; default: none");
     verb.add_option("--sink", call->sink,
-                    "H numbers a,b,...: logits without a value in the sum of each head's softmax");
+                    "H numbers a,b,...: for each head a logit without a value, in the sum of its softmax");
     verb.add_option("--lse", call->lse, "to be written: [B, H, n_q], log(sum_j exp(logit)), natural logarithm");
     call->machine.add_to(verb);
-    verb.footer("A query that sees no key has output 0 and lse -inf.");
+    refuse_empty(verb);
+    verb.footer("A query that sees no key has output 0 and lse -inf, or its head's sink.");
     verb.callback([call] { attend_spatial(*call); });
 }
 
@@ -196,6 +204,7 @@ void add_channel(CLI::App &attend) {
     verb.add_option("--layout", call->layout, "order of all arrays; default: channels_last")
         ->check(CLI::IsMember(kLayouts));
     call->machine.add_to(verb);
+    refuse_empty(verb);
     verb.callback([call] { attend_channel(*call); });
 }
 

@@ -265,6 +265,8 @@ void fill(nb::module_ m) {
     m.def(
         "current_backend", [] { return std::string(muattn_current_backend()); },
         "The backend that the next call uses.");
+    m.def("last_kernel", &muattn_last_kernel,
+          "The kernel that this thread's last successful call ran; '' if it had nothing to do, or there was none.");
     m.def("kernels", &kernels,
           "The kernels of this build: a list of 'operation/direction/dtype/algorithm(+feature)*/backend'.");
     m.def(

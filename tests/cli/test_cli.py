@@ -268,6 +268,12 @@ def test_bad_options(folder, options, line):
     refused(folder, attend(folder, "spatial", *options.split()), line)
 
 
+@pytest.mark.parametrize("option", ["--sink", "--causal", "--scale", "--window", "--mask", "--key-lengths", "--lse"])
+def test_a_value_that_is_not_there_is_refused(folder, option):
+    """As of a shell's variable that is not set."""
+    refused(folder, attend(folder, "spatial", option, ""), f"{option}: is empty")
+
+
 def refused(folder, done, line):
     assert done.returncode == 2 and done.stdout == "", done
     assert done.stderr.startswith("muattn: ") and done.stderr.count("\n") == 1 and len(done.stderr) < 250, done.stderr

@@ -52,6 +52,15 @@ def test_a_minimal_library_is_small_and_works(tmp_path):
     assert subprocess.run(example, check=True, capture_output=True, text=True).stdout == "mean 2.0\n"
 
 
+@pytest.mark.parametrize("kernel", ["general+mask=any+softcap=optional+guard+lse", "few_keys+lse", "split_keys+mask=any+softcap=optional+guard"])
+def test_a_kernel_that_does_more_serves_a_call(tmp_path, kernel):
+    """One without lse, for example: nobody wants the log-sum-exp."""
+    make(*SMALL[:4], "--kernels", kernel, "--out", tmp_path / "out")
+    command = [os.environ.get("CC", "cc"), "-I", tmp_path / "out/include", MAIN_C, tmp_path / "out/lib/libmuattn.a", "-lm", "-lpthread", "-ldl"]
+    subprocess.run([*command, "-o", tmp_path / "program"], check=True)
+    assert "mean 2 on cpu:sse41" in subprocess.run([tmp_path / "program"], check=True, capture_output=True, text=True).stdout
+
+
 def test_add_subdirectory(tmp_path):
     """muattn inside another project, as small as that project wants it."""
     (tmp_path / "CMakeLists.txt").write_text(
@@ -163,6 +172,7 @@ def test_a_program_for_windows_links(tmp_path):
     (["--target", "x86_64-linux-gnu"], "did you mean x86-64-linux?"),
     (["--target", "aarch64-apple-darwin"], "did you mean arm-64-osx?"),
     (["--target", "x86-64-linux", "--backends", ""], "--backends: must be names with commas between them"),
+    (["--target", "x86-64-linux", "--ops=spatial_attention,merge", "--kernels=general+lse"], "--kernels: leave none for merge, of which there are general\n"),
     (["--target", "x86-64-linux", "--ops=spatial"], "--ops: unknown 'spatial'; there are spatial_attention"),
     (["--target", "x86-64-linux", "--directions=backwards"], "--directions: unknown 'backwards'; there are forward"),
     (["--target", "x86-64-linux", "--kernels=lse"], "--kernels: unknown 'lse'; there are general, general+lse, "),

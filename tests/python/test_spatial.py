@@ -125,6 +125,7 @@ def test_a_sink_is_a_logit_without_a_value(random, backend, n_q, n_k):
     (1.0, "sink must have one entry per head: 4, not 1"),
     ([1, 2], "sink must have one entry per head: 4, not 2"),
     ([], "sink is empty"),
+    ([0, 0, 0, -1e40], r"sink\[3\] = -1e\+40 does not fit into a float32"),
     ([0, 0, float("nan"), 0], r"sink\[2\] must be -inf"),
     ([0, 0, 0, 1e38], r"sink\[3\] must be -inf"),
 ])  # fmt: skip

@@ -85,6 +85,10 @@ def names_of(entry: dict) -> Iterator[str]:
         yield "+".join([entry["algorithm"], *said])
 
 
+def kernels_of(operation: str, device: str) -> list[str]:
+    return list(dict.fromkeys(name for entry in entries(device) if entry["operation"] == operation for name in names_of(entry)))
+
+
 def kernel_columns(device: str) -> dict[str, list[str]]:
     """The names that --ops, --directions, --dtypes and --kernels take."""
     columns = {

@@ -189,7 +189,7 @@ typedef struct muattn_spatial_options {
  *       scale, softcap and additive mask, and the head's sink, if it has one; the logarithm is natural; the innermost
  *       stride is free.
  *
- * A query that sees no key has output 0 and lse -inf, or the sink. With sink, out and lse are what muattn_merge() makes of
+ * A query that sees no key has output 0 and lse -inf, or, rounded, the sink. With sink, out and lse are what muattn_merge() makes of
  * those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
  * 2.3e38 counts as infinite.
  * NaN and infinity in a key, value or mask reach the queries that see it, and no other query.
@@ -206,6 +206,7 @@ MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
  * causal and window count keys from the start of the k of their own call. So the call for the keys from p on needs
  * MUATTN_CAUSAL_OFFSET with the whole call's offset minus p, not an alignment. Where key_lengths make the offset differ
  * between batch entries, give one for each (causal_offsets).
+ * Give sink to one of the calls only: it would count once for each.
  * A result with lse -inf counts for nothing, whatever it holds. Errors: MUATTN_INVALID_OUT and MUATTN_INVALID_LSE; the
  * message names the argument. */
 MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,

@@ -15,7 +15,7 @@ from ._attention import (
     spatial_scale,
 )
 from ._machine import force_backend, set_num_threads
-from ._muattn import backends, current_backend, get_num_threads, kernels, version as _version
+from ._muattn import backends, current_backend, get_num_threads, kernels, last_kernel, version as _version
 
 __version__ = _version()
 
@@ -28,6 +28,7 @@ __all__ = [
     "force_backend",
     "get_num_threads",
     "kernels",
+    "last_kernel",
     "merge",
     "set_num_threads",
     "spatial_attention",

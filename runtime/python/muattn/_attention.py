@@ -111,6 +111,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
 
     causal and window count keys from the start of the k of their call: for the part that starts at key p give the whole
     call's offset minus p (causal=o - p, of each batch entry where key_lengths make it differ), not an alignment of the part; cut mask and key_lengths to the part too.
+    Give sink to one of the calls only: it would count once for each.
 
     Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.

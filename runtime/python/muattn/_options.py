@@ -48,7 +48,7 @@ def base_width(d_base):
     return width
 
 
-_LEAST_FLOAT32 = 2.0**-149
+_LEAST_FLOAT32, _MOST_FLOAT32 = 2.0**-149, (2 - 2.0**-23) * 2.0**127
 
 
 def _is_sequence(value):
@@ -77,13 +77,21 @@ def number(name, value):
         raise ValueError(f"{name} does not fit into a float") from None
     if 0 < abs(found) < _LEAST_FLOAT32:
         raise ValueError(f"{name} = {found} would be 0 as a float32")
+    if _MOST_FLOAT32 < abs(found) < math.inf:
+        raise ValueError(f"{name} = {found} does not fit into a float32")
     return found
 
 
 def numbers(name, value):
     if value is None:
         return None
-    found = [number(name, x) for x in _entries(value)]
+    entries = _entries(value)
+    if len(entries) == 1:
+        found = [number(name, entries[0])]
+    else:
+        found = [number(f"{name}[{i}]", x) for i, x in enumerate(entries)]
+    if None in found:
+        raise TypeError(f"{name} must be numbers, not {value!r}")
     if not found:
         raise ValueError(f"{name} is empty: give one number for each head")
     return found

@@ -12,7 +12,7 @@ from muattn_tools.arguments import Parser
 from muattn_tools.command_lines import generate as command_line
 from muattn_tools.generate.halide_target import TargetError, parse
 from muattn_tools.paths import ROOT
-from muattn_tools.tables import kernel_columns, ladder
+from muattn_tools.tables import kernel_columns, kernels_of, ladder
 
 MACHINES = {"x86_64": "x86-64-linux", "aarch64": "arm-64-linux", "riscv64": "riscv-64-linux"}
 MANIFEST = "manifest.json"
@@ -40,13 +40,16 @@ def check_names(parser: Parser, arguments: argparse.Namespace) -> None:
     target = arguments.target
     if target.device and arguments.backends:
         parser.error(f"--backends: {target} is one GPU, and has no others")
-    known = kernel_columns("gpu" if target.device else "cpu")
+    device = "gpu" if target.device else "cpu"
+    known = kernel_columns(device)
     if not target.features and (rungs := ladder(target.triple)):
         known["backends"] = list(rungs)
     for option, names in known.items():
         if unknown := [name for name in getattr(arguments, option) if name not in names]:
             hint = "; backends have no cpu: here" if unknown[0].startswith("cpu:") else ""
             parser.error(f"--{option}: unknown '{unknown[0]}'; there are {', '.join(names)}{hint}")
+    if arguments.kernels and (empty := [op for op in arguments.ops if not set(kernels_of(op, device)) & set(arguments.kernels)]):
+        parser.error(f"--kernels: leave none for {empty[0]}, of which there are {', '.join(kernels_of(empty[0], device))}")
 
 
 def toolchain_of(arguments: argparse.Namespace) -> Path | None:
