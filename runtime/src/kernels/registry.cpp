@@ -76,7 +76,7 @@ constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
      schedule::machine(schedule::MachineName::backend),                                                      \
      schedule::values_by_name<schedule::of::generator>({__VA_ARGS__}),                                       \
      symbol##_argv},
-// Best those of a backend, an operation and an algorithm one after the other: Places has one range for each.
+// Those of a backend, an operation and an algorithm one after the other.
 constexpr Kernel kernels[] = {
 #include "gpu_kernel_table.inc"
 #include "kernel_table.inc"
@@ -85,7 +85,7 @@ constexpr Kernel kernels[] = {
 #undef MUATTN_WITHOUT_PARENTHESES
 constexpr int kKernels = sizeof kernels / sizeof kernels[0];
 
-// Where a backend's kernels of an operation and an algorithm are in the table; others may be between them.
+// Where a backend's kernels of an operation and an algorithm are in the table.
 struct Places {
     struct Range {
         int16_t begin, end;
@@ -101,6 +101,20 @@ struct Places {
     }
 };
 constexpr Places places;
+
+constexpr bool one_after_the_other() {
+    for (int i = 1; i < kKernels; i++) {
+        const auto [begin, end] = places.at[kernels[i].backend][int(kernels[i].operation)][int(kernels[i].algorithm)];
+        for (int j = begin; j < end; j++) {
+            if (kernels[j].backend != kernels[i].backend || kernels[j].operation != kernels[i].operation ||
+                kernels[j].algorithm != kernels[i].algorithm) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+static_assert(one_after_the_other(), "tables/kernels.json: the entries of an algorithm follow one another");
 
 constexpr int kAutomatic = -1, kNone = -2;
 std::atomic<int> forced{kAutomatic};
@@ -173,9 +187,7 @@ const Kernel *find_kernel(int backend, Algorithm algorithm, const Need &need) {
         int least = 0;
         for (int i = begin; i < end; i++) {
             const Kernel &kernel = kernels[i];
-            const bool is_one = kernel.operation == need.operation && kernel.direction == need.direction &&
-                                kernel.algorithm == algorithm && kernel.backend == wanted;
-            const int more = is_one ? surplus(kernel, need) : -1;
+            const int more = kernel.direction == need.direction ? surplus(kernel, need) : -1;
             if (more == 0) {
                 return &kernel;
             }

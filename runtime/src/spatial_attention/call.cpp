@@ -19,7 +19,7 @@ bool SpatialCall::no_window() const {
 void put_a_hidden_key(SpatialCall &call) {
     static float zeros[MUATTN_MAX_D];
     const auto one_key = [&](Argument &argument, int64_t columns) {
-        argument.tensor = {zeros, MUATTN_FLOAT32, MUATTN_CPU, {call.B, call.Hk, 1, columns}, {0, 0, 0, 1}, 0};
+        argument.tensor = {zeros, argument.tensor.dtype, MUATTN_CPU, {call.B, call.Hk, 1, columns}, {0, 0, 0, 1}, 0};
     };
     one_key(call.k, call.d);
     one_key(call.v, call.d_v);
