@@ -90,11 +90,11 @@ constexpr ChannelAlgorithm kOnGpus[] = {{tiles::find, tiles::work}, {tiles::find
 
 }  // namespace
 
-ChannelChoice choose_kernel(const ChannelCall &call, int backend) {
+Choice choose_kernel(const ChannelCall &call, int backend) {
     const bool on_gpu = device_of(backend) != MUATTN_CPU;
     const ChannelAlgorithm &algorithm = (on_gpu ? kOnGpus : kOnProcessors)[call.channels_first];
     const Kernel *kernel = algorithm.find(call, backend, need_of(call));
-    return kernel != nullptr ? ChannelChoice{kernel, algorithm.work(call, *kernel)} : ChannelChoice{};
+    return kernel != nullptr ? Choice{kernel, algorithm.work(call, *kernel)} : Choice{};
 }
 
 bool has_spans(const Kernel &kernel) { return kernel.algorithm != Algorithm::channels_last; }

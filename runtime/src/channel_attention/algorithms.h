@@ -6,13 +6,8 @@
 
 namespace muattn {
 
-struct ChannelChoice {
-    const Kernel *kernel = nullptr;  // null where the build has none for the call
-    Work work;
-};
-
 // The backend's kernel that is fastest for this call.
-ChannelChoice choose_kernel(const ChannelCall &call, int backend);
+Choice choose_kernel(const ChannelCall &call, int backend);
 
 // Whether the kernel shares tokens out among spans; how long one is then, in the kernel's chunks or steps.
 bool has_spans(const Kernel &kernel);

@@ -19,7 +19,7 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
     }
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
-    const ChannelChoice choice = choose_kernel(call, backend);
+    const Choice choice = choose_kernel(call, backend);
     if (choice.kernel == nullptr) {
         return no_kernel(backend);
     }

@@ -20,6 +20,11 @@ struct Work {
     int64_t shared_bytes = 0;   // of a GPU's thread block
 };
 
+struct Choice {
+    const Kernel *kernel = nullptr;  // null where the build has none for the call
+    Work work;
+};
+
 // Arguments in the host's memory.
 class HostBinder : public Arguments {
 public:
@@ -52,6 +57,7 @@ public:
     }
     // The same where nobody wants it.
     muattn_status unwanted_rows(const int64_t (&shape)[4], int64_t columns);
+
     // Reserves the work's memory, runs the kernel and translates its result.
     muattn_status run(const Work &work);
 

@@ -78,8 +78,9 @@ constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
      symbol##_argv},
 // Those of a backend, an operation and an algorithm one after the other.
 constexpr Kernel kernels[] = {
-#include "gpu_kernel_table.inc"
 #include "kernel_table.inc"
+
+#include "gpu_kernel_table.inc"
 };
 #undef MUATTN_KERNEL
 #undef MUATTN_WITHOUT_PARENTHESES
@@ -102,17 +103,17 @@ struct Places {
 };
 constexpr Places places;
 
+// Then no range holds a kernel of another.
 constexpr bool one_after_the_other() {
-    for (int i = 1; i < kKernels; i++) {
-        const auto [begin, end] = places.at[kernels[i].backend][int(kernels[i].operation)][int(kernels[i].algorithm)];
-        for (int j = begin; j < end; j++) {
-            if (kernels[j].backend != kernels[i].backend || kernels[j].operation != kernels[i].operation ||
-                kernels[j].algorithm != kernels[i].algorithm) {
-                return false;
+    int held = 0;
+    for (const auto &operations : places.at) {
+        for (const auto &algorithms : operations) {
+            for (const Places::Range &range : algorithms) {
+                held += range.end - range.begin;
             }
         }
     }
-    return true;
+    return held == kKernels;
 }
 static_assert(one_after_the_other(), "tables/kernels.json: the entries of an algorithm follow one another");
 

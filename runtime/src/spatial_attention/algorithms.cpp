@@ -176,22 +176,21 @@ constexpr SpatialAlgorithm kOnGpus[] = {
     {Algorithm::block, true, always, always, block::work},
 };
 
-SpatialChoice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgorithm *end) {
+Choice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgorithm *end) {
     // Halide's buffers are below 2^31 bytes; where so much would live from step to step, there is work for every thread without that.
     constexpr int64_t kMostSerialBytes = INT64_C(1) << 30;
-    const auto try_one = [&](const SpatialAlgorithm &algorithm, bool only_if_fastest) -> SpatialChoice {
+    const auto try_one = [&](const SpatialAlgorithm &algorithm, bool only_if_fastest) -> Choice {
         const Kernel *kernel = kernels.find(algorithm.name);
         if (kernel == nullptr) {
             return {};
         }
         const Work work = algorithm.work(kernels.call, *kernel);
         const bool fits = work.serial_bytes <= kMostSerialBytes;
-        return fits && (!only_if_fastest || algorithm.is_fastest(kernels, *kernel)) ? SpatialChoice{kernel, work}
-                                                                                    : SpatialChoice{};
+        return fits && (!only_if_fastest || algorithm.is_fastest(kernels, *kernel)) ? Choice{kernel, work} : Choice{};
     };
     for (const SpatialAlgorithm *algorithm = begin; algorithm != end; algorithm++) {
         if (algorithm->suits(kernels.call)) {
-            if (const SpatialChoice choice = try_one(*algorithm, true); choice.kernel != nullptr) {
+            if (const Choice choice = try_one(*algorithm, true); choice.kernel != nullptr) {
                 return choice;
             }
         }
@@ -199,7 +198,7 @@ SpatialChoice choose(Kernels &kernels, const SpatialAlgorithm *begin, const Spat
     // A smaller build that lacks the one may have another.
     for (const SpatialAlgorithm *algorithm = begin; algorithm != end; algorithm++) {
         if (algorithm->computes_all) {
-            if (const SpatialChoice choice = try_one(*algorithm, false); choice.kernel != nullptr) {
+            if (const Choice choice = try_one(*algorithm, false); choice.kernel != nullptr) {
                 return choice;
             }
         }
@@ -209,7 +208,7 @@ SpatialChoice choose(Kernels &kernels, const SpatialAlgorithm *begin, const Spat
 
 }  // namespace
 
-SpatialChoice choose_kernel(const SpatialCall &call, int backend) {
+Choice choose_kernel(const SpatialCall &call, int backend) {
     Kernels kernels(call, backend);
     return device_of(backend) == MUATTN_CPU ? choose(kernels, std::begin(kOnProcessors), std::end(kOnProcessors))
                                             : choose(kernels, std::begin(kOnGpus), std::end(kOnGpus));

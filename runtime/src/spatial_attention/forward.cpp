@@ -24,7 +24,7 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
     }
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
-    const SpatialChoice choice = choose_kernel(call, backend);
+    const Choice choice = choose_kernel(call, backend);
     return choice.kernel != nullptr ? bind_and_run(*choice.kernel, call, choice.work)
                                     : no_kernel(backend, std::max(call.d, call.d_v));
 }
