@@ -60,6 +60,17 @@ typedef enum muattn_status {
     MUATTN_INVALID_SOFTCAP,
     MUATTN_INVALID_SINK,
     MUATTN_INVALID_LAYOUT,
+    MUATTN_INVALID_TOKENS,
+    MUATTN_INVALID_MAP, /* map, attention_map, q_squares, k_squares */
+    MUATTN_INVALID_D_OUT,
+    MUATTN_INVALID_D_LSE,
+    MUATTN_INVALID_D_MAP, /* d_attention_map */
+    MUATTN_INVALID_D_Q,
+    MUATTN_INVALID_D_K,
+    MUATTN_INVALID_D_V,
+    MUATTN_INVALID_D_MASK,
+    MUATTN_INVALID_D_SINK,
+    MUATTN_INVALID_GRADIENTS, /* gradients itself */
     MUATTN_INVALID_BACKEND,
     MUATTN_INVALID_ARGUMENT, /* of a function that is not about tensors */
     MUATTN_UNSUPPORTED,      /* valid, but no kernel in this build does it */
@@ -199,6 +210,42 @@ MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
                                                           const muattn_tensor *v, const muattn_spatial_options *options,
                                                           const muattn_tensor *out, const muattn_tensor *lse);
 
+/* Where gradients of spatial attention go. NULL: not wanted. All zero: none is. */
+typedef struct muattn_spatial_gradients {
+    const muattn_tensor *d_q; /* [B, H, n_q, d] */
+    const muattn_tensor *d_k; /* [B, Hk, n_k, d] */
+    const muattn_tensor *d_v; /* [B, Hk, n_k, d_v] */
+    /* [H], by each head's scale, be it the rule's, one for all heads or its own. */
+    float *d_scale;
+    /* In the shape of an additive mask, which the call has then; sums where a dimension of it is 1. Finite where it hides a key. */
+    const muattn_tensor *d_mask;
+    /* [H]; the call has a sink then. */
+    float *d_sink;
+} muattn_spatial_gradients;
+
+/* The gradients of a loss by the inputs of muattn_spatial_attention_forward(), from its gradients by out and lse.
+ *
+ *   q, k, v, options  as the forward call had them
+ *   out, lse          what it gave; or out and lse over more keys than k has (muattn_merge()): the gradients are then this k's
+ *                     share, and those of disjoint sets of keys add up. Give the same sink to each call, and take d_sink of one.
+ *   d_out             [B, H, n_q, d_v]
+ *   d_lse             [B, H, n_q, 1], or NULL: 0
+ *
+ * Formulas: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.2; with softcap, mask, sink and d_lse
+ *   D_i = d_out_i . out_i - d_lse_i,  dz_ij = exp(logit_ij - lse_i) (d_out_i . v_j - D_i),
+ *   d_mask = dz,  dt_ij = dz_ij (1 - tanh(s q_i . k_j / c)^2),  d_sink = -sum_i exp(sink - lse_i) D_i,
+ *   d_q_i = s sum_j dt_ij k_j,  d_k_j = s sum_i dt_ij q_i,  d_v_j = sum_i exp(logit_ij - lse_i) d_out_i,
+ *   d_scale = sum_ij dt_ij q_i . k_j.
+ * A query that sees no key has gradient 0, and so has a key that no query sees. NaN and infinity in a query, in its d_out, d_lse, out
+ * or lse, or in a key or value reach the gradients of what sees them, and no other. Gradients are distinct from each other and from all inputs.
+ * Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument; nothing has been written then. */
+MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *q, const muattn_tensor *k,
+                                                           const muattn_tensor *v, const muattn_tensor *out,
+                                                           const muattn_tensor *lse, const muattn_tensor *d_out,
+                                                           const muattn_tensor *d_lse,
+                                                           const muattn_spatial_options *options,
+                                                           const muattn_spatial_gradients *gradients);
+
 /* Merges two results over disjoint sets of keys. With lse as above, out and lse become those of one call over both sets.
  *
  *   out_a, out_b, out  [B, H, n_q, d_v]     lse_a, lse_b, lse  [B, H, n_q, 1]
@@ -236,6 +283,9 @@ typedef struct muattn_channel_options {
     int normalize;
     /* Of q, k, v and out. */
     muattn_layout layout;
+    /* The tokens that the rule's s = 1/sqrt(n) counts, where the arrays hold only some of them (muattn_channel_apply()).
+     * 0: those of the arrays. */
+    int64_t tokens;
 } muattn_channel_options;
 
 /* out = o (softmax(s Q^T K) V^T)^T per head. The map softmax(...) is d x d, over channels; the softmax runs over its second
@@ -248,6 +298,74 @@ typedef struct muattn_channel_options {
 MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
                                                           const muattn_tensor *v, const muattn_channel_options *options,
                                                           const muattn_tensor *out);
+
+/* The map's logits without their scale, and without norms: map[i, j] = sum_u Q[u, i] K[u, j]. Maps, and squares, of disjoint sets of
+ * tokens add up: tokens may be spread over machines, and muattn_channel_apply() goes on from the sum.
+ *
+ *   q, k                  as in muattn_channel_attention_forward(); of options normalize and layout count
+ *   map                   [B, H, d, d], rows i: channels of q
+ *   q_squares, k_squares  [B, H, d, 1], with normalize: sum_u Q[u, i]^2 and sum_u K[u, j]^2; NULL without it. The innermost
+ *                         stride is free. */
+MUATTN_API muattn_status muattn_channel_map(const muattn_tensor *q, const muattn_tensor *k,
+                                            const muattn_channel_options *options, const muattn_tensor *map,
+                                            const muattn_tensor *q_squares, const muattn_tensor *k_squares);
+
+/* The rest of muattn_channel_attention_forward(), from the map on: out[t, i] = o sum_j softmax_j(s map[i, j]) V[t, j], with normalize
+ * of map[i, j] / (max(|Q_i|, 1e-12) max(|K_j|, 1e-12)).
+ *
+ *   map, q_squares, k_squares  as muattn_channel_map() gives them, or the sums of several
+ *   v, out                     as in muattn_channel_attention_forward(). Give options.tokens, or scale, where v has not all tokens.
+ *   attention_map              [B, H, d, d], or NULL: softmax_j(...) itself */
+MUATTN_API muattn_status muattn_channel_apply(const muattn_tensor *map, const muattn_tensor *q_squares,
+                                              const muattn_tensor *k_squares, const muattn_tensor *v,
+                                              const muattn_channel_options *options, const muattn_tensor *out,
+                                              const muattn_tensor *attention_map);
+
+/* Where gradients of channel attention go. NULL: not wanted. All zero: none is. */
+typedef struct muattn_channel_gradients {
+    const muattn_tensor *d_q, *d_k, *d_v; /* like q, k and v */
+    /* [H], by each head's scale, be it the rule's, one for all heads or its own. */
+    float *d_scale;
+    /* One number. */
+    float *d_output_multiplier;
+} muattn_channel_gradients;
+
+/* The gradients of a loss by the inputs of muattn_channel_attention_forward(), from its gradient by out.
+ *
+ *   q, k, v, options  as the forward call had them
+ *   d_out             like out
+ *   attention_map     [B, H, d, d], what muattn_channel_apply() gave: saves a product over all tokens. NULL: it is computed again. Not
+ *                     with normalize, where the logits themselves are needed: to save the product there, call the two halves.
+ *
+ * With x, y: Q and K or, with normalize, these divided by their norms; A the attention map:
+ *   dA_ij = o sum_t d_out[t, i] V[t, j],  dz_ij = A_ij (dA_ij - sum_j A_ij dA_ij),
+ *   dx_i = s sum_j dz_ij y_j,  dy_j = s sum_i dz_ij x_i,  d_v[t, j] = o sum_i d_out[t, i] A_ij,
+ *   d_scale = sum_ij dz_ij x_i . y_j,  d_output_multiplier = sum_ij A_ij dA_ij / o,
+ *   and with normalize d_q_i = (dx_i - x_i (x_i . dx_i)) / |Q_i|, or dx_i / 1e-12 where |Q_i| is below 1e-12; so for k.
+ * Gradients are distinct from each other and from all inputs. Processors only: on a GPU MUATTN_UNSUPPORTED. */
+MUATTN_API muattn_status muattn_channel_attention_backward(const muattn_tensor *q, const muattn_tensor *k,
+                                                           const muattn_tensor *v, const muattn_tensor *d_out,
+                                                           const muattn_tensor *attention_map,
+                                                           const muattn_channel_options *options,
+                                                           const muattn_channel_gradients *gradients);
+
+/* The same in two halves, for tokens that are spread over machines: muattn_channel_apply() backwards on each, the sum of all
+ * d_attention_map, then muattn_channel_map() backwards on each.
+ *
+ *   d_attention_map  [B, H, d, d]: sum_t d_out[t, i] V[t, j], before the output multiplier
+ *   d_v              like v, or NULL: not wanted */
+MUATTN_API muattn_status muattn_channel_apply_backward(const muattn_tensor *map, const muattn_tensor *q_squares,
+                                                       const muattn_tensor *k_squares, const muattn_tensor *v,
+                                                       const muattn_tensor *d_out,
+                                                       const muattn_channel_options *options,
+                                                       const muattn_tensor *d_attention_map, const muattn_tensor *d_v);
+/* gradients: d_q and d_k of this call's tokens; d_scale and d_output_multiplier of all, the same on each machine. d_v is NULL. */
+MUATTN_API muattn_status muattn_channel_map_backward(const muattn_tensor *q, const muattn_tensor *k,
+                                                     const muattn_tensor *map, const muattn_tensor *q_squares,
+                                                     const muattn_tensor *k_squares,
+                                                     const muattn_tensor *d_attention_map,
+                                                     const muattn_channel_options *options,
+                                                     const muattn_channel_gradients *gradients);
 
 /* ---- Backends ----------------------------------------------------------------------------------------------------- */
 

@@ -30,7 +30,7 @@ protected:
     void **all() { return all_; }
 
 private:
-    static constexpr int kMostBuffers = 12, kMostNumbers = 6;
+    static constexpr int kMostBuffers = 16, kMostNumbers = 8;
     union Number {
         int32_t i;
         float f;

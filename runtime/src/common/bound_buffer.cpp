@@ -13,6 +13,17 @@ void BoundBuffer::bind(const Argument &argument) {
     buffer.dim = dims;
 }
 
+void BoundBuffer::bind(const void *data, halide_type_t type, std::initializer_list<Extent> extents) {
+    int dim = 0;
+    for (const Extent &extent : extents) {
+        dims[dim++] = halide_dimension_t(0, int32_t(extent.size), int32_t(extent.stride));
+    }
+    buffer.host = static_cast<uint8_t *>(const_cast<void *>(data));
+    buffer.type = type;
+    buffer.dimensions = dim;
+    buffer.dim = dims;
+}
+
 void BoundBuffer::leave_out_innermost() {
     buffer.dimensions--;
     buffer.dim = dims + 1;

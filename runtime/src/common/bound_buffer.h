@@ -3,6 +3,8 @@
 
 #include <HalideRuntime.h>
 
+#include <initializer_list>
+
 #include "tensor.h"
 
 namespace muattn {
@@ -21,6 +23,11 @@ struct HostArray {
     }
 };
 
+// One dimension of a part of a tensor.
+struct Extent {
+    int64_t size, stride;
+};
+
 // A Halide buffer with its own dimensions, innermost first.
 struct BoundBuffer {
     halide_buffer_t buffer{};
@@ -32,6 +39,8 @@ struct BoundBuffer {
 
     void bind(const Argument &argument);
     void bind(const HostArray &array);
+    // Dimensions innermost first.
+    void bind(const void *data, halide_type_t type, std::initializer_list<Extent> extents);
     // Of what is bound, an innermost dimension with extent 1: is left out, or becomes so many columns that are one element.
     void leave_out_innermost();
     void repeat_innermost(int64_t columns);

@@ -157,6 +157,21 @@ int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_
     return loop.error;
 }
 
+// A loop of the runtime's own, as if it were a kernel's.
+int run_loop(CallContext *call, int count, KernelTask function, void *context) {
+    struct Closure {
+        KernelTask function;
+        void *context;
+    } closure{function, context};
+    // NOLINTNEXTLINE(readability-non-const-parameter): Halide's signature
+    const halide_task_t task = [](void *, int index, uint8_t *of_loop) {
+        const auto *c = reinterpret_cast<const Closure *>(of_loop);
+        return c->function(c->context, index);
+    };
+    install_hooks();
+    return on_par_for(call, task, 0, count, reinterpret_cast<uint8_t *>(&closure));
+}
+
 }  // namespace
 
 #if defined(_WIN32)
@@ -177,19 +192,21 @@ void install_hooks() {
 void install_hooks() {}
 #endif
 
+int run_kernel_tasks(CallContext &call, int count, KernelTask function, void *context) {
+    return run_loop(&call, count, function, context);
+}
+
 void run_parallel(int count, muattn_task function, void *context) {
-    struct Closure {
+    struct Task {
         muattn_task function;
         void *context;
-    } closure{function, context};
-    // NOLINTNEXTLINE(readability-non-const-parameter): Halide's signature
-    const halide_task_t task = [](void *, int index, uint8_t *of_call) {
-        const auto *c = reinterpret_cast<const Closure *>(of_call);
-        c->function(c->context, index);
+    } task{function, context};
+    const KernelTask without_error = [](void *of_call, int index) {
+        const auto *t = static_cast<const Task *>(of_call);
+        t->function(t->context, index);
         return 0;
     };
-    install_hooks();
-    on_par_for(nullptr, task, 0, count, reinterpret_cast<uint8_t *>(&closure));
+    run_loop(nullptr, count, without_error, &task);
 }
 
 }  // namespace muattn

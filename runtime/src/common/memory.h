@@ -34,6 +34,7 @@ public:
     void *push(size_t bytes);  // null when full
     bool owns(const void *p) const { return p >= memory_ && p < memory_ + capacity_; }
     void pop(void *p);
+    void clear() { used_ = 0, top_ = nullptr; }
 
 private:
     friend class SlabCache;
