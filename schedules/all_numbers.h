@@ -6,6 +6,7 @@
 #include "schedules/spatial_attention/block_numbers.h"
 #include "schedules/spatial_attention/few_keys_numbers.h"
 #include "schedules/spatial_attention/general_numbers.h"
+#include "schedules/spatial_attention/key_blocks_numbers.h"
 #include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn::schedule {
@@ -19,6 +20,7 @@ using spatial_attention_general = SpatialGeneral;
 using spatial_attention_few_keys = SpatialFewKeys;
 using spatial_attention_split_keys = SpatialSplitKeys;
 using spatial_attention_block = SpatialBlock;
+using spatial_attention_key_blocks = SpatialKeyBlocks;
 using channel_attention_channels_last = ChannelsLast;
 using channel_attention_channels_first = ChannelsFirst;
 using channel_attention_tiles = ChannelTiles;

@@ -20,6 +20,7 @@ enum class Algorithm : uint8_t {
     split_keys,
     block,
     block_split_keys,
+    key_blocks,
     channels_last,
     channels_first,
     tiles,
@@ -31,6 +32,7 @@ struct Features {
     Mask mask = Mask::none;
     Softcap softcap = Softcap::never;
     bool lse = false;        // writes the log-sum-exp
+    bool d_mask = false;     // gives a mask's gradient
     bool guard = false;      // keeps NaN and infinity of hidden values out
     bool normalize = false;  // channels to length 1
     Layout layout = Layout::channels_last;
@@ -74,7 +76,7 @@ constexpr int surplus(const Kernel &kernel, const Need &need) {
     const Features &has = kernel.features, &wants = need.features;
     const bool mask = has.mask == wants.mask || has.mask == Mask::any;
     const bool softcap = has.softcap == wants.softcap || has.softcap == Softcap::optional;
-    const bool at_least = has.lse >= wants.lse && has.guard >= wants.guard;
+    const bool at_least = has.lse >= wants.lse && has.d_mask >= wants.d_mask && has.guard >= wants.guard;
     const bool equal =
         has.normalize == wants.normalize && has.layout == wants.layout && has.block_vectors == wants.block_vectors;
     const bool room = has.max_d == 0 || has.max_d >= wants.max_d;
@@ -84,7 +86,7 @@ constexpr int surplus(const Kernel &kernel, const Need &need) {
     }
     // Room for a larger d costs more than anything else.
     return int(has.mask != wants.mask) + int(has.softcap != wants.softcap) + int(has.lse != wants.lse) +
-           int(has.guard != wants.guard) + 8 * has.max_d;
+           int(has.d_mask != wants.d_mask) + int(has.guard != wants.guard) + 8 * has.max_d;
 }
 
 // A schedule with the kernel's own numbers. More: what its defaults() take besides the machine.

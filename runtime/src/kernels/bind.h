@@ -83,10 +83,4 @@ muattn_status bind_and_run(const Kernel &kernel, const Call &call, const Work &w
     return binder.run(work);
 }
 
-// The end of a call whose output has no elements.
-inline muattn_status no_work() {
-    forget_kernel();
-    return MUATTN_OK;
-}
-
 }  // namespace muattn

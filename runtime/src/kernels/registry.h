@@ -22,4 +22,10 @@ muattn_status no_kernel(int backend, int64_t head_dim = 0);
 void remember_kernel(const Kernel &kernel);
 void forget_kernel();
 
+// The end of a call whose output has no elements.
+inline muattn_status no_work() {
+    forget_kernel();
+    return MUATTN_OK;
+}
+
 }  // namespace muattn

@@ -61,7 +61,9 @@ public:
     template<typename Task>
     void run(int64_t count, const Task &task) {
         if (error_ == 0 && count > 0) {
-            const KernelTask function = [](void *of, int index) { return int((*static_cast<const Task *>(of))(index)); };
+            const KernelTask function = [](void *of, int index) {
+                return int((*static_cast<const Task *>(of))(index));
+            };
             error_ = run_kernel_tasks(call_, int(count), function, const_cast<Task *>(&task));
         }
     }

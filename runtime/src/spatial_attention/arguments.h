@@ -1,4 +1,5 @@
-// What a checked call of spatial attention looks like to a kernel: the inputs of generators/spatial_attention/inputs.h, in their order.
+// What a checked call of spatial attention looks like to a kernel: the inputs of generators/spatial_attention/logits.h and
+// inputs.h, in their order.
 #pragma once
 
 #include "call.h"
@@ -20,14 +21,14 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     MUATTN_RETURN_IF_ERROR(binder.input(call.k));
     MUATTN_RETURN_IF_ERROR(binder.input(call.v));
     MUATTN_RETURN_IF_ERROR(binder.input(call.scale.array(call.H)));
+    binder.number(call.softcap);
+    MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? call.mask : no_additive_mask()));
+    MUATTN_RETURN_IF_ERROR(binder.input(boolean ? call.mask : no_boolean_mask()));
     MUATTN_RETURN_IF_ERROR(binder.input(visible_keys(call)));
     binder.number(int32_t(call.group()));
     binder.number(call.window_first);
     binder.number(call.window_last);
-    binder.number(call.softcap);
     MUATTN_RETURN_IF_ERROR(binder.input(call.sink.array(call.H)));
-    MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? call.mask : no_additive_mask()));
-    MUATTN_RETURN_IF_ERROR(binder.input(boolean ? call.mask : no_boolean_mask()));
     MUATTN_RETURN_IF_ERROR(binder.output(call.out));
     if (!kernel.features.lse) {
         return MUATTN_OK;

@@ -30,6 +30,12 @@ struct SpatialCall {
     int64_t shared_rows() const { return n_q * group(); }
 };
 
+// Of one number per row: [B, H, n_q, 1].
+muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const SpatialCall &call);
+// All but that out and lse may be written.
+muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                   const muattn_tensor *v, const muattn_spatial_options &options,
+                                   const muattn_tensor *out, const muattn_tensor *lse);
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse);

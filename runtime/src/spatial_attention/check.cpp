@@ -1,4 +1,4 @@
-// The rules of muattn_spatial_attention_forward's arguments.
+// The rules of muattn_spatial_attention_forward's arguments, and of those that its backward pass has as well.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,6 +7,16 @@
 #include "common/error.h"
 
 namespace muattn {
+
+muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const SpatialCall &call) {
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor, kAnyInnerStride));
+    MUATTN_RETURN_IF_ERROR(check_device(argument, call.q));
+    MUATTN_RETURN_IF_ERROR(check_size(argument, 0, "B", call.B, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(argument, 1, "H", call.H, "must equal q's"));
+    MUATTN_RETURN_IF_ERROR(check_size(argument, 2, "n_q", call.n_q, "must equal q's"));
+    return check_size(argument, 3, "one per row", 1, "must be");
+}
+
 namespace {
 
 muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
@@ -35,19 +45,8 @@ muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const mua
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 1, "H", call.H, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 2, "n_q", call.n_q, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.out, 3, "d_v", call.d_v, "must equal v's"));
-    const Argument *const others[] = {&call.q, &call.k, &call.v, &call.out};
-    MUATTN_RETURN_IF_ERROR(check_output(call.out, others, 3));
     call.with_lse = lse != nullptr;
-    if (call.with_lse) {
-        MUATTN_RETURN_IF_ERROR(check_tensor(call.lse, lse, kAnyInnerStride));
-        MUATTN_RETURN_IF_ERROR(check_device(call.lse, call.q));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 0, "B", call.B, "must equal q's"));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 1, "H", call.H, "must equal q's"));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 2, "n_q", call.n_q, "must equal q's"));
-        MUATTN_RETURN_IF_ERROR(check_size(call.lse, 3, "one per row", 1, "must be"));
-        MUATTN_RETURN_IF_ERROR(check_output(call.lse, others, 4));
-    }
-    return MUATTN_OK;
+    return call.with_lse ? check_rows(call.lse, lse, call) : MUATTN_OK;
 }
 
 muattn_status check_causal(const muattn_spatial_options &options) {
@@ -126,9 +125,7 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
             MUATTN_RETURN_IF_ERROR(check_size(call.mask, dim, kDims[dim], full[dim], "must be 1, or that of q and k"));
         }
     }
-    const Argument *const masks[] = {&call.mask};
-    MUATTN_RETURN_IF_ERROR(check_output(call.out, masks, 1));
-    return call.with_lse ? check_output(call.lse, masks, 1) : MUATTN_OK;
+    return MUATTN_OK;
 }
 
 // By magnitude, so that what kernels make of them is a normal number: they multiply softcaps by log2(e), and divide scales by them.
@@ -171,9 +168,9 @@ muattn_status check_sink(SpatialCall &call, const float *sink) {
 
 }  // namespace
 
-muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
-                                 const muattn_tensor *v, const muattn_spatial_options &options,
-                                 const muattn_tensor *out, const muattn_tensor *lse) {
+muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                   const muattn_tensor *v, const muattn_spatial_options &options,
+                                   const muattn_tensor *out, const muattn_tensor *lse) {
     MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, lse));
     if (MUATTN_HEAD_DIM != 0 && (call.d != MUATTN_HEAD_DIM || call.d_v != MUATTN_HEAD_DIM)) {
         return fail(MUATTN_UNSUPPORTED,
@@ -191,6 +188,20 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
     MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule_scale));
     call.rule_scale = float(rule_scale);
     return MUATTN_OK;
+}
+
+muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                 const muattn_tensor *v, const muattn_spatial_options &options,
+                                 const muattn_tensor *out, const muattn_tensor *lse) {
+    MUATTN_RETURN_IF_ERROR(check_spatial_inputs(call, q, k, v, options, out, lse));
+    const Argument *const others[] = {&call.q, &call.k, &call.v, &call.mask};
+    const int inputs = call.with_mask ? 4 : 3;
+    MUATTN_RETURN_IF_ERROR(check_output(call.out, others, inputs));
+    if (!call.with_lse) {
+        return MUATTN_OK;
+    }
+    const Argument *const before_lse[] = {&call.q, &call.k, &call.v, &call.out, &call.mask};
+    return check_output(call.lse, before_lse, inputs + 1);
 }
 
 }  // namespace muattn

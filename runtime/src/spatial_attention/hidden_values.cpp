@@ -20,6 +20,21 @@ bool any_not_finite(const float *x, int64_t count) {
     return any != 0;
 }
 
+// In rows [begin, end) of a head.
+bool any_in(const Argument &argument, int64_t b, int64_t h, int64_t begin, int64_t end) {
+    const int64_t *s = argument.tensor.strides, columns = argument.size(3);
+    const float *head = argument.data() + b * s[0] + h * s[1];
+    if (s[2] == columns && begin < end) {
+        return any_not_finite(head + begin * columns, (end - begin) * columns);
+    }
+    for (int64_t row = begin; row < end; row++) {
+        if (any_not_finite(head + row * s[2], columns)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Keys of a batch entry that every query sees, [first, last); those before, and after them up to end,
 // are hidden from some. With a mask none counts as seen by all.
 struct SeenByAll {
@@ -44,26 +59,12 @@ struct Search {
     int64_t heads() const { return call.B * call.Hk; }
     int pieces() const { return int((heads() + of_piece - 1) / of_piece); }
 
-    bool any_in(const float *head, int64_t begin, int64_t end) const {
-        const int64_t stride = call.v.tensor.strides[2];
-        if (stride == call.d_v && begin < end) {
-            return any_not_finite(head + begin * call.d_v, (end - begin) * call.d_v);
-        }
-        for (int64_t j = begin; j < end; j++) {
-            if (any_not_finite(head + j * stride, call.d_v)) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     void look(int piece) {
-        const int64_t *s = call.v.tensor.strides, begin = piece * of_piece, end = std::min(begin + of_piece, heads());
+        const int64_t begin = piece * of_piece, end = std::min(begin + of_piece, heads());
         for (int64_t i = begin; i < end && !found.load(std::memory_order_relaxed); i++) {
             const int64_t b = i / call.Hk;
             const SeenByAll seen(call, b);
-            const float *head = call.v.data() + b * s[0] + i % call.Hk * s[1];
-            if (any_in(head, 0, seen.first) || any_in(head, seen.last, seen.end)) {
+            if (any_in(call.v, b, i % call.Hk, 0, seen.first) || any_in(call.v, b, i % call.Hk, seen.last, seen.end)) {
                 found.store(true, std::memory_order_relaxed);
             }
         }
@@ -72,7 +73,50 @@ struct Search {
 
 void look(void *search, int piece) { static_cast<Search *>(search)->look(piece); }
 
+// One key/value head, of what a backward call multiplies weights with.
+struct BackwardSearch {
+    const SpatialBackwardCall &call;
+    std::atomic<bool> found{false};
+
+    bool look(int64_t b, int64_t h_kv) const {
+        const SpatialCall &forward = call.forward;
+        const int64_t keys = forward.visible[b].key_length, group = forward.group();
+        if (any_in(forward.k, b, h_kv, 0, keys) || any_in(forward.v, b, h_kv, 0, keys)) {
+            return true;
+        }
+        for (int64_t h = h_kv * group; h < (h_kv + 1) * group; h++) {
+            for (const Argument *of_queries : {&forward.q, &forward.out, &call.d_out}) {
+                if (any_in(*of_queries, b, h, 0, forward.n_q)) {
+                    return true;
+                }
+            }
+            if (call.with_d_lse && any_in(call.d_lse, b, h, 0, forward.n_q)) {
+                return true;
+            }
+        }
+        return false;
+    }
+};
+
+void look_backward(void *context, int map) {
+    auto *search = static_cast<BackwardSearch *>(context);
+    if (!search->found.load(std::memory_order_relaxed) &&
+        search->look(map / search->call.forward.Hk, map % search->call.forward.Hk)) {
+        search->found.store(true, std::memory_order_relaxed);
+    }
+}
+
 }  // namespace
+
+bool hidden_values_need_guard(const SpatialBackwardCall &call) {
+    const SpatialCall &forward = call.forward;
+    if (!forward.with_mask && forward.no_window()) {
+        return false;
+    }
+    BackwardSearch search{call};
+    run_parallel(int(forward.B * forward.Hk), look_backward, &search);
+    return search.found;
+}
 
 bool hidden_values_need_guard(const SpatialCall &call) {
     int64_t hidden = 0;  // keys of a head, at most

@@ -1,0 +1,361 @@
+#include "backward_tasks.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace muattn {
+namespace {
+
+float *at(const Argument &argument, int64_t b, int64_t h, int64_t row) {
+    const int64_t *s = argument.tensor.strides;
+    return argument.data() + b * s[0] + h * s[1] + row * s[2];
+}
+
+void clear_rows(float *data, int64_t row_stride, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; i++) {
+        memset(data + i * row_stride, 0, size_t(columns) * sizeof(float));
+    }
+}
+
+// Of n products: in eight sums, so that a compiler may use vectors.
+double dot(const float *a, const float *b, int64_t n) {
+    constexpr int kSums = 8;
+    float sums[kSums] = {};
+    int64_t i = 0;
+    for (; i + kSums <= n; i += kSums) {
+        for (int lane = 0; lane < kSums; lane++) {
+            sums[lane] += a[i + lane] * b[i + lane];
+        }
+    }
+    double sum = 0;
+    for (const float part : sums) {
+        sum += double(part);
+    }
+    for (; i < n; i++) {
+        sum += double(a[i]) * double(b[i]);
+    }
+    return sum;
+}
+
+}  // namespace
+
+muattn_status BackwardTasks::reserve() {
+    const int64_t group = forward_.group(), rows = std::min(parts_.stripe, std::max<int64_t>(forward_.n_q, 1)),
+                  keys = std::min(parts_.span, std::max<int64_t>(forward_.n_k, 1));
+    int64_t scratch = schedule_.scratch_bytes(group, rows, keys, forward_.d, forward_.d_v, Slab::block_bytes);
+    if (parts_.keys_share_mask) {
+        scratch += Slab::block_bytes(int64_t(sizeof(float)) * keys * rows * group);
+    }
+    const int64_t partial_q = parts_.partial_q * maps() * group * rows * forward_.d,
+                  partial_mask = (parts_.parts - 1) * parts_.chains() * parts_.mask_elements,
+                  chunk_sums = sums_rows() ? 4 * maps() * parts_.chunks(rows) * group : 0, sums = 4 * forward_.H;
+    int64_t shared = 0;
+    for (const int64_t floats : {partial_q, partial_mask, chunk_sums, sums, forward_.H}) {
+        shared += Slab::block_bytes(floats * int64_t(sizeof(float)));
+    }
+    MUATTN_RETURN_IF_ERROR(tasks_.reserve(parts_.tasks(), scratch, shared));
+    partial_q_ = tasks_.shared(partial_q);
+    partial_mask_ = tasks_.shared(partial_mask);
+    chunk_sums_ = reinterpret_cast<double *>(tasks_.shared(chunk_sums));
+    sums_ = reinterpret_cast<double *>(tasks_.shared(sums));
+    d_q_scale_ = tasks_.shared(forward_.H);
+    std::fill_n(sums_, 2 * forward_.H, 0.0);
+    for (int64_t h = 0; h < forward_.H; h++) {
+        // With a scale of 0, d_q is 0, but what d_scale is a sum of is not.
+        const float scale = forward_.scale.values[forward_.scale.differ ? h : 0];
+        d_q_scale_[h] = scale == 0 && call_.d_scale != nullptr ? 1 : scale;
+    }
+    return MUATTN_OK;
+}
+
+muattn_status BackwardTasks::run() {
+    MUATTN_RETURN_IF_ERROR(reserve());
+    clear_mask();
+    const int64_t n_q = forward_.n_q, rows = std::max<int64_t>(parts_.stripe, 1);
+    // Once at least: a call without queries has gradients by keys.
+    for (begin_ = 0; begin_ == 0 || begin_ < n_q; begin_ += rows) {
+        end_ = std::min(begin_ + rows, n_q);
+        tasks_.run(parts_.tasks(), [this](int64_t index) { return do_task(index); });
+        if (parts_.partial_q > 0 || sums_rows()) {
+            tasks_.run(maps() * parts_.chunks(rows_of_stripe()), [this](int64_t index) { return do_chunk(index); });
+            add_sums();
+        }
+    }
+    add_mask_parts();
+    MUATTN_RETURN_IF_ERROR(tasks_.status(kernel_));
+    for (int64_t h = 0; h < forward_.H; h++) {
+        if (call_.d_scale != nullptr) {
+            call_.d_scale[h] = float(sums_[2 * h] / double(d_q_scale_[h]));
+        }
+        if (call_.d_sink != nullptr) {
+            call_.d_sink[h] = float(sums_[2 * h + 1]);
+        }
+    }
+    remember_kernel(kernel_);
+    return MUATTN_OK;
+}
+
+void BackwardTasks::clear_mask() {
+    if (!call_.wants_mask) {
+        return;
+    }
+    std::fill_n(partial_mask_, (parts_.parts - 1) * parts_.chains() * parts_.mask_elements, 0.0f);
+    const Argument &mask = call_.d_mask;
+    for (int64_t b = 0; b < mask.size(0); b++) {
+        for (int64_t h = 0; h < mask.size(1); h++) {
+            clear_rows(at(mask, b, h, 0), mask.tensor.strides[2], mask.size(2), mask.size(3));
+        }
+    }
+}
+
+BackwardTasks::Map BackwardTasks::map_of(int64_t chain, int64_t of_chain) const {
+    const int64_t heads_of_chain = forward_.Hk / parts_.chains_of_heads;
+    return {parts_.chains_of_batch == 1 ? of_chain / heads_of_chain : chain / parts_.chains_of_heads,
+            parts_.chains_of_heads == 1 ? of_chain % heads_of_chain : chain % parts_.chains_of_heads};
+}
+
+// Lanes outermost: with a causal mask the first keys are seen by the most queries.
+int BackwardTasks::do_task(int64_t index) {
+    const int64_t chain = index % parts_.chains(), part = index / parts_.chains() % parts_.parts,
+                  lane = index / parts_.chains() / parts_.parts, of_chain = maps() / parts_.chains();
+    const Target mask = call_.wants_mask ? mask_gradient(chain, part) : Target{};
+    for (int64_t i = parts_.first_map(part, of_chain); i < parts_.first_map(part + 1, of_chain); i++) {
+        if (const int error = do_spans(map_of(chain, i), lane, mask)) {
+            return error;
+        }
+    }
+    return 0;
+}
+
+BackwardTasks::Target BackwardTasks::query_gradient(const Map &map, int64_t lane) const {
+    const int64_t d = forward_.d, group = forward_.group();
+    const int64_t in_scratch = lane - (call_.wants_q ? 1 : 0);
+    if (in_scratch < 0) {
+        return {at(call_.d_q, map.b, map.h_kv * group, begin_), call_.d_q.tensor.strides[2], call_.d_q.tensor.strides[1]};
+    }
+    if (parts_.partial_q == 0) {
+        return {};
+    }
+    const int64_t place = (map.b * forward_.Hk + map.h_kv) * parts_.partial_q + in_scratch, head = rows_of_stripe() * d;
+    return {partial_q_ + place * group * head, d, head};
+}
+
+// Of the stripe's first query and key 0. Where elements are one, strides are 0.
+BackwardTasks::Target BackwardTasks::mask_gradient(int64_t chain, int64_t part) const {
+    const Argument &mask = call_.d_mask;
+    const int64_t rows = mask.size(2), keys = mask.size(3), first_row = rows != 1 ? begin_ : 0;
+    if (part > 0) {
+        const int64_t place = (chain * (parts_.parts - 1) + part - 1) * parts_.mask_elements;
+        return {partial_mask_ + place + first_row * keys, rows != 1 ? keys : 0, mask.size(1) != 1 ? rows * keys : 0};
+    }
+    const int64_t b = chain / parts_.chains_of_heads, h = chain % parts_.chains_of_heads * forward_.group();
+    return {at(mask, b, mask.size(1) != 1 ? h : 0, first_row), mask.tensor.strides[2], mask.tensor.strides[1]};
+}
+
+int BackwardTasks::do_spans(const Map &map, int64_t lane, const Target &mask) {
+    const Target d_q = query_gradient(map, lane);
+    for (int64_t g = 0; d_q.data != nullptr && g < forward_.group(); g++) {
+        clear_rows(d_q.data + g * d_q.head, d_q.row, rows_of_stripe(), forward_.d);
+    }
+    const VisibleKeys &visible = forward_.visible[map.b];
+    for (int64_t span = parts_.first_span(lane); span < parts_.first_span(lane + 1); span++) {
+        const int64_t key = span * parts_.span, after = std::min(key + parts_.span, forward_.n_k);
+        if (begin_ == 0 && call_.wants_k) {
+            clear_rows(at(call_.d_k, map.b, map.h_kv, key), call_.d_k.tensor.strides[2], after - key, forward_.d);
+        }
+        if (begin_ == 0 && call_.wants_v) {
+            clear_rows(at(call_.d_v, map.b, map.h_kv, key), call_.d_v.tensor.strides[2], after - key, forward_.d_v);
+        }
+        const int64_t end = std::min<int64_t>(after, visible.key_length);
+        const bool seen = key < end && begin_ < end_ && end - 1 - begin_ >= visible.window_first &&
+                          key - (end_ - 1) < visible.window_last;
+        if (seen) {
+            if (const int error = call_kernel(map, key, end - key, d_q, mask)) {
+                return error;
+            }
+        }
+    }
+    return 0;
+}
+
+// The arguments in the order of generators/spatial_attention/key_blocks.cpp.
+int BackwardTasks::call_kernel(const Map &map, int64_t key, int64_t keys, const Target &d_q, const Target &mask) {
+    static const float zero = 0;
+    const int64_t group = forward_.group(), h = map.h_kv * group, rows = rows_of_stripe(), d = forward_.d,
+                  d_v = forward_.d_v;
+    const VisibleKeys &visible = forward_.visible[map.b];
+    float unwanted[MUATTN_MAX_D];  // rows that nobody wants: all are this one
+    TaskArguments arguments(tasks_.context());
+    const auto queries = [&](const Argument &argument, int64_t columns) {
+        const int64_t *s = argument.tensor.strides;
+        arguments.array(at(argument, map.b, h, begin_), {{columns, 1}, {rows, s[2]}, {group, s[1]}, {1, 0}});
+    };
+    const auto of_keys = [&](const Argument &argument, int64_t columns, bool wanted) {
+        arguments.array(wanted ? at(argument, map.b, map.h_kv, key) : unwanted,
+                        {{columns, 1}, {keys, wanted ? argument.tensor.strides[2] : 0}, {1, 0}, {1, 0}});
+    };
+    const auto numbers_of_rows = [&](const Argument &argument) {
+        const int64_t *s = argument.tensor.strides;
+        arguments.array(at(argument, map.b, h, begin_), {{rows, s[2]}, {group, s[1]}});
+    };
+    queries(forward_.q, d);
+    of_keys(forward_.k, d, true);
+    of_keys(forward_.v, d_v, true);
+    arguments.array(forward_.scale.values + (forward_.scale.differ ? h : 0), {{group, forward_.scale.differ}});
+    arguments.number(forward_.softcap);
+    bind_masks(arguments, map, key, keys);
+    queries(forward_.out, d_v);
+    queries(call_.d_out, d_v);
+    numbers_of_rows(forward_.lse);
+    if (call_.with_d_lse) {
+        numbers_of_rows(call_.d_lse);
+    } else {
+        arguments.array(&zero, {{rows, 0}, {group, 0}});
+    }
+    arguments.array(d_q_scale_ + h, {{group, 1}});
+    const int64_t shift = begin_ - key;
+    arguments.number(int32_t(visible.window_first + shift));
+    arguments.number(int32_t(visible.window_last + shift));
+    arguments.number(int32_t(d_q.data != nullptr));
+    arguments.number(int32_t(call_.wants_k));
+    arguments.number(int32_t(call_.wants_v));
+    arguments.array(d_q.data != nullptr ? d_q.data : unwanted, {{d, 1}, {rows, d_q.row}, {group, d_q.head}, {1, 0}});
+    of_keys(call_.d_k, d, call_.wants_k);
+    of_keys(call_.d_v, d_v, call_.wants_v);
+    if (!kernel_.features.d_mask) {
+        return arguments.run(kernel_);
+    }
+    if (!parts_.keys_share_mask) {
+        float *const first = mask.data != nullptr ? mask.data + (call_.d_mask.size(3) != 1 ? key : 0) : unwanted;
+        arguments.array(first, {{keys, 1}, {rows, mask.row}, {group, mask.head}, {1, 0}});
+        return arguments.run(kernel_);
+    }
+    const int64_t mask_rows = mask.row != 0 ? rows : 1, heads = mask.head != 0 ? group : 1;
+    const size_t bytes = size_t(keys * mask_rows * heads) * sizeof(float);
+    auto *sums = static_cast<float *>(current_slab->push(bytes));
+    memset(sums, 0, bytes);
+    arguments.array(sums, {{keys, 1}, {rows, mask.row != 0 ? keys : 0}, {group, mask.head != 0 ? keys * mask_rows : 0}, {1, 0}});
+    const int error = arguments.run(kernel_);
+    for (int64_t g = 0; g < heads; g++) {
+        for (int64_t i = 0; i < mask_rows; i++) {
+            double sum = 0;
+            for (int64_t j = 0; j < keys; j++) {
+                sum += double(sums[(g * mask_rows + i) * keys + j]);
+            }
+            mask.data[g * mask.head + i * mask.row] += float(sum);
+        }
+    }
+    current_slab->pop(sums);
+    return error;
+}
+
+void BackwardTasks::bind_masks(TaskArguments &arguments, const Map &map, int64_t key, int64_t keys) const {
+    const bool boolean = forward_.with_mask && forward_.mask.tensor.dtype == MUATTN_BOOL;
+    const auto bind = [&](const Argument &argument, bool given) {
+        const muattn_tensor &t = argument.tensor;
+        const int64_t first[] = {map.b, map.h_kv * forward_.group(), begin_, key},
+                      sizes[] = {1, forward_.group(), rows_of_stripe(), keys};
+        int64_t offset = 0;
+        Extent extents[4];
+        for (int dim = 0; dim < 4; dim++) {
+            const bool full = given && t.shape[dim] != 1;
+            offset += full ? first[dim] * t.strides[dim] : 0;
+            extents[3 - dim] = {full ? sizes[dim] : 1, full ? t.strides[dim] : 0};
+        }
+        const std::initializer_list<Extent> all{extents[0], extents[1], extents[2], extents[3]};
+        if (t.dtype == MUATTN_BOOL) {
+            arguments.array(static_cast<const uint8_t *>(t.data) + offset, all);
+        } else {
+            arguments.array(argument.data() + offset, all);
+        }
+    };
+    const bool additive = forward_.with_mask && !boolean;
+    bind(additive ? forward_.mask : no_additive_mask(), additive);
+    bind(boolean ? forward_.mask : no_boolean_mask(), boolean);
+}
+
+// A chunk of the stripe's rows, of all heads of a map: their d_q of all lanes becomes one, and their parts of d_scale and d_sink are summed.
+int BackwardTasks::do_chunk(int64_t index) {
+    const int64_t chunks = parts_.chunks(rows_of_stripe()), map_index = index / chunks, row = index % chunks * parts_.kChunk;
+    const int64_t rows = std::min(parts_.kChunk, rows_of_stripe() - row), d = forward_.d, group = forward_.group();
+    const Map map{map_index / forward_.Hk, map_index % forward_.Hk};
+    const Target sum = query_gradient(map, 0);
+    for (int64_t g = 0; g < group; g++) {
+        for (int64_t lane = 1; sum.data != nullptr && lane < parts_.lanes; lane++) {
+            const Target part = query_gradient(map, lane);
+            for (int64_t i = row; i < row + rows; i++) {
+                float *to = sum.data + g * sum.head + i * sum.row;
+                const float *from = part.data + g * part.head + i * part.row;
+                for (int64_t e = 0; e < d; e++) {
+                    to[e] += from[e];
+                }
+            }
+        }
+        const int64_t h = map.h_kv * group + g;
+        if (sums_rows()) {
+            double *sums = chunk_sums_ + 2 * (index * group + g);
+            sums[0] = call_.d_scale != nullptr ? scale_sum(map, h, row, rows, sum) : 0;
+            sums[1] = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows) : 0;
+        }
+        const float scale = forward_.scale.values[forward_.scale.differ ? h : 0];
+        if (call_.wants_q && scale != d_q_scale_[h]) {
+            clear_rows(sum.data + g * sum.head + row * sum.row, sum.row, rows, d);
+        }
+    }
+    return 0;
+}
+
+double BackwardTasks::scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const {
+    double sum = 0;
+    for (int64_t i = row; i < row + rows; i++) {
+        sum += dot(at(forward_.q, map.b, h, begin_ + i), d_q.data + h % forward_.group() * d_q.head + i * d_q.row, forward_.d);
+    }
+    return sum;
+}
+
+double BackwardTasks::sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const {
+    const double sink = double(forward_.sink.values[h]);
+    double sum = 0;
+    for (int64_t i = begin_ + row; i < begin_ + row + rows; i++) {
+        const double D = dot(at(forward_.out, b, h, i), at(call_.d_out, b, h, i), forward_.d_v),
+                     d_lse = call_.with_d_lse ? double(*at(call_.d_lse, b, h, i)) : 0,
+                     lse = double(*at(forward_.lse, b, h, i));
+        const bool counts = sink > -HUGE_VAL && lse > -HUGE_VAL;
+        sum += counts || std::isnan(lse) ? std::exp(sink - lse) * (d_lse - D) : 0;
+    }
+    return sum;
+}
+
+void BackwardTasks::add_sums() {
+    if (!sums_rows()) {
+        return;
+    }
+    const int64_t chunks = parts_.chunks(rows_of_stripe()), group = forward_.group();
+    for (int64_t i = 0; i < maps() * chunks; i++) {
+        for (int64_t g = 0; g < group; g++) {
+            const int64_t h = i / chunks % forward_.Hk * group + g;
+            sums_[2 * h] += chunk_sums_[2 * (i * group + g)];
+            sums_[2 * h + 1] += chunk_sums_[2 * (i * group + g) + 1];
+        }
+    }
+}
+
+void BackwardTasks::add_mask_parts() {
+    begin_ = 0;
+    for (int64_t chain = 0; parts_.parts > 1 && chain < parts_.chains(); chain++) {
+        const Target sum = mask_gradient(chain, 0);
+        const Argument &mask = call_.d_mask;
+        const int64_t heads = mask.size(1) != 1 ? forward_.group() : 1, keys = mask.size(3);
+        for (int64_t part = 1; part < parts_.parts; part++) {
+            const Target from = mask_gradient(chain, part);
+            for (int64_t row = 0; row < heads * mask.size(2); row++) {
+                const int64_t g = row / mask.size(2), i = row % mask.size(2);
+                for (int64_t j = 0; j < keys; j++) {
+                    sum.data[g * sum.head + i * sum.row + j] += from.data[g * from.head + i * from.row + j];
+                }
+            }
+        }
+    }
+}
+
+}  // namespace muattn

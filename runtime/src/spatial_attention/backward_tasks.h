@@ -1,0 +1,62 @@
+// The tasks of a backward call.
+#pragma once
+
+#include "backward_call.h"
+#include "backward_parts.h"
+#include "kernels/registry.h"
+#include "kernels/tasks.h"
+
+namespace muattn {
+
+class BackwardTasks {
+public:
+    BackwardTasks(const SpatialBackwardCall &call, const Kernel &kernel, const schedule::SpatialKeyBlocks &schedule)
+        : call_(call), forward_(call.forward), kernel_(kernel), schedule_(schedule), parts_(call, schedule) {}
+
+    // Reserves memory, computes and writes all gradients.
+    muattn_status run();
+
+private:
+    // Rows of a gradient that a task adds to.
+    struct Target {
+        float *data;
+        int64_t row, head;  // strides
+    };
+    struct Map {
+        int64_t b, h_kv;
+    };
+
+    muattn_status reserve();
+    bool sums_rows() const { return call_.d_scale != nullptr || call_.d_sink != nullptr; }
+    int64_t rows_of_stripe() const { return end_ - begin_; }
+    int64_t maps() const { return forward_.B * forward_.Hk; }
+
+    void clear_mask();
+    int do_task(int64_t index);
+    int do_spans(const Map &map, int64_t lane, const Target &mask);
+    int call_kernel(const Map &map, int64_t key, int64_t keys, const Target &d_q, const Target &mask);
+    Map map_of(int64_t chain, int64_t of_chain) const;
+    Target query_gradient(const Map &map, int64_t lane) const;
+    Target mask_gradient(int64_t chain, int64_t part) const;
+    void fold_mask(const Target &mask, const float *of_keys, int64_t keys) const;
+    void bind_masks(TaskArguments &arguments, const Map &map, int64_t key, int64_t keys) const;
+
+    int do_chunk(int64_t index);
+    double scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const;
+    double sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const;
+    void add_sums();
+    void add_mask_parts();
+
+    const SpatialBackwardCall &call_;
+    const SpatialCall &forward_;
+    const Kernel &kernel_;
+    const schedule::SpatialKeyBlocks schedule_;
+    const BackwardParts parts_;
+    Tasks tasks_;
+    int64_t begin_ = 0, end_ = 0;                        // queries of the stripe
+    float *partial_q_ = nullptr, *partial_mask_ = nullptr;
+    double *chunk_sums_ = nullptr, *sums_ = nullptr;  // of d_scale and d_sink, of a chunk of rows, and so far
+    float *d_q_scale_ = nullptr;                      // [H]
+};
+
+}  // namespace muattn
