@@ -6,6 +6,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/spatial_gradients.h"
 #include "support/tiles.h"
 
 namespace muattn::test {
@@ -82,6 +83,25 @@ void provoke_spatial(const std::string &kernel) {
     expect_agrees(c, t);
 }
 
+void provoke_spatial_backward(const std::string &kernel) {
+    SpatialBackwardCase c;
+    c.n_q = 9, c.n_k = 11, c.d = 7, c.d_v = 6;
+    c.softcap = contains(kernel, "+softcap=always") ? 2.0f : 0.0f;
+    const bool guard = contains(kernel, "+guard");
+    c.wants_mask = contains(kernel, "+d_mask");
+    c.mask = contains(kernel, "+mask=boolean")                    ? SpatialCase::boolean
+             : contains(kernel, "+mask=additive") || c.wants_mask ? SpatialCase::additive
+                                                                  : SpatialCase::no_mask;
+    if (guard) {
+        c.causal = MUATTN_CAUSAL_TOP_LEFT;
+    }
+    SpatialGradientTensors t = make_gradient_tensors(c);
+    if (guard) {
+        t.inputs.k.at(0, 0, 10, 0) = std::numeric_limits<float>::infinity();  // no query sees it
+    }
+    expect_gradients_agree(c, t);
+}
+
 // The least d for which blocks of so many vectors, 0: the schedule's, leave the fewest rows empty; 0 if there is none.
 int64_t d_for_blocks(int block_vectors) {
     const auto schedules = channel_schedules(muattn_current_backend());
@@ -120,6 +140,8 @@ void provoke_merge() {
 bool provoke(const std::string &operation, const std::string &kernel) {
     if (operation == "spatial_attention/forward/float32") {
         provoke_spatial(kernel);
+    } else if (operation == "spatial_attention/backward/float32") {
+        provoke_spatial_backward(kernel);
     } else if (operation == "channel_attention/forward/float32") {
         provoke_channel(kernel);
     } else if (operation == "merge/forward/float32") {

@@ -31,7 +31,7 @@ public:
     // q, k, v and masks of SpatialLogits: the group's heads, and a batch of 1. scale: of these heads.
     Input<Buffer<float, 4>> out{"out"}, d_out{"d_out"};
     Input<Buffer<float, 2>> lse{"lse"}, d_lse{"d_lse"};  // (n_q, head)
-    Input<Buffer<float, 1>> d_q_scale{"d_q_scale"};       // per head, what d_q is multiplied with: scale, or another number
+    Input<Buffer<float, 1>> d_q_scale{"d_q_scale"};  // per head, what d_q is multiplied with: scale, or another number
     // Query i sees key j if window_first <= j - i < window_last.
     Input<int32_t> window_first{"window_first"}, window_last{"window_last"};
     // 1, or 0 for products that nobody wants.
@@ -50,7 +50,8 @@ public:
         params = overridden(schedule::SpatialKeyBlocks::defaults(schedule::machine(machine)), numbers.values());
         const int panel = params.panel(), Bp = params.block_panels, iu = params.query_unroll, qu = params.row_unroll;
         const Expr heads = q.dim(2).extent(), panels = (n_k() + panel - 1) / panel;
-        const Expr blocks_i = (n_q() + params.block_queries - 1) / params.block_queries, blocks_j = (panels + Bp - 1) / Bp;
+        const Expr blocks_i = (n_q() + params.block_queries - 1) / params.block_queries,
+                   blocks_j = (panels + Bp - 1) / Bp;
         block_rows = params.block_rows(n_q());
         padded_d = params.padded_columns(d());
         padded_d_v = params.padded_columns(d_v());
@@ -72,7 +73,8 @@ public:
         r_e = RDom(0, d(), "r_e");
         r_v = RDom(0, d_v(), "r_v");
         const Expr tile_i = t * iu + i, tile_first = row(t * iu, ib, jb);
-        const Expr seen = select(x * panel - (tile_first + iu - 1) < window_last, x * panel + panel - 1 - tile_first, window_first - 1);
+        const Expr seen = select(x * panel - (tile_first + iu - 1) < window_last, x * panel + panel - 1 - tile_first,
+                                 window_first - 1);
         r_e.where(r_e < select(seen >= window_first, d(), 0));
         r_v.where(r_v < select(seen >= window_first, d_v() * wants_dS, 0));
         QK(j, i, t, x, ib, g, jb) += KT(j, r_e, x) * Q(r_e, tile_i, ib, g, jb);
@@ -98,9 +100,7 @@ public:
 
         // compute_with wants loops of one kind (none is to be recognised as a pure index: hence promises) and of one name (hence domains
         // that are all called r). Funcs of their own and not one Tuple: a Tuple's elements are in registers at the same time.
-        const auto seen_blocks = [&](RDom &domain) {
-            domain.where(rows(domain[0], domain[2]) > 0);
-        };
+        const auto seen_blocks = [&](RDom &domain) { domain.where(rows(domain[0], domain[2]) > 0); };
         r = RDom(0, blocks_i, 0, heads, 0, blocks_j, 0, Bp, "r");
         r.where(r.z * Bp + r.w < panels);
         seen_blocks(r);
@@ -126,7 +126,7 @@ public:
         *gradients[1] = dK;
         *gradients[2] = dV;
         if (with_d_mask) {
-            define_mask_gradient(heads, panels, blocks_i, blocks_j, row, rows);
+            define_mask_gradient(heads, blocks_i, blocks_j, row, rows);
             *gradients[3] = dM;
         }
     }
@@ -201,9 +201,9 @@ private:
                 visible = visible && allowed(query_in, key_in, g, 0);
             }
         }
-        // A hidden key's is told from one that is too small for a float by its sign.
+        // With a guard a hidden key's is told from one that is too small for a float by a number that is no weight.
         const Expr weight = exp2_nonpositive(logit - lse2(query_in, g), get_target());
-        P(j, i, x, ib, g, jb) = select(visible, weight, with_guard ? -0.0f : 0.0f);
+        P(j, i, x, ib, g, jb) = select(visible, weight, with_guard ? -1.0f : 0.0f);
         const Expr kept = P(j, i, x, ib, g, jb);
         const auto of_visible = [&](const Expr &gradient) {
             return with_guard ? select(is_hidden(kept), 0.0f, gradient) : gradient;
@@ -212,23 +212,34 @@ private:
         dS(j, i, x, ib, g, jb) = of_visible(dZ(j, i, x, ib, g, jb) * slope);
     }
 
-    // The gradient of a mask, of which the call gives the part for these queries and keys. Where its elements are one, they have stride 0: so
-    // each is read and written in turn.
-    void define_mask_gradient(const Expr &heads, const Expr &panels, const Expr &blocks_i, const Expr &blocks_j,
-                              const std::function<Expr(Expr, Expr, Expr)> &row, const std::function<Expr(Expr, Expr)> &rows) {
-        const int panel = params.panel(), Bp = params.block_panels;
-        r_mask = RDom({{0, blocks_i}, {0, heads}, {0, blocks_j}, {0, Bp}, {0, block_rows}, {0, panel}}, "r");
-        const Expr at = r_mask.z * Bp + r_mask.w, of_block = r_mask[4], lane = r_mask[5];
-        r_mask.where(at * panel + lane < n_k());
-        r_mask.where(of_block < rows(r_mask.x, r_mask.z));
-        const Expr key = unsafe_promise_clamped(at * panel + lane, 0, n_k() - 1),
-                   query = unsafe_promise_clamped(row(of_block, r_mask.x, r_mask.z), 0, n_q() - 1),
-                   head = unsafe_promise_clamped(r_mask.y, 0, heads - 1);
-        dM(key_of_mask, i, g, b) = undef<float>();
-        dM(key, query, head, 0) += dZ(lane, of_block, min(at, panels - 1), r_mask.x, r_mask.y, r_mask.z) / logit_unit();
+    // The gradient of a mask, of which the call gives the part for these queries and keys, in vectors of keys; those past the last whole
+    // vector one by one. Where a mask's elements are one, they have stride 0: so each is read and written in turn.
+    void define_mask_gradient(const Expr &heads, const Expr &blocks_i, const Expr &blocks_j,
+                              const std::function<Expr(Expr, Expr, Expr)> &row,
+                              const std::function<Expr(Expr, Expr)> &rows) {
+        const int lanes = params.lanes, vectors = params.block_keys() / lanes, of_panel = params.key_vectors;
+        const Expr whole = n_k() / lanes;
+        const auto add = [&](RDom &domain, const Expr &lane, const Expr &vector) {
+            domain.where(domain[4] < rows(domain.x, domain.z));
+            const Expr query = unsafe_promise_clamped(row(domain[4], domain.x, domain.z), 0, n_q() - 1),
+                       head = unsafe_promise_clamped(domain.y, 0, heads - 1);
+            dM(lane, vector, query, head) +=
+                dZ(vector % of_panel * lanes + lane, domain[4], vector / of_panel, domain.x, domain.y, domain.z) /
+                logit_unit();
+        };
+        dM(l, y, i, g) = undef<float>();
+        r_mask = RDom({{0, blocks_i}, {0, heads}, {0, blocks_j}, {0, vectors}, {0, block_rows}}, "r");
+        const Expr vector = r_mask.z * vectors + r_mask.w;
+        r_mask.where(vector < whole);
+        add(r_mask, l, unsafe_promise_clamped(vector, 0, (n_k() - 1) / lanes));
+        r_mask_end = RDom({{0, blocks_i}, {0, heads}, {0, blocks_j}, {0, n_k() % lanes}, {0, block_rows}}, "r");
+        const Expr last = (n_k() - 1) / lanes, first = r_mask_end.z * vectors;
+        r_mask_end.where(r_mask_end.z == last / vectors);
+        add(r_mask_end, unsafe_promise_clamped(r_mask_end.w, 0, lanes - 1),
+            unsafe_promise_clamped(last, first, min(first + vectors - 1, last)));
     }
 
-    static Expr is_hidden(const Expr &weight) { return reinterpret<uint32_t>(weight) == Expr(0x80000000u); }
+    static Expr is_hidden(const Expr &weight) { return strict_float(weight < 0.0f); }
     // A value, 0 where the key is hidden from the query, whose P this is.
     Expr guarded(const Expr &value, const Expr &weight) const {
         const Expr keep = select(is_hidden(weight), Expr(0u), UInt(32).max());
@@ -238,12 +249,12 @@ private:
     // The runtime checks shapes; here they are told to the compiler.
     void declare_shapes() {
         const Expr heads = q.dim(2).extent();
-        q.dim(3).set_bounds(0, 1);
+        // Not that there is one batch entry: knowing that a row of a gradient begins at a multiple of four floats from the first, Halide 21 loads
+        // part of a vector of it as if the first were aligned.
         const auto same = [&](auto &&buffer, const Expr &columns, const Expr &rows, const Expr &of) {
             buffer.dim(0).set_bounds(0, columns);
             buffer.dim(1).set_bounds(0, rows);
             buffer.dim(2).set_bounds(0, of);
-            buffer.dim(3).set_bounds(0, 1);
         };
         same(q, q.dim(0).extent(), n_q(), heads);
         same(k, q.dim(0).extent(), n_k(), 1);
@@ -259,7 +270,11 @@ private:
         same(dK.output_buffer(), d(), n_k(), 1);
         same(dV.output_buffer(), d_v(), n_k(), 1);
         if (with_d_mask) {
-            same(dM.output_buffer(), n_k(), n_q(), heads);
+            OutputImageParam of_mask = dM.output_buffer();
+            of_mask.dim(0).set_bounds(0, params.lanes);
+            of_mask.dim(1).set_bounds(0, (n_k() + params.lanes - 1) / params.lanes);
+            of_mask.dim(2).set_bounds(0, n_q());
+            of_mask.dim(3).set_bounds(0, heads);
         }
     }
 

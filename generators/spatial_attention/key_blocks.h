@@ -8,17 +8,17 @@ struct SpatialKeyBlocksStages {
     // Key of a panel: j. Panel of keys, counted from the start: x. Query: i, of a block, of a tile or counted from the start. Tile of
     // queries: t. Column of d or d_v: e. Block of queries: ib. Block of keys: jb. Query head of the group: g. Lane: l. Group of keys: y.
     Halide::Var j{"j"}, x{"x"}, i{"i"}, t{"t"}, e{"e"}, ib{"ib"}, jb{"jb"}, g{"g"}, b{"b"}, l{"l"}, y{"y"};
-    Halide::Var key_of_mask{"key_of_mask"};  // counted from the start
     Halide::RDom r_e;  // over d, in the product Q K^T
     Halide::RDom r_v;  // over d_v, in the product dO V^T
     Halide::RDom r_i;  // over the queries of a block that see the panel
     Halide::RDom r_j;  // over the keys of a block that the tile sees: key of a panel, panel
-    // Over blocks of queries, heads, blocks of keys, and: panels; tiles of queries and queries; queries and panels; of d_k, d_v; d_q; d_mask.
-    Halide::RDom r, r_q, r_mask;
-    Halide::Expr block_rows;        // rows of a block of queries
-    Halide::Expr padded_d;          // columns of a row in the copies of K and Q, of all products' tiles
-    Halide::Expr padded_d_v;        // the same for dO
-    Halide::Expr dense_mask;        // condition: along keys, the mask is contiguous
+    // Over blocks of queries, heads, blocks of keys, and: panels, of d_k and d_v; tiles of queries and their queries, of d_q; vectors of keys, or
+    // the keys after the last, and queries, of d_mask.
+    Halide::RDom r, r_q, r_mask, r_mask_end;
+    Halide::Expr block_rows;  // rows of a block of queries
+    Halide::Expr padded_d;    // columns of a row in the copies of K and Q, of all products' tiles
+    Halide::Expr padded_d_v;  // the same for dO
+    Halide::Expr dense_mask;  // condition: along keys, the mask is contiguous
 
     // Of one query.
     Halide::Func D_lanes{"D_lanes"};  // (l, i, g)  dO . O, one sum per lane
@@ -48,7 +48,7 @@ struct SpatialKeyBlocksStages {
     Halide::Func dK_cols{"dK_cols"}, dV_cols{"dV_cols"};      // (l, e, y)  the same, a few keys at a time
     Halide::Func dQ{"dQ"};                                    // (e, i, g, b)
     Halide::Func dK{"dK"}, dV{"dV"};                          // (e, key, g, b)
-    Halide::Func dM{"dM"};                                    // (key, i, g, b)
+    Halide::Func dM{"dM"};                                    // (l, y, i, g)  key l of vector y
 };
 
 }  // namespace muattn

@@ -47,13 +47,18 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
         .unroll(f.r_q[4])
         .never_partition(f.r_q.x, f.r_q.y, f.r_q.z);
     if (f.dM.defined()) {
-        const RVar row = f.r_mask[4], key = f.r_mask[5];
-        f.dM.update()
-            .reorder(key, row, f.r_mask.w, f.r_mask.x, f.r_mask.y, f.r_mask.z)
-            .allow_race_conditions()  // no two keys of a vector are one
-            .vectorize(key, lanes, TailStrategy::GuardWithIf)
-            .never_partition(f.r_mask.x, f.r_mask.y, f.r_mask.z);
-        f.dM.update().compute_with(f.dQ.update(), f.r_q.x);
+        for (int part = 0; part < 2; part++) {
+            RDom &domain = part == 0 ? f.r_mask : f.r_mask_end;
+            Stage of_mask = f.dM.update(part);
+            if (part == 0) {
+                of_mask.reorder(f.l, domain[3], domain[4], domain.x, domain.y, domain.z)
+                    .vectorize(f.l, lanes);
+            } else {
+                of_mask.reorder(domain[3], domain[4], domain.x, domain.y, domain.z);
+            }
+            of_mask.never_partition(domain.x, domain.y, domain.z)
+                .compute_with(f.dQ.update(), domain.x);
+        }
     }
     f.dKT.update().compute_with(f.dQ.update(), f.r_q.x);
     f.dVT.update().compute_with(f.dQ.update(), f.r_q.x);

@@ -76,14 +76,14 @@ struct SpatialKeyBlocks {
         const int64_t rows = block_rows(n_q) + query_unroll, side = transpose_side();
         const int64_t panels = (n_k + panel() - 1) / panel(), keys = block_keys();
         const int64_t columns = padded_columns(d), columns_v = padded_columns(d_v);
-        return 2 * floats((n_q + lanes) * heads)                     // D, lse2
-               + floats(keys * columns) + floats(keys * columns_v)   // KT, VT
-               + floats(keys * columns)                              // K
-               + floats(rows * columns) + floats(rows * columns_v)   // Q, dO
-               + 5 * floats(rows * keys)                             // P, dS, tanh, dZ, bias
-               + floats(panels * panel() * (columns + columns_v))    // dKT, dVT
-               + floats(0) + 6 * floats(side * transpose_row())      // K_rows, V_rows, dK_cols, dV_cols
-               + floats(lanes);                                      // D_lanes
+        return 2 * floats((n_q + lanes) * heads)                    // D, lse2
+               + floats(keys * columns) + floats(keys * columns_v)  // KT, VT
+               + floats(keys * columns)                             // K
+               + floats(rows * columns) + floats(rows * columns_v)  // Q, dO
+               + 5 * floats(rows * keys)                            // P, dS, tanh, dZ, bias
+               + floats(panels * panel() * (columns + columns_v))   // dKT, dVT
+               + floats(0) + 6 * floats(side * transpose_row())     // K_rows, V_rows, dK_cols, dV_cols
+               + floats(lanes);                                     // D_lanes
     }
 };
 

@@ -36,7 +36,8 @@ const T *data_or_null(const std::vector<T> &list) {
     return list.empty() ? nullptr : list.data();
 }
 
-// The options with their mask, which 'mask' has to keep.
+}  // namespace
+
 muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTensors &t, muattn_tensor &mask) {
     muattn_spatial_options o = c.options();
     if (c.mask == SpatialCase::no_mask) {
@@ -52,7 +53,6 @@ muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTens
     return o;
 }
 
-// Backends for scalable vectors leave negative strides to another.
 void expect_current_backend_ran(std::initializer_list<const Tensor *> tensors) {
     const std::string family = std::string(muattn_current_backend()).substr(0, 7);
     const bool leaves_some = family == "cpu:sve" || family == "cpu:rvv";
@@ -66,8 +66,6 @@ void expect_current_backend_ran(std::initializer_list<const Tensor *> tensors) {
     const bool same = kernel.size() > backend.size() && kernel.substr(kernel.size() - backend.size()) == backend;
     EXPECT_TRUE(same) << kernel << " ran, with the backend " << backend.substr(1) << " forced";
 }
-
-}  // namespace
 
 muattn_spatial_options SpatialCase::options() const {
     muattn_spatial_options o = *this;

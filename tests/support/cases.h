@@ -1,6 +1,7 @@
 // A call of either operator as data: made, run, compared with the reference and, when that fails, printed.
 #pragma once
 
+#include <initializer_list>
 #include <iosfwd>
 #include <vector>
 
@@ -57,8 +58,14 @@ std::ostream &operator<<(std::ostream &out, const ChannelCase &c);
 SpatialTensors make_tensors(const SpatialCase &c);
 ChannelTensors make_tensors(const ChannelCase &c);
 
+// The options with their mask, which 'mask' has to keep.
+muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTensors &t, muattn_tensor &mask);
+
 muattn_status run(const SpatialCase &c, const SpatialTensors &t);
 muattn_status run(const ChannelCase &c, const ChannelTensors &t);
+
+// The last call ran a kernel of the forced backend; but backends for scalable vectors leave negative strides of these to another.
+void expect_current_backend_ran(std::initializer_list<const Tensor *> tensors);
 
 // Runs the case on the current backend and expects: success, every element within the error model of the reference,
 // nothing written but the output's elements, and a kernel of this backend as the one that ran. A call of few keys runs by the

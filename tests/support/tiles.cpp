@@ -17,6 +17,7 @@ using schedule::ChannelsFirst;
 using schedule::ChannelsLast;
 using schedule::SpatialFewKeys;
 using schedule::SpatialGeneral;
+using schedule::SpatialKeyBlocks;
 using schedule::SpatialSplitKeys;
 
 namespace {
@@ -85,6 +86,10 @@ SpatialSplitKeys split_keys_schedule(const std::string &backend) {
 
 SpatialFewKeys few_keys_schedule(const std::string &backend) {
     return schedule_of<SpatialFewKeys>(Algorithm::few_keys, backend);
+}
+
+SpatialKeyBlocks key_blocks_schedule(const std::string &backend) {
+    return schedule_of<SpatialKeyBlocks>(Algorithm::key_blocks, backend);
 }
 
 ChannelsLast channel_schedule(const std::string &backend) {

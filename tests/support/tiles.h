@@ -10,6 +10,7 @@
 #include "schedules/channel_attention/channels_last_numbers.h"
 #include "schedules/spatial_attention/few_keys_numbers.h"
 #include "schedules/spatial_attention/general_numbers.h"
+#include "schedules/spatial_attention/key_blocks_numbers.h"
 #include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn::test {
@@ -17,6 +18,7 @@ namespace muattn::test {
 schedule::SpatialGeneral spatial_schedule(const std::string &backend);
 schedule::SpatialSplitKeys split_keys_schedule(const std::string &backend);
 schedule::SpatialFewKeys few_keys_schedule(const std::string &backend);
+schedule::SpatialKeyBlocks key_blocks_schedule(const std::string &backend);
 schedule::ChannelsLast channel_schedule(const std::string &backend);
 std::vector<schedule::ChannelsLast> channel_schedules(
     const std::string &backend);  // with blocks of each size that is built

@@ -18,8 +18,11 @@ Need need_of(const SpatialBackwardCall &call) {
     need.features.lse = false;
     need.features.d_mask = call.wants_mask;
     need.negative_strides |= any_negative_stride({&call.d_out});
-    for (const auto &[wanted, gradient] : {std::pair{call.with_d_lse, &call.d_lse}, {call.wants_q, &call.d_q},
-                                           {call.wants_k, &call.d_k}, {call.wants_v, &call.d_v}, {call.wants_mask, &call.d_mask}}) {
+    for (const auto &[wanted, gradient] : {std::pair{call.with_d_lse, &call.d_lse},
+                                           {call.wants_q, &call.d_q},
+                                           {call.wants_k, &call.d_k},
+                                           {call.wants_v, &call.d_v},
+                                           {call.wants_mask, &call.d_mask}}) {
         need.negative_strides |= wanted && any_negative_stride({gradient});
     }
     return need;

@@ -3,9 +3,9 @@
 namespace muattn {
 
 BackwardParts::BackwardParts(const SpatialBackwardCall &call, const schedule::SpatialKeyBlocks &schedule) {
-    constexpr int64_t kTasks = 16;                 // enough for a common machine
-    constexpr int64_t kPartialFloats = 1 << 22;    // of all tasks: 16 MB
-    constexpr int64_t kRowsOfTask = 1 << 14;       // whose D and lse a kernel keeps
+    constexpr int64_t kTasks = 16;                  // enough for a common machine
+    constexpr int64_t kPartialFloats = 1 << 22;     // of all tasks: 16 MB
+    constexpr int64_t kRowsOfTask = 1 << 14;        // whose D and lse a kernel keeps
     constexpr int64_t kSharedMaskFloats = 1 << 19;  // of one task, where d_mask is a sum over keys
     const SpatialCall &forward = call.forward;
     const int64_t maps = forward.B * forward.Hk, group = forward.group();
@@ -19,7 +19,8 @@ BackwardParts::BackwardParts(const SpatialBackwardCall &call, const schedule::Sp
         chains_of_heads = per_head ? forward.Hk : 1;
         keys_share_mask = mask.size(3) == 1 && forward.n_k > 1;
         mask_elements = (per_head ? group : 1) * mask.size(2) * mask.size(3);
-        const int64_t maps_of_chain = maps / chains(), room = kPartialFloats / (mask_elements * chains());
+        const int64_t maps_of_chain = maps / std::max<int64_t>(chains(), 1),
+                      room = kPartialFloats / std::max<int64_t>(mask_elements * chains(), 1);
         parts = std::clamp<int64_t>(std::min((kTasks + chains() - 1) / chains(), room + 1), 1, maps_of_chain);
     }
     const int64_t tasks_without_lanes = chains() * parts;
@@ -30,13 +31,14 @@ BackwardParts::BackwardParts(const SpatialBackwardCall &call, const schedule::Sp
     partial_q = call.wants_q || first_in_scratch ? lanes - (first_in_scratch ? 0 : 1) : 0;
     stripe = kRowsOfTask / group;
     if (partial_q > 0) {
-        stripe = std::min(stripe, kPartialFloats / (partial_q * maps * group * forward.d));
+        stripe = std::min(stripe, kPartialFloats / std::max<int64_t>(partial_q * maps * group * forward.d, 1));
     }
     if (keys_share_mask) {
         stripe = std::min(stripe, kSharedMaskFloats / (span * group));
     }
     constexpr int64_t kLeastRows = 32;
-    stripe = std::clamp(stripe / schedule.block_queries * schedule.block_queries, kLeastRows, std::max(forward.n_q, kLeastRows));
+    stripe = std::clamp(stripe / schedule.block_queries * schedule.block_queries, kLeastRows,
+                        std::max(forward.n_q, kLeastRows));
 }
 
 }  // namespace muattn

@@ -17,14 +17,14 @@ void clear_rows(float *data, int64_t row_stride, int64_t rows, int64_t columns) 
     }
 }
 
-// Of n products: in eight sums, so that a compiler may use vectors.
+// Of n products, those with a 0 in b left out, whatever a has there. In eight sums, so that a compiler may use vectors.
 double dot(const float *a, const float *b, int64_t n) {
     constexpr int kSums = 8;
     float sums[kSums] = {};
     int64_t i = 0;
     for (; i + kSums <= n; i += kSums) {
         for (int lane = 0; lane < kSums; lane++) {
-            sums[lane] += a[i + lane] * b[i + lane];
+            sums[lane] += b[i + lane] != 0 ? a[i + lane] * b[i + lane] : 0.0f;
         }
     }
     double sum = 0;
@@ -32,7 +32,7 @@ double dot(const float *a, const float *b, int64_t n) {
         sum += double(part);
     }
     for (; i < n; i++) {
-        sum += double(a[i]) * double(b[i]);
+        sum += b[i] != 0 ? double(a[i]) * double(b[i]) : 0;
     }
     return sum;
 }
@@ -131,7 +131,8 @@ BackwardTasks::Target BackwardTasks::query_gradient(const Map &map, int64_t lane
     const int64_t d = forward_.d, group = forward_.group();
     const int64_t in_scratch = lane - (call_.wants_q ? 1 : 0);
     if (in_scratch < 0) {
-        return {at(call_.d_q, map.b, map.h_kv * group, begin_), call_.d_q.tensor.strides[2], call_.d_q.tensor.strides[1]};
+        return {at(call_.d_q, map.b, map.h_kv * group, begin_), call_.d_q.tensor.strides[2],
+                call_.d_q.tensor.strides[1]};
     }
     if (parts_.partial_q == 0) {
         return {};
@@ -225,16 +226,20 @@ int BackwardTasks::call_kernel(const Map &map, int64_t key, int64_t keys, const 
     if (!kernel_.features.d_mask) {
         return arguments.run(kernel_);
     }
+    const int64_t lanes = schedule_.lanes, vectors = (keys + lanes - 1) / lanes;
     if (!parts_.keys_share_mask) {
         float *const first = mask.data != nullptr ? mask.data + (call_.d_mask.size(3) != 1 ? key : 0) : unwanted;
-        arguments.array(first, {{keys, 1}, {rows, mask.row}, {group, mask.head}, {1, 0}});
+        arguments.array(first, {{lanes, 1}, {vectors, lanes}, {rows, mask.row}, {group, mask.head}});
         return arguments.run(kernel_);
     }
     const int64_t mask_rows = mask.row != 0 ? rows : 1, heads = mask.head != 0 ? group : 1;
     const size_t bytes = size_t(keys * mask_rows * heads) * sizeof(float);
     auto *sums = static_cast<float *>(current_slab->push(bytes));
     memset(sums, 0, bytes);
-    arguments.array(sums, {{keys, 1}, {rows, mask.row != 0 ? keys : 0}, {group, mask.head != 0 ? keys * mask_rows : 0}, {1, 0}});
+    arguments.array(sums, {{lanes, 1},
+                           {vectors, lanes},
+                           {rows, mask.row != 0 ? keys : 0},
+                           {group, mask.head != 0 ? keys * mask_rows : 0}});
     const int error = arguments.run(kernel_);
     for (int64_t g = 0; g < heads; g++) {
         for (int64_t i = 0; i < mask_rows; i++) {
@@ -276,7 +281,8 @@ void BackwardTasks::bind_masks(TaskArguments &arguments, const Map &map, int64_t
 
 // A chunk of the stripe's rows, of all heads of a map: their d_q of all lanes becomes one, and their parts of d_scale and d_sink are summed.
 int BackwardTasks::do_chunk(int64_t index) {
-    const int64_t chunks = parts_.chunks(rows_of_stripe()), map_index = index / chunks, row = index % chunks * parts_.kChunk;
+    const int64_t chunks = parts_.chunks(rows_of_stripe()), map_index = index / chunks,
+                  row = index % chunks * parts_.kChunk;
     const int64_t rows = std::min(parts_.kChunk, rows_of_stripe() - row), d = forward_.d, group = forward_.group();
     const Map map{map_index / forward_.Hk, map_index % forward_.Hk};
     const Target sum = query_gradient(map, 0);
@@ -308,7 +314,8 @@ int BackwardTasks::do_chunk(int64_t index) {
 double BackwardTasks::scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const {
     double sum = 0;
     for (int64_t i = row; i < row + rows; i++) {
-        sum += dot(at(forward_.q, map.b, h, begin_ + i), d_q.data + h % forward_.group() * d_q.head + i * d_q.row, forward_.d);
+        sum += dot(at(forward_.q, map.b, h, begin_ + i), d_q.data + h % forward_.group() * d_q.head + i * d_q.row,
+                   forward_.d);
     }
     return sum;
 }

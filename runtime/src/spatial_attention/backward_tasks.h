@@ -53,7 +53,7 @@ private:
     const schedule::SpatialKeyBlocks schedule_;
     const BackwardParts parts_;
     Tasks tasks_;
-    int64_t begin_ = 0, end_ = 0;                        // queries of the stripe
+    int64_t begin_ = 0, end_ = 0;  // queries of the stripe
     float *partial_q_ = nullptr, *partial_mask_ = nullptr;
     double *chunk_sums_ = nullptr, *sums_ = nullptr;  // of d_scale and d_sink, of a chunk of rows, and so far
     float *d_q_scale_ = nullptr;                      // [H]

@@ -11,7 +11,8 @@ struct Others {
     int count = 0;
 
     explicit Others(const SpatialBackwardCall &call) {
-        for (const Argument *input : {&call.forward.q, &call.forward.k, &call.forward.v, &call.forward.out, &call.forward.lse, &call.d_out}) {
+        for (const Argument *input :
+             {&call.forward.q, &call.forward.k, &call.forward.v, &call.forward.out, &call.forward.lse, &call.d_out}) {
             all[count++] = input;
         }
         if (call.with_d_lse) {
@@ -75,11 +76,14 @@ muattn_status check_spatial_backward(SpatialBackwardCall &call, const muattn_ten
         return fail(MUATTN_INVALID_D_SINK, "d_sink must be null: the call has no sink");
     }
     Others others(call);
-    MUATTN_RETURN_IF_ERROR(check_gradient(call.wants_q, call.d_q, gradients->d_q, forward.q, kQ, "must equal q's", others));
-    MUATTN_RETURN_IF_ERROR(check_gradient(call.wants_k, call.d_k, gradients->d_k, forward.k, kK, "must equal k's", others));
-    MUATTN_RETURN_IF_ERROR(check_gradient(call.wants_v, call.d_v, gradients->d_v, forward.v, kV, "must equal v's", others));
     MUATTN_RETURN_IF_ERROR(
-        check_gradient(call.wants_mask, call.d_mask, gradients->d_mask, forward.mask, kMask, "must equal the mask's", others));
+        check_gradient(call.wants_q, call.d_q, gradients->d_q, forward.q, kQ, "must equal q's", others));
+    MUATTN_RETURN_IF_ERROR(
+        check_gradient(call.wants_k, call.d_k, gradients->d_k, forward.k, kK, "must equal k's", others));
+    MUATTN_RETURN_IF_ERROR(
+        check_gradient(call.wants_v, call.d_v, gradients->d_v, forward.v, kV, "must equal v's", others));
+    MUATTN_RETURN_IF_ERROR(check_gradient(call.wants_mask, call.d_mask, gradients->d_mask, forward.mask, kMask,
+                                          "must equal the mask's", others));
     call.d_scale = gradients->d_scale;
     call.d_sink = gradients->d_sink;
     return MUATTN_OK;
