@@ -21,7 +21,7 @@ struct ChannelMatrix {
     std::vector<double> lengths() const;
 };
 
-// The logit scale s of head h over n tokens: given, or by the rule.
+// The logit scale s of head h: given, or by the rule over n tokens, or over those of the options.
 double channel_scale(const muattn_channel_options &options, int64_t n, int64_t h);
 
 // The output multiplier o: given, or by the rule.

@@ -7,35 +7,10 @@
 namespace muattn {
 namespace {
 
-muattn_status check_tensors(ChannelCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
-                            const muattn_tensor *out, muattn_layout layout) {
-    static constexpr const char *kDims[2][4] = {{"B", "H", "n", "d"}, {"B", "H", "d", "n"}};
-    if (layout != MUATTN_CHANNELS_LAST && layout != MUATTN_CHANNELS_FIRST) {
-        return fail(MUATTN_INVALID_LAYOUT, "layout: %d is unknown", int(layout));
-    }
-    call.channels_first = layout == MUATTN_CHANNELS_FIRST;
-    const int d_dim = call.channels_first ? 2 : 3;
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
-    call.B = call.q.size(0), call.H = call.q.size(1), call.n = call.q.size(5 - d_dim), call.d = call.q.size(d_dim);
-    MUATTN_RETURN_IF_ERROR(check_head_dim(call.q, d_dim, "d"));
-    for (const Argument *other : {&call.k, &call.v, &call.out}) {
-        MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
-        for (int dim = 0; dim < 4; dim++) {
-            MUATTN_RETURN_IF_ERROR(
-                check_size(*other, dim, kDims[call.channels_first][dim], call.q.size(dim), "must equal q's"));
-        }
-    }
-    const Argument *const inputs[] = {&call.q, &call.k, &call.v};
-    return check_output(call.out, inputs, 3);
-}
-
 // By magnitude: a kernel divides them by up to MUATTN_MAX_D, and the result is a normal number.
 constexpr float kMinOutputMultiplier = 1e-34f, kMaxOutputMultiplier = 1e38f;
 
-muattn_status resolve_output_multiplier(ChannelCall &call, const muattn_channel_options &options) {
+muattn_status resolve_output_multiplier(ChannelSetting &call, const muattn_channel_options &options) {
     if (options.output_multiplier == nullptr) {
         double multiplier = 0;
         MUATTN_RETURN_IF_ERROR(muattn_channel_output_multiplier(options.scaling, call.d, options.d_base, &multiplier));
@@ -52,18 +27,61 @@ muattn_status resolve_output_multiplier(ChannelCall &call, const muattn_channel_
 
 }  // namespace
 
+muattn_status check_layout(ChannelSetting &setting, const muattn_channel_options &options) {
+    if (options.layout != MUATTN_CHANNELS_LAST && options.layout != MUATTN_CHANNELS_FIRST) {
+        return fail(MUATTN_INVALID_LAYOUT, "layout: %d is unknown", int(options.layout));
+    }
+    setting.channels_first = options.layout == MUATTN_CHANNELS_FIRST;
+    setting.normalize = options.normalize != 0;
+    return MUATTN_OK;
+}
+
+muattn_status check_first_tokens(ChannelSetting &setting, Argument &argument, const muattn_tensor *tensor) {
+    const int d_dim = setting.channels_first ? 2 : 3;
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
+    setting.B = argument.size(0), setting.H = argument.size(1);
+    setting.n = argument.size(5 - d_dim), setting.d = argument.size(d_dim);
+    return check_head_dim(argument, d_dim, "d");
+}
+
+muattn_status check_tokens_like(const ChannelSetting &setting, Argument &argument, const muattn_tensor *tensor,
+                                const Argument &first, const char *rule) {
+    static constexpr const char *kDims[2][4] = {{"B", "H", "n", "d"}, {"B", "H", "d", "n"}};
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
+    MUATTN_RETURN_IF_ERROR(check_device(argument, first));
+    for (int dim = 0; dim < 4; dim++) {
+        MUATTN_RETURN_IF_ERROR(check_size(argument, dim, kDims[setting.channels_first][dim], first.size(dim), rule));
+    }
+    return MUATTN_OK;
+}
+
+muattn_status check_channel_options(ChannelSetting &setting, const muattn_channel_options &options) {
+    MUATTN_RETURN_IF_ERROR(check_scale(setting.scale, options.scale, options.scale_count, setting.H,
+                                       setting.normalize ? kMaxNormalizedScale : kMaxScale));
+    MUATTN_RETURN_IF_ERROR(resolve_output_multiplier(setting, options));
+    if (options.tokens < 0) {
+        return fail(MUATTN_INVALID_TOKENS, "tokens must be at least 1, or 0 for those of the arrays, not %lld",
+                    static_cast<long long>(options.tokens));
+    }
+    const int64_t tokens = options.tokens != 0 ? options.tokens : std::max<int64_t>(setting.n, 1);
+    double rule_scale = 0;
+    MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, tokens, &rule_scale));
+    setting.rule_scale = float(rule_scale);
+    return MUATTN_OK;
+}
+
 muattn_status check_channel_call(ChannelCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *v, const muattn_channel_options &options,
                                  const muattn_tensor *out) {
-    MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, options.layout));
-    call.normalize = options.normalize != 0;
-    MUATTN_RETURN_IF_ERROR(check_scale(call.scale, options.scale, options.scale_count, call.H,
-                                       call.normalize ? kMaxNormalizedScale : kMaxScale));
-    MUATTN_RETURN_IF_ERROR(resolve_output_multiplier(call, options));
-    double rule_scale = 0;
-    MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, std::max<int64_t>(call.n, 1), &rule_scale));
-    call.rule_scale = float(rule_scale);
-    return MUATTN_OK;
+    static constexpr const char *kRule = "must equal q's";
+    MUATTN_RETURN_IF_ERROR(check_layout(call, options));
+    MUATTN_RETURN_IF_ERROR(check_first_tokens(call, call.q, q));
+    MUATTN_RETURN_IF_ERROR(check_tokens_like(call, call.k, k, call.q, kRule));
+    MUATTN_RETURN_IF_ERROR(check_tokens_like(call, call.v, v, call.q, kRule));
+    MUATTN_RETURN_IF_ERROR(check_tokens_like(call, call.out, out, call.q, kRule));
+    const Argument *const inputs[] = {&call.q, &call.k, &call.v};
+    MUATTN_RETURN_IF_ERROR(check_output(call.out, inputs, 3));
+    return check_channel_options(call, options);
 }
 
 }  // namespace muattn

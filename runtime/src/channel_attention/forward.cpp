@@ -11,9 +11,8 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
                                                           const muattn_tensor *out) {
     using namespace muattn;
     const DefaultFloatingPoint mode;
-    static constexpr muattn_channel_options kDefaults{};
     ChannelCall call;
-    MUATTN_RETURN_IF_ERROR(check_channel_call(call, q, k, v, options != nullptr ? *options : kDefaults, out));
+    MUATTN_RETURN_IF_ERROR(check_channel_call(call, q, k, v, or_defaults(options), out));
     if (call.out.is_empty()) {
         return no_work();
     }
