@@ -68,8 +68,8 @@ public:
             S_QQ(i, x, h, b) += span_sum(i, 0, x, r_p, h, b)[1];
             // Whole vectors of columns ask for no products past d.
             S_KK(j, x, h, b) += span_sum(0, min(j, d - 1), x, r_p, h, b)[2];
-            rq(i, x, h, b) = 1.0f / max(sqrt(S_QQ(i, x, h, b)), kNormalizeEps);
-            rk(j, x, h, b) = 1.0f / max(sqrt(S_KK(j, x, h, b)), kNormalizeEps);
+            rq(i, x, h, b) = inverse_norm(S_QQ(i, x, h, b));
+            rk(j, x, h, b) = inverse_norm(S_KK(j, x, h, b));
             logit(i, j, x, h, b) = S(i, j, x, h, b) * rq(i, x, h, b) * (rk(j, x, h, b) * to_log2);
         } else {
             sum(i, j, x, p, h, b) += products;

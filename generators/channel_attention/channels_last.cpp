@@ -10,6 +10,7 @@
 #include "generators/common/numbers.h"
 #include "inputs.h"
 #include "schedules/channel_attention/channels_last_cpu.h"
+#include "vectors.h"
 
 namespace {
 
@@ -36,8 +37,8 @@ public:
         holds_vector = d >= params.lanes;
 
         // Channels and tokens past the end repeat the last one; what they give is not part of the output.
-        Q(i, u, c, h, b) = q(inside(i, d), min(c * chunk + u, n - 1), h, b);
-        K(j, u, c, h, b) = k(inside(j, d), min(c * chunk + u, n - 1), h, b);
+        Q(i, u, c, h, b) = q(channel_inside(i, d, params.lanes), min(c * chunk + u, n - 1), h, b);
+        K(j, u, c, h, b) = k(channel_inside(j, d, params.lanes), min(c * chunk + u, n - 1), h, b);
         // Tokens that lie close together are used where they are, if blocks are whole: then no channel is to be repeated. Measured on
         // a Zen 5, AVX2 and AVX-512: 1.05 to 1.25 times as fast as a copy up to 64 floats, no faster from 128 on.
         constexpr int kFar = 65;
@@ -98,7 +99,7 @@ private:
     void define_norms(Norms &norms, const Input<Buffer<float, 4>> &a, const Var &x, const Expr &token_c) const {
         const int lanes = params.lanes;
         const Expr d = a.dim(0).extent(), last = min(x, d - 1);
-        const Expr channel = select(holds_vector, vector_inside(x, d), last);
+        const Expr channel = select(holds_vector, vector_inside(x, d, lanes), last);
         const Expr a_x = a(unsafe_promise_clamped(channel, 0, d - 1), token_c, h, b);
         norms.chunk(x, c, h, b) += a_x * a_x;
         norms.sum(x, h, b) += norms.chunk(x, r_c, h, b);
@@ -106,16 +107,7 @@ private:
         // lets vectors be loaded, not gathered.
         const Expr shift = select(holds_vector && last >= d / lanes * lanes, (lanes - d % lanes) % lanes, 0);
         const Expr place = select(whole_vectors, x, last + shift);
-        norms.inverse(x, h, b) = 1.0f / max(sqrt(norms.sum(place, h, b)), kNormalizeEps);
-    }
-
-    // Channel x, or, past the end, one that may be read in its place: vectors stay whole where d consists of whole ones.
-    Expr inside(const Expr &x, const Expr &d) const {
-        return select(whole_vectors, vector_inside(x, d), min(likely(x), d - 1));
-    }
-    Expr vector_inside(const Expr &x, const Expr &d) const {
-        const int lanes = params.lanes;
-        return min(likely(x / lanes * lanes), d - lanes) + x % lanes;
+        norms.inverse(x, h, b) = inverse_norm(norms.sum(place, h, b));
     }
 
     schedule::ChannelsLast params;

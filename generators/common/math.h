@@ -18,6 +18,11 @@ inline const float kLn2 = 0.693147180559945309f;
 // Where columns are normalised: x / max(|x|, eps), as torch.nn.functional.normalize has it.
 inline const float kNormalizeEps = 1e-12f;
 
+// 1 / max(norm, eps), from a sum of squares. 1 for a sum of 1: what is not normalised.
+inline Halide::Expr inverse_norm(const Halide::Expr &squares) {
+    return 1.0f / Halide::max(Halide::sqrt(squares), kNormalizeEps);
+}
+
 inline Halide::Expr minus_infinity() { return Halide::reinterpret<float>(Halide::Expr(0xff800000u)); }
 
 // Whether x is a number and 0. Strict, as every comparison here whose answer for NaN matters: code may otherwise assume that there is none.

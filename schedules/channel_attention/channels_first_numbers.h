@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "schedules/channel_attention/spans.h"
 #include "schedules/common/machine.h"
 #include "schedules/common/numbers.h"
 
@@ -44,8 +45,6 @@ struct ChannelsFirst {
         };
     }
 
-    static constexpr int64_t kLeastSpan = 1024;  // tokens; fewer are not worth a partial map
-
     constexpr int tile_rows() const { return tile_blocks * map_rows; }
 
     // Tokens of a chunk for n tokens, an int or an Expr: chunks of one size, whole vectors, and none for tokens that are not there.
@@ -61,14 +60,10 @@ struct ChannelsFirst {
     constexpr int64_t chunks(int64_t n) const { return (n + chunk(n) - 1) / chunk(n); }
     constexpr int64_t tiles(int64_t d) const { return (d + tile_rows() - 1) / tile_rows(); }
 
-    // Chunks of a span: as many spans as give every thread of a common machine work, but no more partial maps than fit
-    // in a few megabytes. A function of the shape alone, so that the result does not depend on the number of threads.
+    // Chunks of a span.
     constexpr int64_t span_chunks(int64_t maps, int64_t n, int64_t d) const {
-        const int64_t chunks = this->chunks(n);
-        const int64_t tasks = maps * tiles(d);
-        const int64_t wanted = std::max<int64_t>(1, 32 / tasks), affordable = std::max<int64_t>(1, (1 << 20) / (maps * d * d));
-        const int64_t spans = std::min({wanted, affordable, std::max<int64_t>(1, n / kLeastSpan)});
-        return (chunks + spans - 1) / spans;
+        const int64_t spans = spans_of_tokens(maps * tiles(d), maps * d * d, n);
+        return (chunks(n) + spans - 1) / spans;
     }
 
     constexpr int64_t spans(int64_t maps, int64_t n, int64_t d) const {
