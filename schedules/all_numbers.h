@@ -1,7 +1,13 @@
 // The schedule of each generator, by the generator's name.
 #pragma once
+#include "schedules/channel_attention/channels_first_map_numbers.h"
 #include "schedules/channel_attention/channels_first_numbers.h"
+#include "schedules/channel_attention/channels_first_product_numbers.h"
+#include "schedules/channel_attention/channels_last_map_numbers.h"
 #include "schedules/channel_attention/channels_last_numbers.h"
+#include "schedules/channel_attention/channels_last_product_numbers.h"
+#include "schedules/channel_attention/map_rows_numbers.h"
+#include "schedules/channel_attention/squares_numbers.h"
 #include "schedules/channel_attention/tiles_numbers.h"
 #include "schedules/spatial_attention/block_numbers.h"
 #include "schedules/spatial_attention/few_keys_numbers.h"
@@ -24,6 +30,14 @@ using spatial_attention_key_blocks = SpatialKeyBlocks;
 using channel_attention_channels_last = ChannelsLast;
 using channel_attention_channels_first = ChannelsFirst;
 using channel_attention_tiles = ChannelTiles;
+using channel_attention_channels_last_map = ChannelsLastMap;
+using channel_attention_channels_last_product = ChannelsLastProduct;
+using channel_attention_channels_first_map = ChannelsFirstMap;
+using channel_attention_channels_first_product = ChannelsFirstProduct;
+using channel_attention_squares = ChannelSquares;
+using channel_attention_softmax = ChannelMapRows;
+using channel_attention_transpose = ChannelMapRows;
+using channel_attention_gradient = ChannelMapRows;
 using merge_general = NoNumbers;
 }  // namespace of
 

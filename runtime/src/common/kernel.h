@@ -24,8 +24,17 @@ enum class Algorithm : uint8_t {
     channels_last,
     channels_first,
     tiles,
+    // Parts of channel attention's halves, and of its gradients.
+    channels_last_map,
+    channels_last_product,
+    channels_first_map,
+    channels_first_product,
+    squares,
+    softmax,
+    transpose,
+    gradient,
 };
-constexpr int kAlgorithms = int(Algorithm::tiles) + 1;
+constexpr int kAlgorithms = int(Algorithm::gradient) + 1;
 
 // What a kernel can do beyond its algorithm: the axes of tables/kernels.json.
 struct Features {

@@ -1,0 +1,74 @@
+// A map of products between the channels of two channels-last arrays, sums over tokens: map[i, j] = sum_t x[t, i] y[t, j], of one
+// head. With Q and K it is channel attention's map before its scale; with the gradient of the output and V the gradient of the
+// attention map. A task takes some channels of x, all of y, and a span of tokens.
+#include "channels_last_map.h"
+#include "generators/common/generator.h"
+#include "generators/common/machines.h"
+#include "generators/common/numbers.h"
+#include "schedules/channel_attention/channels_last_map_cpu.h"
+#include "vectors.h"
+
+namespace {
+
+using namespace Halide;
+using namespace muattn;
+
+class ChannelsLastMap : public KernelGenerator<ChannelsLastMap>, ChannelsLastMapStages {
+public:
+    GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
+    GeneratorParam<int> block_vectors{"with_block_vectors", 0};  // of channels of x; 0: as the schedule has it
+    NumberParams<schedule::ChannelsLastMap> numbers;
+
+    Input<Buffer<float, 2>> x{"x"}, y{"y"};  // (channel, token)
+    Input<int32_t> columns{"columns"};       // of the map: the channels of x or more; what is past these means nothing
+    Output<Buffer<float, 2>> output{"map"};  // (channel of x, channel of y)
+
+    void generate() {
+        params = overridden(schedule::ChannelsLastMap::defaults(schedule::machine(machine), block_vectors),
+                            numbers.values());
+        const int lanes = params.lanes;
+        const Expr n = x.dim(1).extent(), d_x = x.dim(0).extent(), d_y = y.dim(0).extent(), chunk = params.chunk(n);
+        r_u = RDom(0, chunk, "r_u");
+        r_u.where(c * chunk + r_u < n);
+        r_c = RDom(0, (n + chunk - 1) / chunk, "r_c");
+        holds_vector = columns >= lanes;
+        whole_vectors = d_x % lanes == 0;
+        whole_y_vectors = d_y % lanes == 0;
+        x_row = params.copy_row(Expr(columns));
+        y_row = params.copy_row(d_y);
+
+        const Expr token = min(c * chunk + u, n - 1);
+        X(i, u, c) = x(channel_inside(i, d_x, lanes), token);
+        Y(j, u, c) = y(channel_inside(j, d_y, lanes), token);
+        copied(i, j, c) += X(i, r_u, c) * Y(j, r_u, c);
+        // As in channels_last.cpp: where tokens lie close together, and blocks are whole, copies do not pay.
+        constexpr int kFar = 65;
+        const Expr apart = max(abs(x.dim(1).stride()), abs(y.dim(1).stride()));
+        tokens_in_place = select(d_x % params.block() == 0 && columns == d_x, apart, kFar) < kFar;
+        const Expr channel = unsafe_promise_clamped(i, 0, d_x - 1),
+                   token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
+        in_place(i, j, c) += x(channel, token_c) * y(min(j, d_y - 1), token_c);
+        S(i, j) = 0.0f;
+        S(i, j) += select(tokens_in_place, in_place(i, j, r_c), copied(i, j, r_c));
+        out(i, j) = S(i, j);
+        output = out;
+    }
+
+    void schedule() {
+        for (auto *input : {&x, &y}) {
+            input->dim(0).set_min(0);
+            input->dim(1).set_bounds(0, x.dim(1).extent());
+        }
+        OutputImageParam map = out.output_buffer();
+        map.dim(0).set_bounds(0, columns);
+        map.dim(1).set_bounds(0, y.dim(0).extent());
+        schedule_channels_last_map_cpu(*this, params);
+    }
+
+private:
+    schedule::ChannelsLastMap params{};
+};
+
+}  // namespace
+
+HALIDE_REGISTER_GENERATOR(ChannelsLastMap, channel_attention_channels_last_map)
