@@ -1,0 +1,148 @@
+// Which kernels a call of channel attention's halves or gradients runs, and how it is cut into tasks.
+#include "parts.h"
+
+#include "common/memory.h"
+#include "schedules/channel_attention/channels_first_map_numbers.h"
+#include "schedules/channel_attention/channels_first_product_numbers.h"
+#include "schedules/channel_attention/channels_last_map_numbers.h"
+#include "schedules/channel_attention/channels_last_product_numbers.h"
+#include "schedules/channel_attention/map_rows_numbers.h"
+
+namespace muattn {
+namespace {
+
+using schedule::ChannelMapRows;
+using schedule::ChannelsFirstMap;
+using schedule::ChannelsFirstProduct;
+using schedule::ChannelsLastMap;
+using schedule::ChannelsLastProduct;
+
+constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+
+bool any_negative_stride(const ChannelPartsCall &call) {
+    for (const auto *tensor :
+         {&call.q, &call.k, &call.v, &call.out, &call.d_out, &call.map, &call.attention_map, &call.q_squares,
+          &call.k_squares, &call.d_attention_map, &call.d_q, &call.d_k, &call.d_v}) {
+        if (tensor->given && muattn::any_negative_stride({tensor})) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Need need_of(const ChannelPartsCall &call, Layout layout, Direction direction = Direction::forward) {
+    Need need{Operation::channel_attention, direction, {MUATTN_FLOAT32, MUATTN_FLOAT32, MUATTN_FLOAT32}};
+    need.features.layout = layout;
+    need.negative_strides = any_negative_stride(call);
+    return need;
+}
+
+// Of the kernels with blocks of different sizes the first of those that pad a map least. A smaller build may lack some.
+template<typename Schedule>
+const Kernel *find_block(const ChannelPartsCall &call, int backend, Algorithm algorithm) {
+    const auto padded = [&](const Kernel &kernel) {
+        return schedule_of<Schedule>(kernel, kernel.features.block_vectors).padded(call.d);
+    };
+    const Kernel *best = nullptr;
+    for (const int block_vectors : {0, 3, 2}) {
+        Need need = need_of(call, Layout::channels_last);
+        need.features.block_vectors = block_vectors;
+        const Kernel *kernel = find_kernel(backend, algorithm, need);
+        if (kernel != nullptr && (best == nullptr || padded(*kernel) < padded(*best))) {
+            best = kernel;
+        }
+    }
+    return best;
+}
+
+// A kernel's schedule; nothing is read of one that the call does not need.
+template<typename Schedule, typename... Blocks>
+Schedule schedule_or_none(const Kernel *kernel, Blocks... blocks) {
+    return kernel != nullptr ? schedule_of<Schedule>(*kernel, blocks...) : Schedule{};
+}
+
+int block_vectors(const Kernel *kernel) { return kernel != nullptr ? kernel->features.block_vectors : 0; }
+
+template<typename Map, typename Product>
+void cut(ChannelParts &parts, const ChannelPartsCall &call, const Map &map, const Product &product) {
+    const auto block_bytes = Slab::block_bytes;
+    int64_t lanes = 1, scratch = 0;
+    parts.padded = call.d;
+    if (parts.map != nullptr) {
+        lanes = map.lanes;
+        parts.padded = std::max(parts.padded, map.padded(call.d));
+        parts.map_tile = map.tile();
+        parts.map_tiles = map.tiles(call.d);
+        parts.spans = map.spans(call.maps(), call.n, call.d);
+    }
+    if (parts.product != nullptr) {
+        lanes = product.lanes;
+        parts.padded = std::max(parts.padded, product.padded(call.d));
+        parts.token_group = product.group();
+        parts.token_tiles = product.tiles(call.n);
+        scratch = std::max(scratch, product.scratch_bytes(call.d, block_bytes));
+    }
+    if (parts.softmax != nullptr || parts.transpose != nullptr) {
+        const auto rows = schedule_of<ChannelMapRows>(parts.softmax != nullptr ? *parts.softmax : *parts.transpose);
+        lanes = rows.lanes;
+        parts.row_tile = rows.tile_rows;
+        parts.row_tiles = (call.d + rows.tile_rows - 1) / rows.tile_rows;
+    }
+    parts.padded = round_up(parts.padded, lanes);
+    if (parts.map != nullptr) {
+        scratch = std::max(scratch, map.scratch_bytes(parts.padded, block_bytes));
+    }
+    if (parts.softmax != nullptr || parts.gradient != nullptr) {
+        const auto rows = schedule_of<ChannelMapRows>(parts.softmax != nullptr ? *parts.softmax : *parts.gradient);
+        scratch = std::max(
+            scratch, rows.scratch_bytes(parts.padded - (parts.row_tiles - 1) * parts.row_tile, call.d, block_bytes));
+    }
+    // Columns of a map do not share places in the cache.
+    parts.map_row = parts.padded + lanes;
+    if (parts.map_row % 64 == 0) {
+        parts.map_row += lanes;
+    }
+    parts.scratch_bytes = scratch;
+}
+
+}  // namespace
+
+bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const ChannelSteps &steps, int backend) {
+    bool all = true;
+    const auto found = [&](const Kernel *kernel) {
+        all = all && kernel != nullptr;
+        return kernel;
+    };
+    const auto find = [&](Algorithm algorithm, Layout layout = Layout::channels_last,
+                          Direction direction = Direction::forward) {
+        return found(find_kernel(backend, algorithm, need_of(call, layout, direction)));
+    };
+    const Layout layout = call.channels_first ? Layout::channels_first : Layout::channels_last;
+    if (steps.sums() != 0) {
+        parts.map = call.channels_first
+                        ? find(Algorithm::channels_first_map, layout)
+                        : found(find_block<ChannelsLastMap>(call, backend, Algorithm::channels_last_map));
+    }
+    if (steps.products() != 0) {
+        parts.product = call.channels_first
+                            ? find(Algorithm::channels_first_product, layout)
+                            : found(find_block<ChannelsLastProduct>(call, backend, Algorithm::channels_last_product));
+    }
+    parts.squares = steps.squares ? find(Algorithm::squares, layout) : nullptr;
+    parts.softmax = steps.softmax ? find(Algorithm::softmax) : nullptr;
+    parts.transpose = steps.rows() ? find(Algorithm::transpose) : nullptr;
+    parts.gradient = steps.gradient ? find(Algorithm::gradient, Layout::channels_last, Direction::backward) : nullptr;
+    if (!all) {
+        return false;
+    }
+    if (call.channels_first) {
+        cut(parts, call, schedule_or_none<ChannelsFirstMap>(parts.map),
+            schedule_or_none<ChannelsFirstProduct>(parts.product));
+    } else {
+        cut(parts, call, schedule_or_none<ChannelsLastMap>(parts.map, block_vectors(parts.map)),
+            schedule_or_none<ChannelsLastProduct>(parts.product, block_vectors(parts.product)));
+    }
+    return true;
+}
+
+}  // namespace muattn
