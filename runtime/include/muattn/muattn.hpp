@@ -43,6 +43,7 @@ inline muattn_tensor tensor(const float *data, const Shape &shape, const Shape &
 
 using SpatialOptions = muattn_spatial_options;
 using ChannelOptions = muattn_channel_options;
+using ChannelGradients = muattn_channel_gradients;
 
 inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                               const muattn_tensor &out, const SpatialOptions &options = {}) {
@@ -63,6 +64,44 @@ inline void merge(const muattn_tensor &out_a, const muattn_tensor &lse_a, const 
 inline void channel_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                               const muattn_tensor &out, const ChannelOptions &options = {}) {
     check(muattn_channel_attention_forward(&q, &k, &v, &options, &out));
+}
+
+// The squares of channels, with normalize, else not.
+struct ChannelSquares {
+    const muattn_tensor *q = nullptr, *k = nullptr;
+};
+
+inline void channel_map(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &map,
+                        const ChannelOptions &options = {}, const ChannelSquares &squares = {}) {
+    check(muattn_channel_map(&q, &k, &options, &map, squares.q, squares.k));
+}
+
+// attention_map null: not wanted.
+inline void channel_apply(const muattn_tensor &map, const muattn_tensor &v, const muattn_tensor &out,
+                          const ChannelOptions &options = {}, const ChannelSquares &squares = {},
+                          const muattn_tensor *attention_map = nullptr) {
+    check(muattn_channel_apply(&map, squares.q, squares.k, &v, &options, &out, attention_map));
+}
+
+// attention_map null: it is computed again.
+inline void channel_attention_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                       const muattn_tensor &d_out, const ChannelGradients &gradients,
+                                       const ChannelOptions &options = {},
+                                       const muattn_tensor *attention_map = nullptr) {
+    check(muattn_channel_attention_backward(&q, &k, &v, &d_out, attention_map, &options, &gradients));
+}
+
+// d_v null: not wanted.
+inline void channel_apply_backward(const muattn_tensor &map, const muattn_tensor &v, const muattn_tensor &d_out,
+                                   const muattn_tensor &d_attention_map, const muattn_tensor *d_v,
+                                   const ChannelOptions &options = {}, const ChannelSquares &squares = {}) {
+    check(muattn_channel_apply_backward(&map, squares.q, squares.k, &v, &d_out, &options, &d_attention_map, d_v));
+}
+
+inline void channel_map_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &map,
+                                 const muattn_tensor &d_attention_map, const ChannelGradients &gradients,
+                                 const ChannelOptions &options = {}, const ChannelSquares &squares = {}) {
+    check(muattn_channel_map_backward(&q, &k, &map, squares.q, squares.k, &d_attention_map, &options, &gradients));
 }
 
 // d_base 0: not given.
