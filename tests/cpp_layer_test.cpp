@@ -36,6 +36,49 @@ TEST_F(CppLayer, Channel) {
     EXPECT_EQ(out, std::vector<float>(out.size(), 0.25f));
 }
 
+// Of constant inputs, by the scale alone: softmax is 1/4 everywhere, and gradients by q and k are 0.
+TEST_F(CppLayer, ChannelHalvesAndGradients) {
+    const std::vector<float> x(2 * 3 * 4, 0.5f);
+    const Shape shape{1, 2, 3, 4};
+    const muattn_tensor x_view = tensor(x.data(), shape);
+    std::vector<float> out(x.size()), map(2 * 4 * 4), attention_map(map.size()), d_map(map.size()), squares(2 * 4);
+    const muattn_tensor out_view = tensor(out.data(), shape), map_view = tensor(map.data(), {1, 2, 4, 4}),
+                        attention_view = tensor(attention_map.data(), {1, 2, 4, 4}),
+                        d_map_view = tensor(d_map.data(), {1, 2, 4, 4}),
+                        squares_view = tensor(squares.data(), {1, 2, 4, 1});
+    channel_map(x_view, x_view, map_view);
+    EXPECT_EQ(map, std::vector<float>(map.size(), 0.75f));
+    channel_apply(map_view, x_view, out_view, {}, {}, &attention_view);
+    EXPECT_EQ(out, x);
+    EXPECT_EQ(attention_map, std::vector<float>(map.size(), 0.25f));
+
+    std::vector<float> d_q(x.size(), 9.0f), d_k = d_q, d_v = d_q;
+    const muattn_tensor d_q_view = tensor(d_q.data(), shape), d_k_view = tensor(d_k.data(), shape),
+                        d_v_view = tensor(d_v.data(), shape);
+    const std::vector<float> zeros(x.size());
+    float multiplier = 0;
+    const ChannelGradients gradients{&d_q_view, &d_k_view, &d_v_view, nullptr, &multiplier};
+    channel_attention_backward(x_view, x_view, x_view, x_view, gradients, {}, &attention_view);
+    EXPECT_EQ(d_q, zeros);
+    EXPECT_EQ(d_k, zeros);
+    EXPECT_EQ(d_v, x);
+    EXPECT_FLOAT_EQ(multiplier, 6.0f);
+
+    ChannelOptions options{};
+    const float scale = 2;
+    options.normalize = 1, options.scale = &scale, options.scale_count = 1;
+    std::vector<float> k_squares(squares.size());
+    const muattn_tensor k_squares_view = tensor(k_squares.data(), {1, 2, 4, 1});
+    const ChannelSquares both{&squares_view, &k_squares_view};
+    channel_map(x_view, x_view, map_view, options, both);
+    EXPECT_EQ(squares, std::vector<float>(squares.size(), 0.75f));
+    channel_apply_backward(map_view, x_view, x_view, d_map_view, &d_v_view, options, both);
+    EXPECT_EQ(d_v, x);
+    const ChannelGradients of_map{&d_q_view, &d_k_view, nullptr, nullptr, nullptr};
+    channel_map_backward(x_view, x_view, map_view, d_map_view, of_map, options, both);
+    EXPECT_EQ(d_q, zeros);
+}
+
 TEST_F(CppLayer, ErrorsAreExceptions) {
     const float x = 1;
     float out = 0;

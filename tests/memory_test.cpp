@@ -3,6 +3,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/channel_gradients.h"
 #include "support/counting_allocator.h"
 #include "support/tiles.h"
 
@@ -28,7 +29,7 @@ MUATTN_ON_EVERY_BACKEND(MemoryOfCalls);
 
 // Whichever allocation fails, the call says so, writes nothing, leaks nothing, and the next call works.
 template<typename Case, typename Tensors>
-void expect_clean_failures(const Case &c, const Tensors &t) {
+void expect_clean_failures(const Case &c, const Tensors &t, const std::vector<const Tensor *> &outputs) {
     for (const int threads : {1, 2}) {
         for (const bool all_from : {false, true}) {
             SCOPED_TRACE(testing::Message()
@@ -40,38 +41,93 @@ void expect_clean_failures(const Case &c, const Tensors &t) {
                 muattn_release_memory();
                 CountingAllocator allocator;
                 (all_from ? allocator.fail_from : allocator.fail_only) = failures;
-                const WriteWatch watch(t.out);
+                std::vector<WriteWatch> watches;
+                for (const Tensor *output : outputs) {
+                    watches.emplace_back(*output);
+                }
                 const muattn_status status = run(c, t);
                 if (status == MUATTN_OK) {
                     break;
                 }
                 ASSERT_EQ(status, MUATTN_OUT_OF_MEMORY) << muattn_last_error();
                 EXPECT_NE(std::string(muattn_last_error()).find("memory"), std::string::npos) << muattn_last_error();
-                EXPECT_EQ(watch.changes(), 0) << "written in spite of failing allocation " << failures;
+                for (const WriteWatch &watch : watches) {
+                    EXPECT_EQ(watch.changes(), 0) << "written in spite of failing allocation " << failures;
+                }
                 allocator.fail_from = INT32_MAX, allocator.fail_only = -1;
                 muattn_release_memory();
                 EXPECT_TRUE(allocator.live.empty())
                     << allocator.live.size() << " blocks leaked by failing allocation " << failures;
                 EXPECT_EQ(allocator.unknown_frees, 0);
                 ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
-                t.out.fill(untouched());
+                for (const Tensor *output : outputs) {
+                    output->fill(untouched());
+                }
                 ASSERT_LT(failures, 100);
             }
             EXPECT_GE(failures, threads) << "each thread has scratch memory of its own";
             expect_agrees(c, t);
-            t.out.fill(untouched());
+            for (const Tensor *output : outputs) {
+                output->fill(untouched());
+            }
         }
     }
 }
 
 TEST_P(MemoryOfCalls, SpatialOutOfMemory) {
     const SpatialCase c = large_spatial(GetParam());
-    expect_clean_failures(c, make_tensors(c));
+    const SpatialTensors t = make_tensors(c);
+    expect_clean_failures(c, t, {&t.out});
 }
 
 TEST_P(MemoryOfCalls, ChannelOutOfMemory) {
     const ChannelCase c = large_channel(GetParam());
-    expect_clean_failures(c, make_tensors(c));
+    const ChannelTensors t = make_tensors(c);
+    expect_clean_failures(c, t, {&t.out});
+}
+
+TEST_P(MemoryOfCalls, ChannelGradientsOutOfMemory) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "gradients are for processors";
+    }
+    ChannelGradientCase c;
+    c.B = 2, c.H = 2, c.n = 3000, c.d = 5;  // spans of tokens
+    for (const auto &[channels, normalize] : {std::pair{MUATTN_CHANNELS_LAST, 1}, {MUATTN_CHANNELS_FIRST, 0}}) {
+        c.channels = channels, c.normalize = normalize;
+        const ChannelGradientTensors t = make_tensors(c);
+        expect_clean_failures(c, t, {&t.d_q, &t.d_k, &t.d_v});
+    }
+}
+
+// With one thread a head goes through all steps in one task: memory for the gradients of numbers, and the task's.
+TEST_P(MemoryOfCalls, ChannelGradientTasksAllocateNothing) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "gradients are for processors";
+    }
+    const auto map = map_schedules(GetParam()).front();
+    const auto first = map_first_schedule(GetParam());
+    std::vector<int64_t> sizes =
+        around({map.lanes, map.column_group, 2 * map.block(), map.tile(), first.tile(), 2 * first.tile(), 1023});
+    const std::vector<int64_t> small = up_to(20);
+    sizes.insert(sizes.end(), small.begin(), small.end());
+    for (const int threads : {1, 2}) {
+        ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
+        for (const int64_t d : sizes) {
+            for (const int64_t n : {0, 1, 13, map.chunk_tokens + 1, first.chunk_tokens + 1, 2100}) {
+                for (const int variant : {0, 1, 2, 3}) {
+                    if (n * d * d < 20'000'000) {
+                        ChannelGradientCase c;
+                        c.n = n, c.d = d, c.normalize = variant % 2;
+                        c.channels = variant < 2 ? MUATTN_CHANNELS_LAST : MUATTN_CHANNELS_FIRST;
+                        muattn_release_memory();
+                        CountingAllocator allocator;
+                        ASSERT_EQ(run(c, make_tensors(c)), MUATTN_OK) << muattn_last_error();
+                        EXPECT_EQ(allocator.allocations, threads + 1) << testing::PrintToString(c);
+                    }
+                }
+            }
+        }
+    }
 }
 
 // What a call needs is kept for the next; the array of lengths is not.

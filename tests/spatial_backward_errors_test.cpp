@@ -73,11 +73,16 @@ struct Tensors {
 };
 
 const Tensors kTensors[] = {
-    {"q", &Arguments::q, MUATTN_INVALID_Q, true},           {"k", &Arguments::k, MUATTN_INVALID_K, true},
-    {"v", &Arguments::v, MUATTN_INVALID_V, true},           {"out", &Arguments::out, MUATTN_INVALID_OUT, true},
-    {"lse", &Arguments::lse, MUATTN_INVALID_LSE, false},    {"d_out", &Arguments::d_out, MUATTN_INVALID_D_OUT, true},
-    {"d_lse", &Arguments::d_lse, MUATTN_INVALID_D_LSE, false}, {"d_q", &Arguments::d_q, MUATTN_INVALID_D_Q, true},
-    {"d_k", &Arguments::d_k, MUATTN_INVALID_D_K, true},     {"d_v", &Arguments::d_v, MUATTN_INVALID_D_V, true},
+    {"q", &Arguments::q, MUATTN_INVALID_Q, true},
+    {"k", &Arguments::k, MUATTN_INVALID_K, true},
+    {"v", &Arguments::v, MUATTN_INVALID_V, true},
+    {"out", &Arguments::out, MUATTN_INVALID_OUT, true},
+    {"lse", &Arguments::lse, MUATTN_INVALID_LSE, false},
+    {"d_out", &Arguments::d_out, MUATTN_INVALID_D_OUT, true},
+    {"d_lse", &Arguments::d_lse, MUATTN_INVALID_D_LSE, false},
+    {"d_q", &Arguments::d_q, MUATTN_INVALID_D_Q, true},
+    {"d_k", &Arguments::d_k, MUATTN_INVALID_D_K, true},
+    {"d_v", &Arguments::d_v, MUATTN_INVALID_D_V, true},
     {"d_mask", &Arguments::d_mask, MUATTN_INVALID_D_MASK, true},
 };
 
@@ -91,55 +96,86 @@ TEST_F(SpatialBackwardErrors, OfEachTensor) {
             faults.insert(faults.end(), more.begin(), more.end());
         }
         for (const TensorFault &fault : faults) {
-            expect(std::string(of.name) + ": " + fault.name, [&](Arguments &a) { fault.damage(*(a.*of.tensor)); }, of.status,
-                   (fault.says[0] == '.' ? of.name : "") + std::string(fault.says));
+            expect(
+                std::string(of.name) + ": " + fault.name, [&](Arguments &a) { fault.damage(*(a.*of.tensor)); },
+                of.status, (fault.says[0] == '.' ? of.name : "") + std::string(fault.says));
         }
         for (int dim = 0; dim < 4; dim++) {
             if (of.tensor != &Arguments::q) {  // whose shape the others follow
-                expect(std::string(of.name) + " is longer", [&](Arguments &a) { (a.*of.tensor)->shape[dim] += 1, (a.*of.tensor)->strides[2] = (a.*of.tensor)->strides[1] = (a.*of.tensor)->strides[0] = 0, (a.*of.tensor)->strides[3] = 0; },
-                       dim == 2 && of.tensor == &Arguments::k ? MUATTN_INVALID_V
-                       : dim == 3 && of.tensor == &Arguments::v ? MUATTN_INVALID_OUT
-                                                                : of.status,
-                       "shape[");
+                expect(
+                    std::string(of.name) + " is longer",
+                    [&](Arguments &a) {
+                        (a.*of.tensor)->shape[dim] += 1,
+                            (a.*of.tensor)->strides[2] = (a.*of.tensor)->strides[1] = (a.*of.tensor)->strides[0] = 0,
+                            (a.*of.tensor)->strides[3] = 0;
+                    },
+                    dim == 2 && of.tensor == &Arguments::k   ? MUATTN_INVALID_V
+                    : dim == 3 && of.tensor == &Arguments::v ? MUATTN_INVALID_OUT
+                                                             : of.status,
+                    "shape[");
             }
         }
-        expect(std::string(of.name) + " is on another device", [&](Arguments &a) { (a.*of.tensor)->device = MUATTN_CUDA; },
-               of.tensor == &Arguments::q ? MUATTN_INVALID_K : of.status, "device");
+        expect(
+            std::string(of.name) + " is on another device", [&](Arguments &a) { (a.*of.tensor)->device = MUATTN_CUDA; },
+            of.tensor == &Arguments::q ? MUATTN_INVALID_K : of.status, "device");
     }
 }
 
 TEST_F(SpatialBackwardErrors, MissingArguments) {
     for (const Tensors &of : kTensors) {
-        const bool may_be_missing = of.tensor == &Arguments::d_lse || of.tensor == &Arguments::d_q || of.tensor == &Arguments::d_k ||
-                                    of.tensor == &Arguments::d_v || of.tensor == &Arguments::d_mask;
+        const bool may_be_missing = of.tensor == &Arguments::d_lse || of.tensor == &Arguments::d_q ||
+                                    of.tensor == &Arguments::d_k || of.tensor == &Arguments::d_v ||
+                                    of.tensor == &Arguments::d_mask;
         if (!may_be_missing) {
-            expect(std::string(of.name) + " is null", [&](Arguments &a) { (a.*of.tensor).reset(); }, of.status, of.name);
+            expect(
+                std::string(of.name) + " is null", [&](Arguments &a) { (a.*of.tensor).reset(); }, of.status, of.name);
         }
     }
-    expect("no gradients", [](Arguments &a) { a.with_gradients = false; }, MUATTN_INVALID_GRADIENTS, "gradients");
+    expect(
+        "no gradients", [](Arguments &a) { a.with_gradients = false; }, MUATTN_INVALID_GRADIENTS, "gradients");
 }
 
 TEST_F(SpatialBackwardErrors, GradientsOfWhatIsNotThere) {
-    expect("no mask", [](Arguments &a) { a.mask.reset(); }, MUATTN_INVALID_D_MASK, "d_mask must be null");
+    expect(
+        "no mask", [](Arguments &a) { a.mask.reset(); }, MUATTN_INVALID_D_MASK, "d_mask must be null");
     float d_sink[4];
-    expect("no sink", [&](Arguments &a) { a.d_sink = d_sink; }, MUATTN_INVALID_D_SINK, "d_sink must be null");
+    expect(
+        "no sink", [&](Arguments &a) { a.d_sink = d_sink; }, MUATTN_INVALID_D_SINK, "d_sink must be null");
     std::vector<uint8_t> bytes(size_t(c.B * c.H * c.n_q * c.n_k), 1);
-    expect("a boolean mask", [&](Arguments &a) {
-        a.mask = muattn_tensor{bytes.data(), MUATTN_BOOL, MUATTN_CPU, {c.B, c.H, c.n_q, c.n_k}, {}, 0};
-    }, MUATTN_INVALID_D_MASK, "d_mask must be null");
+    expect(
+        "a boolean mask",
+        [&](Arguments &a) {
+            a.mask = muattn_tensor{bytes.data(), MUATTN_BOOL, MUATTN_CPU, {c.B, c.H, c.n_q, c.n_k}, {}, 0};
+        },
+        MUATTN_INVALID_D_MASK, "d_mask must be null");
 }
 
 TEST_F(SpatialBackwardErrors, Overlaps) {
-    expect("d_q is q", [](Arguments &a) { a.d_q = a.q; }, MUATTN_INVALID_D_Q, "d_q must not overlap q");
-    expect("d_v is d_k", [](Arguments &a) { a.d_k = a.d_v; a.d_k->shape[3] = 4; }, MUATTN_INVALID_D_V, "d_v must not overlap d_k");
-    expect("d_mask is mask", [](Arguments &a) { a.d_mask = a.mask; }, MUATTN_INVALID_D_MASK, "d_mask must not overlap mask");
-    expect("d_k repeats", [](Arguments &a) { a.d_k->strides[1] = 0; }, MUATTN_INVALID_D_K, "must not share");
+    expect(
+        "d_q is q", [](Arguments &a) { a.d_q = a.q; }, MUATTN_INVALID_D_Q, "d_q must not overlap q");
+    expect(
+        "d_v is d_k",
+        [](Arguments &a) {
+            a.d_k = a.d_v;
+            a.d_k->shape[3] = 4;
+        },
+        MUATTN_INVALID_D_V, "d_v must not overlap d_k");
+    expect(
+        "d_mask is mask", [](Arguments &a) { a.d_mask = a.mask; }, MUATTN_INVALID_D_MASK,
+        "d_mask must not overlap mask");
+    expect(
+        "d_k repeats", [](Arguments &a) { a.d_k->strides[1] = 0; }, MUATTN_INVALID_D_K, "must not share");
 }
 
 TEST_F(SpatialBackwardErrors, OptionsOfTheForwardCall) {
-    expect("causal", [](Arguments &a) { a.options.causal = unknown_value<muattn_causal>(); }, MUATTN_INVALID_CAUSAL, "causal");
-    expect("softcap", [](Arguments &a) { a.options.softcap = -1; }, MUATTN_INVALID_SOFTCAP, "softcap");
-    expect("scaling", [](Arguments &a) { a.options.scaling = MUATTN_SCALING_MUP_MEAN; }, MUATTN_INVALID_SCALING, "scaling");
+    expect(
+        "causal", [](Arguments &a) { a.options.causal = unknown_value<muattn_causal>(); }, MUATTN_INVALID_CAUSAL,
+        "causal");
+    expect(
+        "softcap", [](Arguments &a) { a.options.softcap = -1; }, MUATTN_INVALID_SOFTCAP, "softcap");
+    expect(
+        "scaling", [](Arguments &a) { a.options.scaling = MUATTN_SCALING_MUP_MEAN; }, MUATTN_INVALID_SCALING,
+        "scaling");
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ void expect_clean_failures(const SpatialBackwardCase &c) {
             }
             ASSERT_EQ(status, MUATTN_OUT_OF_MEMORY) << muattn_last_error();
             const std::vector<float> after = t.results();
-            EXPECT_TRUE(std::all_of(after.begin(), after.end(), is_untouched)) << "written in spite of failing allocation " << failures;
+            EXPECT_TRUE(std::all_of(after.begin(), after.end(), is_untouched))
+                << "written in spite of failing allocation " << failures;
             muattn_release_memory();
             EXPECT_TRUE(allocator.live.empty()) << "leaked by failing allocation " << failures;
             ASSERT_LT(failures, 100);

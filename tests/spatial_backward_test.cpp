@@ -58,7 +58,8 @@ TEST_P(SpatialBackward, SizesAroundTiles) {
             expect_gradients_agree(c);
         }
     }
-    for (const int64_t d : around({4, s.lanes, s.column_unroll, s.column_vectors * s.lanes, 2 * s.column_vectors * s.lanes})) {
+    for (const int64_t d :
+         around({4, s.lanes, s.column_unroll, s.column_vectors * s.lanes, 2 * s.column_vectors * s.lanes})) {
         expect_gradients_agree(sized(7, 11, d, d));
         expect_gradients_agree(sized(7, 11, d, 3));
         expect_gradients_agree(sized(7, 11, 3, d));
@@ -66,7 +67,8 @@ TEST_P(SpatialBackward, SizesAroundTiles) {
 }
 
 TEST_P(SpatialBackward, Primes) {
-    for (const auto &[n_q, n_k, d, d_v] : {std::array<int64_t, 4>{101, 211, 13, 29}, {307, 59, 31, 7}, {2, 1009, 5, 11}, {1009, 2, 5, 11}}) {
+    for (const auto &[n_q, n_k, d, d_v] :
+         {std::array<int64_t, 4>{101, 211, 13, 29}, {307, 59, 31, 7}, {2, 1009, 5, 11}, {1009, 2, 5, 11}}) {
         SpatialBackwardCase c = sized(n_q, n_k, d, d_v);
         expect_gradients_agree(c);
         c.causal = MUATTN_CAUSAL_TOP_LEFT;

@@ -5,6 +5,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/channel_gradients.h"
 #include "support/tiles.h"
 
 namespace muattn::test {
@@ -107,6 +108,41 @@ TEST_P(Threads, SameBitsFromConcurrentCallers) {
             caller.join();
         }
         EXPECT_EQ(wrong, 0) << threads << " threads";
+    }
+}
+
+// Spans of tokens, tiles of rows and of tokens; few heads, which share their loops, and many, which stay with a thread each.
+TEST_P(Threads, SameBitsOfChannelGradients) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "gradients are for processors";
+    }
+    const int64_t sizes[][4] = {{1, 1, 2500, 20}, {1, 2, 130, 150}, {4, 16, 60, 9}};
+    for (const auto &[B, H, n, d] : sizes) {
+        for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
+            for (const auto way : {ChannelGradientCase::whole, ChannelGradientCase::halves}) {
+                ChannelGradientCase c;
+                c.B = B, c.H = H, c.n = n, c.d = d, c.channels = channels, c.way = way;
+                c.normalize = true, c.scale = {3.0f};
+                const ChannelGradientTensors t = make_tensors(c);
+                const auto results_with = [&](int threads) {
+                    EXPECT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
+                    t.reset();
+                    EXPECT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+                    std::vector<float> all = *t.d_scale;
+                    all.push_back(t.d_output_multiplier->front());
+                    for (const Tensor *gradient : t.outputs()) {
+                        const std::vector<float> more = gradient->elements();
+                        all.insert(all.end(), more.begin(), more.end());
+                    }
+                    return all;
+                };
+                const std::vector<float> expected = results_with(1);
+                for (const int threads : {2, 7, 3}) {
+                    EXPECT_TRUE(same_bits(results_with(threads), expected))
+                        << threads << " threads, " << testing::PrintToString(c);
+                }
+            }
+        }
     }
 }
 

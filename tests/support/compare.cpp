@@ -13,10 +13,6 @@ constexpr double kUnit = 0x1p-23;
 // Below this, float32 has no more digits: each term may lose one of these.
 constexpr double kSmallest = std::numeric_limits<float>::denorm_min();
 
-double weight_error(double logit_size, int64_t terms) {
-    return kUnit * (2 + logit_size + std::sqrt(double(terms)) / 8);
-}
-
 bool is_as_expected(float got, const Expected &expected) {
     if (std::isnan(expected.value)) {
         return std::isnan(got) && !is_untouched(got);
@@ -29,12 +25,16 @@ bool is_as_expected(float got, const Expected &expected) {
 
 }  // namespace
 
+double relative_weight_error(double logit_size, int64_t terms) {
+    return kUnit * (2 + logit_size + std::sqrt(double(terms)) / 8);
+}
+
 double allowed_output_error(double logit_size, double value_size, int64_t terms) {
-    return value_size * weight_error(logit_size, terms) + double(terms) * kSmallest;
+    return value_size * relative_weight_error(logit_size, terms) + double(terms) * kSmallest;
 }
 
 double allowed_lse_error(double logit_size, int64_t terms) {
-    return 2 * weight_error(logit_size, terms) + kUnit * std::log(double(terms) + 1);
+    return 2 * relative_weight_error(logit_size, terms) + kUnit * std::log(double(terms) + 1);
 }
 
 testing::AssertionResult agrees(const Tensor &got,

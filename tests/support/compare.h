@@ -22,6 +22,11 @@ namespace muattn::test {
 // The kernels of all backends reach up to 0.65 of these bounds, so that a loss of accuracy shows. For normal numbers,
 // d = 64 and s = 1/sqrt(d), the output's bound is about 1.2e-6 of the largest value; with logits of size 1e4 it is 2e-3.
 
+// Gradients are sums of products of such weights with other sums over tokens. channel_gradients.cpp has their bounds.
+
+// w, of a weight in a row of n terms.
+double relative_weight_error(double logit_size, int64_t terms);
+
 // For one element of the output. logit_size: A; terms: n.
 double allowed_output_error(double logit_size, double value_size, int64_t terms);
 

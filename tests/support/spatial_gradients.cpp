@@ -21,8 +21,13 @@ struct Views {
     muattn_spatial_options options;
 
     Views(const SpatialBackwardCase &c, const SpatialGradientTensors &t)
-        : q(t.inputs.q.view()), k(t.inputs.k.view()), v(t.inputs.v.view()), out(t.inputs.out.view()),
-          lse(t.inputs.lse.view()), d_out(t.d_out.view()), d_lse(t.d_lse.view()),
+        : q(t.inputs.q.view()),
+          k(t.inputs.k.view()),
+          v(t.inputs.v.view()),
+          out(t.inputs.out.view()),
+          lse(t.inputs.lse.view()),
+          d_out(t.d_out.view()),
+          d_lse(t.d_lse.view()),
           options(options_with_mask(c, t.inputs, mask)) {}
     Views(const Views &) = delete;
     Views &operator=(const Views &) = delete;
@@ -34,8 +39,12 @@ struct Views {
 class Allowed {
 public:
     Allowed(const SpatialBackwardCase &c, const Views &views)
-        : c_(c), in_(reference::spatial_inputs(views.q, views.k, views.v, views.options)), out_(views.out), lse_(views.lse),
-          d_out_(views.d_out), d_lse_(views.d_lse) {
+        : c_(c),
+          in_(reference::spatial_inputs(views.q, views.k, views.v, views.options)),
+          out_(views.out),
+          lse_(views.lse),
+          d_out_(views.d_out),
+          d_lse_(views.d_lse) {
         sums_.q.resize(size_t(c.B * c.H * c.n_q * c.d));
         sums_.k.resize(size_t(c.B * c.Hk * c.n_k * c.d));
         sums_.v.resize(size_t(c.B * c.Hk * c.n_k * c.d_v));
@@ -91,10 +100,12 @@ private:
         q_magnitude_.assign(size_t(c_.d), 0);
         if (!c_.sink.empty()) {
             const double sink = double(c_.sink[size_t(h)]), weight = std::exp(sink - lse);
-            sums_.sink[size_t(h)] += std::isfinite(sink)
-                                         ? weight * ((kUnit * (4 + 2 * std::fabs(lse) + std::fabs(sink)) + sum_error(c_.n_q)) * std::fabs(D.value) +
-                                                     sum_error(c_.d_v) * D.size)
-                                         : 0;
+            sums_.sink[size_t(h)] +=
+                std::isfinite(sink)
+                    ? weight * ((kUnit * (4 + 2 * std::fabs(lse) + std::fabs(sink)) + sum_error(c_.n_q)) *
+                                    std::fabs(D.value) +
+                                sum_error(c_.d_v) * D.size)
+                    : 0;
         }
     }
 
@@ -128,7 +139,8 @@ private:
         }
         for (int64_t e = 0; e < c_.d_v; e++) {
             sums_.v[key * size_t(c_.d_v) + size_t(e)] +=
-                std::fabs(d_out_.at(b, h, i, e)) * (P * (of_weight + sum_error(rows_of_key)) + kLeastWeight) + kSmallest;
+                std::fabs(d_out_.at(b, h, i, e)) * (P * (of_weight + sum_error(rows_of_key)) + kLeastWeight) +
+                kSmallest;
         }
         if (!sums_.mask.empty()) {
             const int64_t index[] = {b, h, i, j}, full[] = {c_.B, c_.H, c_.n_q, c_.n_k};
@@ -147,10 +159,12 @@ private:
     reference::SpatialInputs in_;
     reference::Elements out_, lse_, d_out_, d_lse_;
     reference::SpatialGradients sums_;
-    std::vector<double> q_magnitude_ = std::vector<double>(size_t(c_.d), 0);  // of the terms of a row of d_q, without scale
+    std::vector<double> q_magnitude_ =
+        std::vector<double>(size_t(c_.d), 0);  // of the terms of a row of d_q, without scale
 };
 
-testing::AssertionResult gradient_agrees(const Tensor &got, const std::vector<double> &want, const std::vector<double> &allowed) {
+testing::AssertionResult gradient_agrees(const Tensor &got, const std::vector<double> &want,
+                                         const std::vector<double> &allowed) {
     return agrees(got, [&](int64_t b, int64_t h, int64_t i, int64_t e) {
         const Shape &shape = got.shape();
         const auto place = size_t(((b * shape[1] + h) * shape[2] + i) * shape[3] + e);
@@ -190,8 +204,9 @@ void SpatialGradientTensors::clear() const {
 
 std::ostream &operator<<(std::ostream &out, const SpatialBackwardCase &c) {
     out << "backward, " << static_cast<const SpatialCase &>(c) << " d_lse=" << c.with_d_lse << " wanted=";
-    const std::pair<bool, const char *> wanted[] = {{c.wants_q, "q"},         {c.wants_k, "k"},           {c.wants_v, "v"},
-                                                    {c.wants_scale, "scale"}, {c.has_d_mask(), "mask"}, {c.has_d_sink(), "sink"}};
+    const std::pair<bool, const char *> wanted[] = {{c.wants_q, "q"},         {c.wants_k, "k"},
+                                                    {c.wants_v, "v"},         {c.wants_scale, "scale"},
+                                                    {c.has_d_mask(), "mask"}, {c.has_d_sink(), "sink"}};
     for (const auto &[is, name] : wanted) {
         out << (is ? name : "") << (is ? " " : "");
     }
@@ -261,8 +276,9 @@ void expect_gradients_agree(const SpatialBackwardCase &c, const SpatialGradientT
     t.clear();
     const Tensor *const gradients[] = {&t.d_q, &t.d_k, &t.d_v, &t.d_mask};
     const bool wanted[] = {c.wants_q, c.wants_k, c.wants_v, c.has_d_mask()};
-    const std::vector<double> *const values[] = {&want.q, &want.k, &want.v, &want.mask},
-                                     *const errors[] = {&allowed.q, &allowed.k, &allowed.v, &allowed.mask};
+    const std::vector<double> *const values[] = {&want.q, &want.k, &want.v, &want.mask}, *const errors[] = {
+                                                                                             &allowed.q, &allowed.k,
+                                                                                             &allowed.v, &allowed.mask};
     static constexpr const char *kNames[] = {"d_q", "d_k", "d_v", "d_mask"};
     std::vector<std::unique_ptr<WriteWatch>> watches;
     for (const Tensor *gradient : gradients) {
@@ -271,8 +287,8 @@ void expect_gradients_agree(const SpatialBackwardCase &c, const SpatialGradientT
     const WriteWatch watch_q(t.inputs.q), watch_k(t.inputs.k), watch_v(t.inputs.v), watch_out(t.inputs.out),
         watch_lse(t.inputs.lse), watch_d_out(t.d_out), watch_d_lse(t.d_lse);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
-    expect_current_backend_ran({&t.inputs.q, &t.inputs.k, &t.inputs.v, &t.inputs.out, &t.inputs.lse, &t.inputs.mask, &t.d_out, &t.d_lse,
-                                &t.d_q, &t.d_k, &t.d_v, &t.d_mask});
+    expect_current_backend_ran({&t.inputs.q, &t.inputs.k, &t.inputs.v, &t.inputs.out, &t.inputs.lse, &t.inputs.mask,
+                                &t.d_out, &t.d_lse, &t.d_q, &t.d_k, &t.d_v, &t.d_mask});
     for (int i = 0; i < 4; i++) {
         if (wanted[i]) {
             EXPECT_TRUE(gradient_agrees(*gradients[i], *values[i], *errors[i])) << "of " << kNames[i];

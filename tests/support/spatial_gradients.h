@@ -42,7 +42,9 @@ muattn_status run(const SpatialBackwardCase &c, const SpatialGradientTensors &t)
 // Runs the case on the current backend and expects: success, every gradient within the bounds of the error model, nothing written but
 // the gradients' elements, and a kernel of this backend as the one that ran.
 void expect_gradients_agree(const SpatialBackwardCase &c, const SpatialGradientTensors &t);
-inline void expect_gradients_agree(const SpatialBackwardCase &c) { expect_gradients_agree(c, make_gradient_tensors(c)); }
+inline void expect_gradients_agree(const SpatialBackwardCase &c) {
+    expect_gradients_agree(c, make_gradient_tensors(c));
+}
 
 // How far each gradient may be from the reference. With u = 2^-23, N a sum's terms and w(N) = u (1 + sqrt(N) / 8) for adding them up:
 //   - A weight P = exp(logit - lse) has the relative error u (4 + A + |logit| + 2 |lse|), A = |s| sum_e |q_e k_e| as in compare.h: the product's

@@ -74,6 +74,18 @@ Schedule schedule_of(Algorithm algorithm, const std::string &backend) {
     return overridden(Schedule::defaults(row->machine), row->numbers);
 }
 
+// Of the kernels with blocks of each size that is built.
+template<typename Schedule>
+std::vector<Schedule> schedules_of_blocks(Algorithm algorithm, const std::string &backend) {
+    std::vector<Schedule> schedules;
+    for (const int block_vectors : {0, 3, 2}) {
+        if (const TableRow *row = row_of(algorithm, backend, block_vectors)) {
+            schedules.push_back(overridden(Schedule::defaults(row->machine, block_vectors), row->numbers));
+        }
+    }
+    return schedules;
+}
+
 }  // namespace
 
 SpatialGeneral spatial_schedule(const std::string &backend) {
@@ -100,13 +112,27 @@ std::vector<ChannelsLast> channel_schedules(const std::string &backend) {
     if (is_gpu(backend)) {
         return {kGpuChannel};
     }
-    std::vector<ChannelsLast> schedules;
-    for (const int block_vectors : {0, 3, 2}) {
-        if (const TableRow *row = row_of(Algorithm::channels_last, backend, block_vectors)) {
-            schedules.push_back(overridden(ChannelsLast::defaults(row->machine, block_vectors), row->numbers));
-        }
-    }
-    return schedules;
+    return schedules_of_blocks<ChannelsLast>(Algorithm::channels_last, backend);
+}
+
+std::vector<schedule::ChannelsLastMap> map_schedules(const std::string &backend) {
+    return schedules_of_blocks<schedule::ChannelsLastMap>(Algorithm::channels_last_map, backend);
+}
+
+std::vector<schedule::ChannelsLastProduct> product_schedules(const std::string &backend) {
+    return schedules_of_blocks<schedule::ChannelsLastProduct>(Algorithm::channels_last_product, backend);
+}
+
+schedule::ChannelsFirstMap map_first_schedule(const std::string &backend) {
+    return schedule_of<schedule::ChannelsFirstMap>(Algorithm::channels_first_map, backend);
+}
+
+schedule::ChannelsFirstProduct product_first_schedule(const std::string &backend) {
+    return schedule_of<schedule::ChannelsFirstProduct>(Algorithm::channels_first_product, backend);
+}
+
+schedule::ChannelMapRows map_rows_schedule(const std::string &backend) {
+    return schedule_of<schedule::ChannelMapRows>(Algorithm::softmax, backend);
 }
 
 ChannelsFirst channel_first_schedule(const std::string &backend) {

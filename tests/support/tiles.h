@@ -6,8 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "schedules/channel_attention/channels_first_map_numbers.h"
 #include "schedules/channel_attention/channels_first_numbers.h"
+#include "schedules/channel_attention/channels_first_product_numbers.h"
+#include "schedules/channel_attention/channels_last_map_numbers.h"
 #include "schedules/channel_attention/channels_last_numbers.h"
+#include "schedules/channel_attention/channels_last_product_numbers.h"
+#include "schedules/channel_attention/map_rows_numbers.h"
 #include "schedules/spatial_attention/few_keys_numbers.h"
 #include "schedules/spatial_attention/general_numbers.h"
 #include "schedules/spatial_attention/key_blocks_numbers.h"
@@ -23,6 +28,13 @@ schedule::ChannelsLast channel_schedule(const std::string &backend);
 std::vector<schedule::ChannelsLast> channel_schedules(
     const std::string &backend);  // with blocks of each size that is built
 schedule::ChannelsFirst channel_first_schedule(const std::string &backend);
+
+// Of the parts of channel attention's halves and gradients.
+std::vector<schedule::ChannelsLastMap> map_schedules(const std::string &backend);
+std::vector<schedule::ChannelsLastProduct> product_schedules(const std::string &backend);
+schedule::ChannelsFirstMap map_first_schedule(const std::string &backend);
+schedule::ChannelsFirstProduct product_first_schedule(const std::string &backend);
+schedule::ChannelMapRows map_rows_schedule(const std::string &backend);
 
 // The head dimension of the GPU kernel that a call takes: the first that holds d; 0 if none does.
 int64_t gpu_head_dim(int64_t d);

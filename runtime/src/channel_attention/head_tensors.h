@@ -25,8 +25,8 @@ struct TokenRange {
     int64_t t, tokens, c, channels;
 };
 
-inline void bind(TaskArguments &arguments, const ChannelPartsCall::Tensor &tensor, bool channels_first, int64_t b, int64_t h,
-                 const TokenRange &of) {
+inline void bind(TaskArguments &arguments, const ChannelPartsCall::Tensor &tensor, bool channels_first, int64_t b,
+                 int64_t h, const TokenRange &of) {
     const float *const head = head_of(tensor, b, h);
     const int64_t stride = tensor.tensor.strides[2];
     if (channels_first) {
