@@ -4,10 +4,10 @@ import sys
 
 import pytest
 from conftest import BUILD
+from muattn_tools.c_library import Library
+from muattn_tools.c_structs import SpatialOptions
 from muattn_tools.tune.adams import Adams
-from muattn_tools.tune.build import Build, Clock, OutOfTime, run
-from muattn_tools.tune.c_library import Library
-from muattn_tools.tune.c_structs import SpatialOptions, check_sizes
+from muattn_tools.tune.build import Build, Clock, OutOfTime, check_sizes, run
 from muattn_tools.tune.cases import small
 from muattn_tools.tune.measure import Rejected, check
 from muattn_tools.tune.search import Options

@@ -4,6 +4,7 @@ other numbers. What CMake knows about the build is in its facts.json."""
 from __future__ import annotations
 
 import concurrent.futures
+import ctypes
 import hashlib
 import json
 import os
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muattn_tools import tables
+from muattn_tools.c_structs import ChannelOptions, SpatialOptions, Tensor, Window
 from muattn_tools.paths import ROOT
-from muattn_tools.tune.c_structs import check_sizes
 from muattn_tools.tune.space import Numbers, TuneError, text
 
 
@@ -132,6 +133,13 @@ def _facts(folder: Path) -> dict:
         if not Path(file).exists():
             raise TuneError(f"--build: {folder} is configured, but not built: no {file}; cmake --build {folder} builds it")
     return facts
+
+
+def check_sizes(compiled: dict[str, int]) -> None:
+    """compiled: the bytes of each struct, by bench/tune/facts.cpp."""
+    for struct in Tensor, Window, SpatialOptions, ChannelOptions:
+        if (ours := ctypes.sizeof(struct)) != (theirs := compiled[struct.__name__]):
+            raise TuneError(f"tools/muattn_tools/c_structs.py takes {struct.__name__} for {ours} bytes; it has {theirs}")
 
 
 class Build:

@@ -20,8 +20,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
+from muattn_tools.c_library import Library
 from muattn_tools.tune.cases import TOLERANCE, Case, small, timed
-from muattn_tools.tune.c_library import Library
 
 MOST_SCRATCH_BYTES = 32 << 20  # of a thread
 QUICK_SECONDS = 0.05

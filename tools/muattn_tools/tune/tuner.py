@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from muattn_tools.arguments import cannot_write, processors
+from muattn_tools.c_library import Library
 from muattn_tools.command_lines import tune as command_line
 from muattn_tools.machine_load import busy_line, load
 from muattn_tools.provenance import device
 from muattn_tools.tune.adams import ESTIMATED, Adams
 from muattn_tools.tune.build import Build, Clock, OutOfTime, run, stop_all
-from muattn_tools.tune.c_library import Library
 from muattn_tools.tune.search import MEASURE, GeneratorSearch, Options, Problems
 from muattn_tools.tune.show import Show
 from muattn_tools.tune.space import Search, TuneError, text

@@ -10,7 +10,7 @@ from typing import Callable
 
 import numpy as np
 
-from muattn_tools.tune.c_structs import ChannelOptions, SpatialOptions, Window, tensor_of
+from muattn_tools.c_structs import ChannelOptions, SpatialOptions, Window, tensor_of
 
 LAYOUTS = {"channels_last": 0, "channels_first": 1}
 CAUSAL = {None: 0, "top_left": 1, "bottom_right": 2}

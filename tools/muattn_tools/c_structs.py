@@ -1,4 +1,4 @@
-"""The structs of muattn.h that the tuner fills in, read from the header."""
+"""The structs of muattn.h, read from the header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import numpy as np
 
 from muattn_tools.paths import ROOT
-from muattn_tools.tune.space import TuneError
 
 HEADER = ROOT / "runtime/include/muattn/muattn.h"
 _TYPES: dict[str, type] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "float": ctypes.c_float}
@@ -39,10 +38,3 @@ SpatialOptions, ChannelOptions = _struct("muattn_spatial_options"), _struct("mua
 def tensor_of(array: np.ndarray) -> Tensor:
     strides = (stride // array.itemsize for stride in array.strides)
     return Tensor(data=array.ctypes.data, dtype=int(array.dtype == bool), shape=array.shape, strides=tuple(strides))
-
-
-def check_sizes(compiled: dict[str, int]) -> None:
-    """compiled: the bytes of each, by bench/tune/facts.cpp."""
-    for struct in Tensor, Window, SpatialOptions, ChannelOptions:
-        if (ours := ctypes.sizeof(struct)) != (theirs := compiled[struct.__name__]):
-            raise TuneError(f"tools/muattn_tools/tune/c_structs.py takes {struct.__name__} for {ours} bytes; it has {theirs}")
