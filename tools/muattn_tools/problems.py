@@ -37,6 +37,13 @@ class Problem:
     def channels_first(self) -> bool:
         return self.shape.get("layout") == "channels_first"
 
+    def options(self) -> dict:
+        """Of the call of muattn."""
+        if self.operation == "channel":
+            return {"scale": self.scale, "normalize": self.normalize, "layout": "channels_first" if self.channels_first else "channels_last"}
+        window = None if self.window is None else (self.window, None)
+        return {"scale": self.scale, "causal": "top_left" if self.causal else None, "window": window, "mask": self.mask}
+
     def visible(self) -> np.ndarray | None:
         """What a peer needs as a boolean mask [n_q, n_k]: the window, which no peer has as an option."""
         if self.window is None:
@@ -50,16 +57,22 @@ class Problem:
             return 4 * self.q.size // self.shape["n"] * self.shape["d"]
         return 4 * self.q.shape[0] * self.q.shape[1] * self.q.shape[2] * self.k.shape[2]
 
-    def flops(self) -> float:
-        """Of the two matrix products, over the keys that a query sees."""
+    def pairs(self) -> int:
+        """Of a query and a key that it sees, or of a token and a place in the map; over all heads."""
         if self.operation == "channel":
-            return 4.0 * self.q.size * self.shape["d"]
+            return self.q.size * self.shape["d"]
         n_q, n_k = self.q.shape[2], self.k.shape[2]
         pairs = n_q * n_k
         if self.causal:
             window = n_k if self.window is None else self.window
             pairs = sum(min(n_k, i + 1) - max(0, i - window) for i in range(n_q))
-        return 2.0 * self.q.shape[0] * self.q.shape[1] * pairs * (self.q.shape[3] + self.v.shape[3])
+        return self.q.shape[0] * self.q.shape[1] * pairs
+
+    def flops(self) -> float:
+        """Of the two matrix products, over the keys that a query sees."""
+        if self.operation == "channel":
+            return 4.0 * self.pairs()
+        return 2.0 * self.pairs() * (self.q.shape[3] + self.v.shape[3])
 
 
 def load(operation: str, shape: dict, rng: np.random.Generator) -> Problem:

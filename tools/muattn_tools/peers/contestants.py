@@ -10,14 +10,13 @@ import onnx
 import onnxruntime
 import openvino
 import torch
-import torch.nn.functional as F
 from onnx import TensorProto, helper
 
 import muattn
+from muattn_tools.peers.torch_ways import MOST_SCORE_BYTES, torch_problem
 from muattn_tools.problems import Problem
 
 Call = Callable[[], object]
-MOST_SCORE_BYTES = 1 << 30  # a composition writes scores several times
 
 
 def contestants(problem: Problem, threads: int) -> dict[str, Call]:
@@ -32,78 +31,15 @@ def contestants(problem: Problem, threads: int) -> dict[str, Call]:
 
 
 def _muattn(p: Problem) -> Call:
-    if p.operation == "channel":
-        out = np.empty_like(p.q)
-        layout = "channels_first" if p.channels_first else "channels_last"
-        return lambda: muattn.channel_attention(
-            p.q, p.k, p.v, scale=p.scale, normalize=p.normalize, layout=layout, out=out
-        )
     out = np.empty((*p.q.shape[:3], p.v.shape[3]), np.float32)
-    causal = "top_left" if p.causal else None
-    window = None if p.window is None else (p.window, None)
-    return lambda: muattn.spatial_attention(
-        p.q, p.k, p.v, scale=p.scale, causal=causal, window=window, mask=p.mask, out=out
-    )
+    function = muattn.channel_attention if p.operation == "channel" else muattn.spatial_attention
+    return lambda: function(p.q, p.k, p.v, **p.options(), out=out)
 
 
 def _torch(p: Problem) -> dict[str, Call]:
-    q, k, v = (torch.from_numpy(x) for x in (p.q, p.k, p.v))
-    if p.operation == "channel":
-        if not p.channels_first:
-            q, k, v = (x.transpose(2, 3) for x in (q, k, v))
-
-        def composed(q, k, v):
-            if p.normalize:
-                q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-            return torch.softmax(q @ k.transpose(-2, -1) * p.scale, dim=-1) @ v
-
-        def fused(q, k, v):
-            if p.normalize:
-                q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-            return F.scaled_dot_product_attention(q, k, v, scale=p.scale)
-
-        def finish(x):
-            return x if p.channels_first else x.transpose(2, 3)
-
-        found = {"torch SDPA": lambda: finish(fused(q, k, v))}
-    else:
-        groups = p.q.shape[1] // p.k.shape[1]
-        mask = None if p.mask is None else torch.from_numpy(p.mask)
-        if p.window is not None:
-            mask = torch.from_numpy(p.visible())
-        hidden = None
-        if p.window is not None:
-            hidden = ~mask
-        elif p.causal:
-            hidden = torch.ones(p.q.shape[2], p.k.shape[2], dtype=torch.bool).triu(1)
-        elif mask is not None and mask.dtype == torch.bool:
-            hidden = ~mask
-
-        def composed(q, k, v):
-            if groups > 1:
-                k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-            logits = q @ k.transpose(-2, -1) * p.scale
-            if hidden is not None:
-                logits = logits.masked_fill(hidden, float("-inf"))
-            elif mask is not None:
-                logits = logits + mask
-            return torch.softmax(logits, dim=-1) @ v
-
-        def finish(x):
-            return x
-
-        is_causal = p.causal and p.window is None
-        found = {
-            "torch SDPA": lambda: F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=is_causal, scale=p.scale, enable_gqa=groups > 1
-            )
-        }
-    if p.score_bytes() <= MOST_SCORE_BYTES:
-        torch.compiler.reset()
-        compiled = torch.compile(composed)
-        found["torch composed"] = lambda: finish(composed(q, k, v))
-        found["torch.compile"] = lambda: finish(compiled(q, k, v))
-    return found
+    found = torch_problem(p)
+    inputs = [found.layout(x) for x in (p.q, p.k, p.v)]
+    return {name: lambda way=way: found.finish(way(*inputs)) for name, way in found.ways.items()}
 
 
 def _model(p: Problem) -> tuple[bytes, dict[str, np.ndarray]]:

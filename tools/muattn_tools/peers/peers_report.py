@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -64,18 +65,18 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(results: dict, path: Path) -> None:
+def bars(results: dict, value: Callable[[dict], float], title: str, path: Path) -> None:
+    """A picture: time of the best peer over muattn's, which value gives of a row, by shape and number of threads."""
     thread_counts = sorted({row["threads"] for row in results["rows"]})
     names = list(dict.fromkeys(f"{row['operation']}/{row['name']}" for row in results["rows"]))
     figure, axes = plt.subplots(figsize=(9, 0.32 * len(names) + 1.6), layout="constrained")
     height = 0.8 / len(thread_counts)
     for index, n in enumerate(thread_counts):
-        values = {f"{r['operation']}/{r['name']}": ratios(r)[1] for r in results["rows"] if r["threads"] == n}
+        values = {f"{r['operation']}/{r['name']}": value(r) for r in results["rows"] if r["threads"] == n}
         positions = [y + (index - (len(thread_counts) - 1) / 2) * height for y in range(len(names))]
         axes.barh(positions, [values[name] for name in names], height, label=f"{n} thread{'s' * (n > 1)}")
         for y, name in zip(positions, names):  # never on the line at 1
-            value = values[name]
-            axes.annotate(f"{value:.2f}", (max(value, 1), y), (3, -0.5), textcoords="offset points", va="center", fontsize=7)
+            axes.annotate(f"{values[name]:.2f}", (max(values[name], 1), y), (3, -0.5), textcoords="offset points", va="center", fontsize=7)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xscale("log")
@@ -83,7 +84,7 @@ def picture(results: dict, path: Path) -> None:
     axes.set_xlim(right=1.2 * axes.get_xlim()[1])  # room for the longest bar's label
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("time of the best peer / time of muattn (right of the line: muattn is faster)")
-    axes.set_title(f"muattn against the best of PyTorch, ONNX Runtime, OpenVINO\n{results['device']}, {results['backend']}, float32, {results['date']}", fontsize=10)
+    axes.set_title(f"{title}\n{results['device']}, {results['backend']}, float32, {results['date']}", fontsize=10)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -92,6 +93,7 @@ def picture(results: dict, path: Path) -> None:
 def write_report(results: dict, path: Path) -> None:
     text = table(results)
     path.with_suffix(".md").write_text(text)
-    picture(results, path.with_suffix(".png"))
+    title = "muattn against the best of PyTorch, ONNX Runtime, OpenVINO"
+    bars(results, lambda row: ratios(row)[1], title, path.with_suffix(".png"))
     Console().print(Markdown(text))
     print(f"{path}, .md, .png")

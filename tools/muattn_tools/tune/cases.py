@@ -43,13 +43,7 @@ def timed(operation: str, shape: dict, rng: np.random.Generator) -> Case:
     problem = load(operation, shape, rng)
     arrays = {"q": problem.q, "k": problem.k, "v": problem.v}
     arrays["out"] = np.empty((*problem.q.shape[:3], problem.v.shape[3]), np.float32)
-    if operation == "channel":
-        layout = "channels_first" if problem.channels_first else "channels_last"
-        options = {"scale": problem.scale, "normalize": problem.normalize, "layout": layout}
-    else:
-        window = None if problem.window is None else (problem.window, None)
-        options = {"scale": problem.scale, "causal": "top_left" if problem.causal else None, "window": window}
-        options["mask"] = problem.mask
+    options = problem.options()
     name = f"{operation}/{shape['name']}"
     q, k, v = (arrays[name][-1:] for name in "qkv")
     if operation == "channel":
