@@ -5,6 +5,7 @@ import os
 
 import pytest
 from muattn_tools.bench.kernels_table import read_rows, verdict
+from muattn_tools.paths import SHAPES
 
 PROGRAM = ["--program", os.environ["MUATTN_BENCH"]]
 QUICK = [*PROGRAM, "--benchmark_min_time=0.001"]
@@ -66,7 +67,7 @@ def entry(shape, threads, milliseconds, **fields):
     return {
         "name": f"{shape}/{threads}_threads/real_time", "run_type": "iteration", "real_time": milliseconds, "time_unit": "ms",
         "label": "spatial_attention/forward/float32/general/cpu:avx2", "GFLOP/s": 1.0, "GB/s": 1.0, "copy GB/s": 2.0,
-        "peak GFLOP/s": 2.0, "roofline": 0.5, "memory_bound": 1.0, "tasks": 8.0, **fields,
+        "peak GFLOP/s": 2.0, "roofline": 0.5, "memory_bound": 1.0, "tasks": 8.0, "memory MB": 1.0, **fields,
     }  # fmt: skip
 
 
@@ -86,7 +87,44 @@ def test_shapes_that_two_threads_do_not_speed_up_are_named():
         "FAILED: spatial/broken, 1 threads: out of memory",
         "Two threads are below 1.85 times one in 1 of 2 shapes with 8 tasks or more: spatial/bad 1.82.",
     ]
+    context["direction"] = "backward"
+    assert verdict(results, read_rows(results))[-1] == (
+        "Beside its tensors a call needs at most 1 MB a thread (goal: 32): spatial/good, 1 threads.")  # fmt: skip
     assert verdict(results | {"busy": "the machine is busy."}, read_rows(results))[0] == "When this began, the machine is busy."
+
+
+def test_gradients_have_five_products_and_a_count_of_memory(tool, tmp_path):
+    out = tmp_path / "bench.json"
+    done = tool("bench.kernels", *QUICK, "--backward", "--benchmark_filter=smallest", "--out", out)
+    assert done.returncode == 0, done
+    results = json.loads(out.read_text())
+    # q, k, v, out, d_out and three gradients of 16 x 32 floats, and lse
+    expected = {"spatial/backward/smallest": (10 * 16 * 16 * 32, (8 * 16 * 32 + 16) * 4)}
+    rows = read_rows(results)
+    assert {row.shape for row in rows} == set(expected)
+    for row in rows:
+        flops, size = expected[row.shape]
+        assert row.gflops * row.seconds * 1e9 == pytest.approx(flops)
+        assert row.gbytes * row.seconds * 1e9 == pytest.approx(size)
+        assert 0 < row.memory < 32
+    table = out.with_suffix(".md").read_text()
+    assert "memory MB" in table and "MB a thread (goal: 32)" in table
+
+
+@pytest.mark.parametrize("arguments, names", [
+    ([], {"spatial", "channel"}),
+    (["--backward"], {"spatial/backward"}),
+])  # fmt: skip
+def test_every_shape_has_its_benchmarks(tool, arguments, names):
+    done = tool("bench.kernels", *PROGRAM, *arguments, "--benchmark_list_tests")
+    listed = {line.partition("/1_threads")[0] for line in done.stdout.splitlines() if "/1_threads" in line}
+    shapes = json.loads(SHAPES.read_text())
+    more = shapes["small"] + (shapes["backward"] if arguments else [])
+    expected = set()
+    for name in names:
+        operation = name.partition("/")[0]
+        expected |= {f"{name}/{shape['name']}" for shape in shapes[operation] + more if shape.get("operation", operation) == operation}
+    assert listed == expected
 
 
 @pytest.mark.parametrize("arguments, message", [

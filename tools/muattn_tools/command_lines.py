@@ -22,7 +22,7 @@ MIN_N, MAX_N = 256, 65536  # of --scaling
 def kernels() -> Parser:
     parser = Parser(
         "./dev bench",
-        usage="""./dev bench [--out FILE] [GOOGLE-BENCHMARK-ARGUMENT...]
+        usage="""./dev bench [--backward] [--out FILE] [GOOGLE-BENCHMARK-ARGUMENT...]
        ./dev bench --scaling [ARGUMENT...]
        ./dev bench --peers [ARGUMENT...]
        ./dev bench --gpu [ARGUMENT...]""",
@@ -34,8 +34,9 @@ Other arguments go to Google Benchmark, for example
   --benchmark_min_time=SECONDS     per entry (default: 0.5)
   --benchmark_repetitions=N        the table has the best repetition""",
     )
-    parser.add_argument("--out", "--benchmark_out", type=Path, default=RESULTS / "bench.json", metavar="FILE",
-                        help="JSON; the table goes beside it as .md (default: results/bench.json)")  # fmt: skip
+    parser.add_argument("--out", "--benchmark_out", type=Path, metavar="FILE",
+                        help="JSON; the table goes beside it as .md (default: results/bench.json, or bench-backward.json)")  # fmt: skip
+    parser.add_argument("--backward", action="store_true", help="time the gradients of q, k and v, and count the memory of a call")
     parser.add_argument("--program", type=Path, default=RELEASE / "bench/muattn_bench",
                         help="the compiled benchmarks (default: those of build/release)")  # fmt: skip
     return parser

@@ -14,6 +14,7 @@ from muattn_tools import command_lines
 from muattn_tools.arguments import Parser
 from muattn_tools.bench.kernels_table import markdown, read_rows, table, verdict
 from muattn_tools.machine_load import warn
+from muattn_tools.paths import RESULTS
 from muattn_tools.progress import Steps
 from muattn_tools.provenance import provenance
 
@@ -51,6 +52,9 @@ def run(program: Path, arguments: list[str], names: list[str], out: Path) -> int
 def main() -> int:
     parser = command_lines.kernels()
     options, others = parser.parse_known_args()
+    if options.backward:
+        others.append("--backward")
+    options.out = options.out or RESULTS / ("bench-backward.json" if options.backward else "bench.json")
     if options.out.suffix != ".json":
         parser.error(f"--out must name a .json file, not {options.out}")
     if not options.program.is_file():
@@ -76,7 +80,7 @@ def main() -> int:
 
     rows = read_rows(results)
     console = Console()
-    console.width = max(120, console.width)
+    console.width = max(150 if options.backward else 120, console.width)
     console.print(table(results, rows))
     print("\n".join(verdict(results, rows)))
     options.out.with_suffix(".md").write_text(markdown(results, rows))

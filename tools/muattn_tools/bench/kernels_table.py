@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from math import isnan, nan
 
@@ -14,12 +15,13 @@ from muattn_tools.machine_load import kept_warning
 
 GOAL = 1.85  # how many times faster two threads should be
 GOAL_TASKS = 8  # where there are so many tasks, at least, to share out
+GOAL_MEMORY = 32.0  # MB a thread that gradients may need beside their tensors
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 @dataclass
 class Row:
-    shape: str  # operation/name
+    shape: str  # operation/name, or operation/backward/name
     threads: int
     error: str = ""
     kernel: str = ""
@@ -30,6 +32,7 @@ class Row:
     roofline: float = nan
     memory_bound: bool = False
     tasks: int = 0
+    memory: float = nan  # MB beside the tensors
     speed_up: float = nan  # over one thread, where both were measured
 
     @property
@@ -54,8 +57,8 @@ def read_rows(results: dict) -> list[Row]:
 
 
 def _row(entry: dict) -> Row:
-    operation, name, threads = entry["name"].split("/")[:3]
-    row = Row(f"{operation}/{name}", int(threads.removesuffix("_threads")))
+    shape, threads = re.fullmatch(r"(.*)/(\d+)_threads/.*", entry["name"]).groups()
+    row = Row(shape, int(threads))
     if entry.get("error_occurred"):
         row.error = entry["error_message"]
         return row
@@ -63,6 +66,7 @@ def _row(entry: dict) -> Row:
     row.seconds = entry["real_time"] * SECONDS[entry["time_unit"]]
     row.gflops, row.gbytes, row.copy_gbytes = entry["GFLOP/s"], entry["GB/s"], entry["copy GB/s"]
     row.roofline, row.memory_bound, row.tasks = entry["roofline"], entry["memory_bound"] == 1, int(entry["tasks"])
+    row.memory = entry["memory MB"]
     return row
 
 
@@ -75,6 +79,8 @@ def table(results: dict, rows: list[Row], style: box.Box = box.SIMPLE_HEAD) -> T
         made.add_column(name, no_wrap=True)
     for name in ("threads", "time", "GFLOP/s", "GB/s", "of copy", "of roofline", "speed-up"):
         made.add_column(name, justify="right", no_wrap=True)
+    if backward := context.get("direction") == "backward":
+        made.add_column("memory MB", justify="right", no_wrap=True)
     previous = ""
     for row in rows:
         shape, previous = ("" if row.shape == previous else row.shape), row.shape
@@ -85,7 +91,7 @@ def table(results: dict, rows: list[Row], style: box.Box = box.SIMPLE_HEAD) -> T
         made.add_row(
             shape, row.kernel, str(row.threads), duration(row.seconds), f"{row.gflops:.1f}", f"{row.gbytes:.1f}",
             f"{row.gbytes / row.copy_gbytes:.0%}", f"{row.roofline:.0%} {'memory' if row.memory_bound else 'compute'}",
-            f"[bold red]{speed_up}[/]" if row.below_goal else speed_up,
+            f"[bold red]{speed_up}[/]" if row.below_goal else speed_up, *([f"{row.memory:.3g}"] if backward else []),
         )  # fmt: skip
     return made
 
@@ -111,6 +117,12 @@ def verdict(results: dict, rows: list[Row]) -> list[str]:
         lines.append(
             f"Two threads are below {GOAL} times one in {len(below)} of {len(judged)} shapes with {GOAL_TASKS} tasks or more"
             + ": " * bool(below) + ", ".join(below) + "."
+        )  # fmt: skip
+    if context.get("direction") == "backward" and (measured := [row for row in rows if not row.error]):
+        most = max(measured, key=lambda row: row.memory / row.threads)
+        lines.append(
+            f"Beside its tensors a call needs at most {most.memory / most.threads:.3g} MB a thread (goal: {GOAL_MEMORY:.0f}): "
+            f"{most.shape}, {most.threads} threads."
         )  # fmt: skip
     return lines
 
