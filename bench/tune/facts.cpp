@@ -42,6 +42,8 @@ int main() {
     MUATTN_STRUCT(muattn_window)
     MUATTN_STRUCT(muattn_spatial_options)
     MUATTN_STRUCT(muattn_channel_options)
+    MUATTN_STRUCT(muattn_spatial_gradients)
+    MUATTN_STRUCT(muattn_channel_gradients)
 #undef MUATTN_STRUCT
     std::cout << facts << "\n";
 }

@@ -12,6 +12,7 @@ ROOMS = sorted({name.split("/")[0] for name in files() if "/" in name})
 # Not within a longer path, as build/release/bench, nor after a variable.
 PATH = re.compile(rf"(?<![\w/.$}}>~*-])(?:{'|'.join(map(re.escape, ROOMS))})/[\w./*<>+-]*")
 NOT_IN_THE_SOURCES = {
+    "bench/libmuattn.so": "in a build",
     "bench/muattn_bench": "in a build",
     "bench/tune/facts.json": "in a build",
     "runtime/cli/muattn": "in a build",

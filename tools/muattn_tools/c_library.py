@@ -10,7 +10,7 @@ from typing import Callable
 
 import numpy as np
 
-from muattn_tools.c_structs import ChannelOptions, SpatialOptions, Window, tensor_of
+from muattn_tools.c_structs import ChannelGradients, ChannelOptions, SpatialGradients, SpatialOptions, Window, tensor_of
 
 LAYOUTS = {"channels_last": 0, "channels_first": 1}
 CAUSAL = {None: 0, "top_left": 1, "bottom_right": 2}
@@ -64,6 +64,39 @@ class Library:
 
         def run(_keep_alive=(arrays, options, settings)) -> None:
             self._check(function(*arguments))
+
+        return run
+
+    def backward(self, operation: str, arrays: dict[str, np.ndarray], options: dict) -> Callable[[], None]:
+        """The gradients d_q, d_k and d_v of q, k and v; all of these are arrays, with d_out and what the forward call gave: out and
+        lse or, if it is kept, attention_map."""
+        tensors = {name: tensor_of(array) for name, array in arrays.items()}
+        settings, make = self._spatial(options), SpatialGradients
+        order = ["q", "k", "v", "out", "lse", "d_out", "d_lse"]
+        if operation == "channel":
+            settings, make = self._channel(options), ChannelGradients
+            order = ["q", "k", "v", "d_out", "attention_map"]
+        gradients = make(**{name: ctypes.pointer(tensors[name]) for name in ("d_q", "d_k", "d_v")})
+        function = getattr(self._c, f"muattn_{operation}_attention_backward")
+        arguments = [ctypes.byref(tensors[name]) if name in tensors else None for name in order]
+        arguments += [ctypes.byref(settings), ctypes.byref(gradients)]
+
+        def run(_keep_alive=(arrays, options, settings, gradients)) -> None:
+            self._check(function(*arguments))
+
+        return run
+
+    def channel_with_map(self, arrays: dict[str, np.ndarray], options: dict) -> Callable[[], None]:
+        """Channel attention on q, k, v and out in its two halves, which give attention_map as well; logits: room for what is between."""
+        tensors = {name: ctypes.byref(tensor_of(array)) for name, array in arrays.items()}
+        settings = self._channel(options)
+        options_of_call = ctypes.byref(settings)
+        q, k, v, logits = (tensors[name] for name in ("q", "k", "v", "logits"))
+
+        def run(_keep_alive=(arrays, options, settings)) -> None:
+            self._check(self._c.muattn_channel_map(q, k, options_of_call, logits, None, None))
+            self._check(self._c.muattn_channel_apply(
+                logits, None, None, v, options_of_call, tensors["out"], tensors["attention_map"]))  # fmt: skip
 
         return run
 

@@ -33,6 +33,7 @@ def _struct(name: str) -> type[ctypes.Structure]:
 
 Tensor, Window = _struct("muattn_tensor"), _struct("muattn_window")
 SpatialOptions, ChannelOptions = _struct("muattn_spatial_options"), _struct("muattn_channel_options")
+SpatialGradients, ChannelGradients = _struct("muattn_spatial_gradients"), _struct("muattn_channel_gradients")
 
 
 def tensor_of(array: np.ndarray) -> Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muattn_tools import tables
-from muattn_tools.c_structs import ChannelOptions, SpatialOptions, Tensor, Window
+from muattn_tools.c_structs import ChannelGradients, ChannelOptions, SpatialGradients, SpatialOptions, Tensor, Window
 from muattn_tools.paths import ROOT
 from muattn_tools.tune.space import Numbers, TuneError, text
 
@@ -137,7 +137,7 @@ def _facts(folder: Path) -> dict:
 
 def check_sizes(compiled: dict[str, int]) -> None:
     """compiled: the bytes of each struct, by bench/tune/facts.cpp."""
-    for struct in Tensor, Window, SpatialOptions, ChannelOptions:
+    for struct in Tensor, Window, SpatialOptions, ChannelOptions, SpatialGradients, ChannelGradients:
         if (ours := ctypes.sizeof(struct)) != (theirs := compiled[struct.__name__]):
             raise TuneError(f"tools/muattn_tools/c_structs.py takes {struct.__name__} for {ours} bytes; it has {theirs}")
 
