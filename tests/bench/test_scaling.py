@@ -3,22 +3,27 @@
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 
+LIBRARY = Path(os.environ["MUATTN_BENCH"]).parent / "libmuattn.so"
 PROCESSORS = len(os.sched_getaffinity(0))
 
 
-def test_times_slopes_and_a_picture(tool, tmp_path):
+@pytest.mark.parametrize("backward", [[], ["--backward", "--library", LIBRARY]])
+def test_times_slopes_and_a_picture(tool, backward, tmp_path):
     threads = min(2, PROCESSORS)
-    done = tool("bench.scaling", "--max-n", 1024, "--seconds", 0.001, "--threads", threads, "--out", tmp_path / "new")
+    done = tool("bench.scaling", *backward, "--max-n", 1024, "--seconds", 0.001, "--threads", threads, "--out", tmp_path / "new")
     assert done.returncode == 0, done
     files = {path.suffix: path for path in (tmp_path / "new").iterdir()}
-    assert set(files) == {".json", ".md", ".png"} and all("-scaling." in path.name for path in files.values())
+    ending = "-scaling-backward." if backward else "-scaling."
+    assert set(files) == {".json", ".md", ".png"} and all(ending in path.name for path in files.values())
 
     results = json.loads(files[".json"].read_text())
     assert results["threads"] == threads
     cases = [fit["case"] for fit in results["slopes"]]
+    assert "full" + ", backward" * bool(backward) in cases
     assert [(row["n"], row["case"]) for row in results["rows"]] == [(n, case) for n in (256, 512, 1024) for case in cases]
     assert all(row["milliseconds"] > 0 and row["calls"] >= 1 for row in results["rows"])
     for fit in results["slopes"]:

@@ -55,6 +55,8 @@ def scaling() -> Parser:
         description=f"""Times one head, d = 64, as the number of tokens n doubles from {MIN_N}: full attention, a causal window of 512 keys, and
 channel attention in both layouts. Writes a table, a picture with the slopes 1 and 2, and JSON.""",
     )
+    parser.add_argument("--backward", action="store_true", help="time the gradients of q, k and v as well")
+    _add_library(parser)
     parser.add_argument("--max-n", type=power_of_two, default=MAX_N, metavar="N",
                         help=f"the largest n, a power of 2 from {4 * MIN_N} to {MAX_N} (default: {MAX_N})")  # fmt: skip
     parser.add_argument("--seconds", type=positive, default=0.5, help="for each point; one call at least (default: 0.5)")
@@ -106,6 +108,11 @@ time, packages of 5 GB go into .venv-peers.""",
 def _add_out(parser: Parser) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER",
                         help="folder for the results (default: results; bench/results holds those that are kept)")  # fmt: skip
+
+
+def _add_library(parser: Parser) -> None:
+    parser.add_argument("--library", type=Path, default=RELEASE / "bench/libmuattn.so", metavar="FILE",
+                        help="with --backward: the shared library that is timed (default: that of build/release)")  # fmt: skip
 
 
 def tune() -> Parser:

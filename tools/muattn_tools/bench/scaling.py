@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import sys
@@ -14,8 +15,10 @@ from rich.markdown import Markdown
 
 import muattn
 from muattn_tools.bench.scaling_report import picture, table
+from muattn_tools.c_library import Library
 from muattn_tools.command_lines import MIN_N
 from muattn_tools.command_lines import scaling as command_line
+from muattn_tools.gradients import Gradients
 from muattn_tools.machine_load import warn
 from muattn_tools.progress import Steps
 from muattn_tools.provenance import file_stem, provenance
@@ -23,23 +26,43 @@ from muattn_tools.provenance import file_stem, provenance
 D = 64
 WINDOW = 512
 
-Arrays = list[np.ndarray]  # q, k, v, out
+# The slope that time should have, the operation, and options of the call.
+CASES: dict[str, tuple[int, str, dict]] = {
+    "full": (2, "spatial", {}),
+    f"causal window {WINDOW}": (1, "spatial", {"causal": "top_left", "window": (WINDOW, None)}),
+    "channels last": (1, "channel", {}),
+    "channels first": (1, "channel", {"layout": "channels_first"}),
+}
 
-# The slope that time should have, and the call, on [1, 1, n, d] and on [1, 1, d, n].
-CASES: dict[str, tuple[int, Callable[[Arrays, Arrays], object]]] = {
-    "full": (2, lambda last, _: muattn.spatial_attention(*last[:3], out=last[3])),
-    f"causal window {WINDOW}": (
-        1, lambda last, _: muattn.spatial_attention(*last[:3], causal="top_left", window=(WINDOW, None), out=last[3])),
-    "channels last": (1, lambda last, _: muattn.channel_attention(*last[:3], out=last[3])),
-    "channels first": (
-        1, lambda _, first: muattn.channel_attention(*first[:3], layout="channels_first", out=first[3])),
-}  # fmt: skip
+Call = Callable[[], object]
 
 
-def arrays(n: int) -> tuple[Arrays, Arrays]:
+def forward_calls(n: int) -> dict[str, Call]:
+    calls: dict[str, Call] = {}
+    for case, (_, operation, options) in CASES.items():
+        q, k, v, out = _arrays(n, 4, options)
+        function = getattr(muattn, f"{operation}_attention")
+        calls[case] = functools.partial(function, q, k, v, **options, out=out)
+    return calls
+
+
+def both_calls(library: Library, n: int) -> dict[str, Call]:
+    """Forward and backward; what the backward calls take from the forward calls is there."""
+    calls: dict[str, Call] = {}
+    for case, (_, operation, options) in CASES.items():
+        if operation == "channel":
+            continue
+        scale = muattn.spatial_scale("sp", D) if operation == "spatial" else muattn.channel_scale("sp", n)
+        both = Gradients(library, operation, dict(zip("qkv", _arrays(n, 3, options))), {"scale": scale, **options})
+        both.forward()
+        calls[f"{case}, forward"], calls[f"{case}, backward"] = both.forward, both.backward
+    return calls
+
+
+def _arrays(n: int, count: int, options: dict) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
-    last = [rng.standard_normal((1, 1, n, D), dtype=np.float32) for _ in range(4)]
-    return last, [np.ascontiguousarray(x.swapaxes(2, 3)) for x in last]
+    shape = (1, 1, D, n) if options.get("layout") == "channels_first" else (1, 1, n, D)
+    return [rng.standard_normal(shape, dtype=np.float32) for _ in range(count)]
 
 
 def best_time(call: Callable[[], object], seconds: float) -> tuple[float, int]:
@@ -52,14 +75,13 @@ def best_time(call: Callable[[], object], seconds: float) -> tuple[float, int]:
     return min(times), len(times)
 
 
-def measure(sizes: list[int], seconds: float) -> list[dict]:
+def measure(sizes: list[int], seconds: float, calls_of: Callable[[int], dict[str, Call]]) -> list[dict]:
     rows: list[dict] = []
-    with Steps("bench --scaling", len(sizes) * len(CASES)) as steps:
-        for n in sizes:
-            last, first = arrays(n)
-            for case, (_, call) in CASES.items():
-                steps.at(len(rows), f"{case}, n = {n:,}")
-                best, count = best_time(lambda: call(last, first), seconds)
+    with Steps("bench --scaling", len(sizes)) as steps:
+        for index, n in enumerate(sizes):
+            for case, call in calls_of(n).items():
+                steps.at(index, f"{case}, n = {n:,}")
+                best, count = best_time(call, seconds)
                 rows.append({"case": case, "n": n, "milliseconds": 1e3 * best, "calls": count})
     return rows
 
@@ -68,10 +90,11 @@ def fitted_slopes(rows: list[dict]) -> list[dict]:
     """Of log time over log n, by least squares over the larger half of the sizes: a call has a fixed cost, and below 512
     tokens the window hides nothing."""
     fits = []
-    for case, (expected, _) in CASES.items():
+    for case in dict.fromkeys(row["case"] for row in rows):
         points = sorted((row["n"], row["milliseconds"]) for row in rows if row["case"] == case)
         upper = points[len(points) // 2 :]
         slope = np.polyfit(*np.log(upper).T, 1)[0]
+        expected = CASES[case.partition(",")[0]][0]
         fits.append({"case": case, "from": upper[0][0], "to": upper[-1][0], "slope": float(slope), "expected": expected})
     return fits
 
@@ -84,13 +107,18 @@ def main() -> None:
 
     muattn.set_num_threads(arguments.threads)
     sizes = [MIN_N << i for i in range((arguments.max_n // MIN_N).bit_length())]
-    rows = measure(sizes, arguments.seconds)
+    calls_of = forward_calls
+    if arguments.backward:
+        library = Library(arguments.library, "")
+        library.set_threads(arguments.threads)
+        calls_of = functools.partial(both_calls, library)
+    rows = measure(sizes, arguments.seconds, calls_of)
     results = {
         **provenance(muattn.current_backend(), "./dev bench --scaling " + shlex.join(sys.argv[1:])),
         "version": muattn.__version__, "threads": arguments.threads, "d": D, "window": WINDOW, **busy,
         "slopes": fitted_slopes(rows), "rows": rows,
     }  # fmt: skip
-    path = arguments.out / f"{file_stem(results)}-scaling.json"
+    path = arguments.out / f"{file_stem(results)}-scaling{'-backward' * arguments.backward}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     path.with_suffix(".md").write_text(text)
