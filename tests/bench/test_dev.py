@@ -21,7 +21,7 @@ def copy(tmp_path):
 
 
 @pytest.mark.parametrize("words", [
-    "bench", "bench --scaling", "bench --peers", "bench --gpu", "tune", "report", "report --gpu", "generate",
+    "bench", "bench --scaling", "bench --peers", "bench --gpu", "bench --peers --backward", "bench --backward --scaling", "tune", "report", "report --gpu", "generate",
     "tune spatial_attention --budget 1", "demo", "test", "setup",
 ])  # fmt: skip
 def test_help_builds_and_installs_nothing(copy, words):

@@ -72,6 +72,9 @@ def peers() -> Parser:
 turn. What counts is the ratio of best times; absolute times of a shared machine mean little. Every output is compared
 with muattn's first. The first time, packages of 5 GB go into .venv-peers.""",
     )
+    parser.add_argument("--backward", action="store_true",
+                        help="time forward and backward passes, against PyTorch: its own SDPA, composed attention and torch.compile, with autograd")  # fmt: skip
+    _add_library(parser)
     parser.add_argument("--filter", type=part_of_a_shape, default="", metavar="TEXT", help="only shapes whose operation/name contains this")
     parser.add_argument("--seconds", type=positive, default=1.0, help="time for each contestant and shape (default: 1)")
     parser.add_argument("--threads", type=thread_count, nargs="+", metavar="N", help="thread counts (default: 1 and all)")
@@ -80,15 +83,20 @@ with muattn's first. The first time, packages of 5 GB go into .venv-peers.""",
 
 
 def part_of_a_shape(text: str) -> str:
-    if not any(text in name for name in named_shapes()):
+    if not any(text in name for name in named_shapes() + backward_shapes()):
         raise argparse.ArgumentTypeError(f"no shape of bench/shapes.json contains '{text}'")
     return text
 
 
 def named_shapes() -> list[str]:
-    """operation/name of every shape of bench/shapes.json but the smallest."""
+    """operation/name of every shape of bench/shapes.json but the smallest, and those for gradients only."""
     shapes = json.loads(SHAPES.read_text())
     return [f"{operation}/{shape['name']}" for operation in ("spatial", "channel") for shape in shapes[operation]]
+
+
+def backward_shapes() -> list[str]:
+    """Those for gradients only."""
+    return [f"{shape['operation']}/{shape['name']}" for shape in json.loads(SHAPES.read_text())["backward"]]
 
 
 def gpu() -> Parser:

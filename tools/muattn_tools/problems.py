@@ -74,6 +74,12 @@ class Problem:
             return 4.0 * self.pairs()
         return 2.0 * self.pairs() * (self.q.shape[3] + self.v.shape[3])
 
+    def backward_flops(self) -> float:
+        """Of the five matrix products of the gradients of q, k and v, with the scores or the map computed again."""
+        if self.operation == "channel":
+            return 10.0 * self.pairs()
+        return 2.0 * self.pairs() * (3 * self.q.shape[3] + 2 * self.v.shape[3])
+
 
 def load(operation: str, shape: dict, rng: np.random.Generator) -> Problem:
     def random(*size: int) -> np.ndarray:
@@ -99,3 +105,9 @@ def load(operation: str, shape: dict, rng: np.random.Generator) -> Problem:
 def all_shapes() -> list[tuple[str, dict]]:
     table = json.loads(SHAPES.read_text())
     return [(operation, shape) for operation in ("spatial", "channel") for shape in table[operation]]
+
+
+def backward_shapes() -> list[tuple[str, dict]]:
+    """Those that gradients are timed on: all of spatial attention's, and some that only they are."""
+    more = [(shape["operation"], shape) for shape in json.loads(SHAPES.read_text())["backward"]]
+    return [entry for entry in all_shapes() + more if entry[0] == "spatial"]

@@ -52,6 +52,8 @@ def main() -> None:
     parser = command_line()
     arguments = parser.parse_args()
     shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
+    if not shapes:
+        parser.error(f"--filter: '{arguments.filter}' is for --backward only")
     parser.need_folder("--out", arguments.out)
     busy = warn("bench --peers")
 

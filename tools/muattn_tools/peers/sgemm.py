@@ -1,11 +1,20 @@
 """The speed that matrix products are compared with."""
 
+from typing import Callable
+
 import torch
 
 from muattn_tools.peers.turns import best_times
 
+GFLOP = 2 * 1024**3 * 1e-9
+
+
+def product() -> Callable[[], torch.Tensor]:
+    """PyTorch's (MKL's) sgemm at 1024 x 1024 x 1024."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return lambda: a @ b
+
 
 def sgemm(seconds: float) -> float:
-    """GFLOP/s of PyTorch's (MKL's) sgemm at 1024 x 1024 x 1024: the limit of two matrix products."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return 2 * 1024**3 / best_times({"sgemm": lambda: a @ b}, seconds)["sgemm"] * 1e-9
+    """Its GFLOP/s: the limit of two matrix products."""
+    return GFLOP / best_times({"sgemm": product()}, seconds)["sgemm"]

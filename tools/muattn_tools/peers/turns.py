@@ -44,16 +44,18 @@ def all_times(calls: dict[str, Callable[[], Parts]], seconds: float, threads: in
     return times
 
 
+def timed(call: Callable[[], object]) -> Callable[[], Parts]:
+    """The call as one part."""
+
+    def run() -> Parts:
+        start = time.perf_counter()
+        call()
+        return (time.perf_counter() - start,)
+
+    return run
+
+
 def best_times(calls: dict[str, Callable[[], object]], seconds: float, threads: int = 1) -> dict[str, float]:
     """Best time of each, in seconds."""
-
-    def timed(call: Callable[[], object]) -> Callable[[], Parts]:
-        def run() -> Parts:
-            start = time.perf_counter()
-            call()
-            return (time.perf_counter() - start,)
-
-        return run
-
     times = all_times({name: timed(call) for name, call in calls.items()}, seconds, threads)
     return {name: min(of_call)[0] for name, of_call in times.items()}
