@@ -28,13 +28,21 @@ std::set<int> thread_counts() {
 struct Timed {
     std::string operation, prefix;
     void (*run)(benchmark::State &state, const json &shape, int threads);
+    bool with_norms = true;  // shapes with normalize, too
 };
 
 const std::vector<Timed> forward = {{"spatial", "spatial", spatial_forward}, {"channel", "channel", channel_forward}};
-const std::vector<Timed> backward = {{"spatial", "spatial/backward", spatial_backward}};
+const std::vector<Timed> backward = {
+    {"spatial", "spatial/backward", spatial_backward},
+    {"channel", "channel/backward", channel_backward},
+    {"channel", "channel/backward_with_map", channel_backward_with_map, false},
+};
 
 // shape stays where it is until all benchmarks have run.
 void register_shape(const Timed &timed, const json &shape, benchmark::TimeUnit unit) {
+    if (shape.value("normalize", false) && !timed.with_norms) {
+        return;
+    }
     for (int threads : thread_counts()) {
         const std::string name = timed.prefix + "/" + shape["name"].get<std::string>() + "/" + std::to_string(threads);
         auto run = [run = timed.run, &shape, threads](benchmark::State &state) { run(state, shape, threads); };

@@ -98,8 +98,12 @@ def test_gradients_have_five_products_and_a_count_of_memory(tool, tmp_path):
     done = tool("bench.kernels", *QUICK, "--backward", "--benchmark_filter=smallest", "--out", out)
     assert done.returncode == 0, done
     results = json.loads(out.read_text())
-    # q, k, v, out, d_out and three gradients of 16 x 32 floats, and lse
-    expected = {"spatial/backward/smallest": (10 * 16 * 16 * 32, (8 * 16 * 32 + 16) * 4)}
+    # q, k, v, d_out and three gradients of 16 x 32 floats; out and lse; the map
+    expected = {
+        "spatial/backward/smallest": (10 * 16 * 16 * 32, (8 * 16 * 32 + 16) * 4),
+        "channel/backward/smallest": (10 * 16 * 32 * 32, 7 * 16 * 32 * 4),
+        "channel/backward_with_map/smallest": (8 * 16 * 32 * 32, (7 * 16 * 32 + 32 * 32) * 4),
+    }
     rows = read_rows(results)
     assert {row.shape for row in rows} == set(expected)
     for row in rows:
@@ -113,7 +117,7 @@ def test_gradients_have_five_products_and_a_count_of_memory(tool, tmp_path):
 
 @pytest.mark.parametrize("arguments, names", [
     ([], {"spatial", "channel"}),
-    (["--backward"], {"spatial/backward"}),
+    (["--backward"], {"spatial/backward", "channel/backward", "channel/backward_with_map"}),
 ])  # fmt: skip
 def test_every_shape_has_its_benchmarks(tool, arguments, names):
     done = tool("bench.kernels", *PROGRAM, *arguments, "--benchmark_list_tests")
@@ -123,7 +127,10 @@ def test_every_shape_has_its_benchmarks(tool, arguments, names):
     expected = set()
     for name in names:
         operation = name.partition("/")[0]
-        expected |= {f"{name}/{shape['name']}" for shape in shapes[operation] + more if shape.get("operation", operation) == operation}
+        expected |= {
+            f"{name}/{shape['name']}" for shape in shapes[operation] + more
+            if shape.get("operation", operation) == operation and not ("with_map" in name and shape.get("normalize"))
+        }  # fmt: skip
     assert listed == expected
 
 

@@ -108,6 +108,6 @@ def all_shapes() -> list[tuple[str, dict]]:
 
 
 def backward_shapes() -> list[tuple[str, dict]]:
-    """Those that gradients are timed on: all of spatial attention's, and some that only they are."""
+    """Those that gradients are timed on: all, and some that only they are."""
     more = [(shape["operation"], shape) for shape in json.loads(SHAPES.read_text())["backward"]]
-    return [entry for entry in all_shapes() + more if entry[0] == "spatial"]
+    return sorted(all_shapes() + more, key=lambda entry: entry[0] == "channel")

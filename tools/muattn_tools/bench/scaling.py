@@ -50,8 +50,6 @@ def both_calls(library: Library, n: int) -> dict[str, Call]:
     """Forward and backward; what the backward calls take from the forward calls is there."""
     calls: dict[str, Call] = {}
     for case, (_, operation, options) in CASES.items():
-        if operation == "channel":
-            continue
         scale = muattn.spatial_scale("sp", D) if operation == "spatial" else muattn.channel_scale("sp", n)
         both = Gradients(library, operation, dict(zip("qkv", _arrays(n, 3, options))), {"scale": scale, **options})
         both.forward()
