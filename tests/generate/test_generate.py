@@ -174,7 +174,7 @@ def test_a_program_for_windows_links(tmp_path):
     (["--target", "x86-64-linux", "--backends", ""], "--backends: must be names with commas between them"),
     (["--target", "x86-64-linux", "--ops=spatial_attention,merge", "--kernels=general+lse"], "--kernels: leave none for merge, of which there are general\n"),
     (["--target", "x86-64-linux", "--ops=spatial"], "--ops: unknown 'spatial'; there are spatial_attention"),
-    (["--target", "x86-64-linux", "--directions=backwards"], "--directions: unknown 'backwards'; there are forward"),
+    (["--target", "x86-64-linux", "--directions=backwards"], "--directions: unknown 'backwards'; there are forward, backward"),
     (["--target", "x86-64-linux", "--kernels=lse"], "--kernels: unknown 'lse'; there are general, general+lse, "),
     (["--target", "x86-64-linux", "--backends=neon"], "--backends: unknown 'neon'; there are avx512, avx2, sse41\n"),
     (["--target", "arm-64-linux", "--backends=cpu:neon"], "there are sve2_128, neon_fp16, neon; backends have no cpu: here"),
