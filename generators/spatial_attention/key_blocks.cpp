@@ -73,10 +73,11 @@ public:
         r_e = RDom(0, d(), "r_e");
         r_v = RDom(0, d_v(), "r_v");
         const Expr tile_i = t * iu + i, tile_first = row(t * iu, ib, jb);
-        const Expr seen = select(x * panel - (tile_first + iu - 1) < window_last, x * panel + panel - 1 - tile_first,
-                                 window_first - 1);
-        r_e.where(r_e < select(seen >= window_first, d(), 0));
-        r_v.where(r_v < select(seen >= window_first, d_v() * wants_dS, 0));
+        seen(t, x, ib, g, jb) = cast<int32_t>(x * panel - (tile_first + iu - 1) < window_last &&
+                                              x * panel + panel - 1 - tile_first >= window_first);
+        const Expr is_seen = seen(t, x, ib, g, jb) != 0;
+        r_e.where(r_e < select(is_seen, d(), 0));
+        r_v.where(r_v < select(is_seen, d_v() * wants_dS, 0));
         QK(j, i, t, x, ib, g, jb) += KT(j, r_e, x) * Q(r_e, tile_i, ib, g, jb);
         GV(j, i, t, x, ib, g, jb) += VT(j, r_v, x) * dO(r_v, tile_i, ib, g, jb);
         define_logit_gradients(key, query, query_in);
@@ -85,7 +86,8 @@ public:
         r_i = RDom(0, Bi, "r_i");
         const Expr skipped = clamp(x * panel - (window_last - 1) - row(0, ib, jb), 0, Bi);
         const Expr end = min(min(n_q(), x * panel + panel - window_first) - row(0, ib, jb), Bi);
-        r_i.where(r_i < end - skipped);
+        queries(x, ib, g, jb) = max(end - skipped, 0);
+        r_i.where(r_i < queries(x, ib, g, jb));
         const Expr ri = unsafe_promise_clamped(skipped + r_i, 0, Bi - 1);
         const Expr keep = P(j, ri, x, ib, g, jb);
         dK_block(j, e, x, ib, g, jb) += dS(j, ri, x, ib, g, jb) * guarded(Q(e, ri, ib, g, jb), keep);

@@ -33,13 +33,16 @@ struct SpatialKeyBlocksStages {
     Halide::Func dO{"dO"};                            // (e, i, ib, g, jb)
 
     // Of a block of keys and a block of queries; t: tile of the block, i its query.
-    Halide::Func QK{"QK"};      // (j, i, t, x, ib, g, jb)  dot products
-    Halide::Func tanh{"tanh"};  // (j, i, x, ib, g, jb)     what softcap makes of them
-    Halide::Func bias{"bias"};  // (j, i, x, ib, g, jb)     what the mask adds to a logit, in units of log 2
-    Halide::Func P{"P"};        // (j, i, x, ib, g, jb)     2^(logit - lse)
-    Halide::Func GV{"GV"};      // (j, i, t, x, ib, g, jb)  dO V^T
-    Halide::Func dZ{"dZ"};      // (j, i, x, ib, g, jb)     gradient by the logit
-    Halide::Func dS{"dS"};      // (j, i, x, ib, g, jb)     gradient by the product of a scaled query and a key
+    Halide::Func seen{
+        "seen"};  // (t, x, ib, g, jb)        1 if some query of the tile sees some key of the panel, else 0
+    Halide::Func queries{"queries"};  // (x, ib, g, jb)     of the block, that see some key of the panel
+    Halide::Func QK{"QK"};            // (j, i, t, x, ib, g, jb)  dot products
+    Halide::Func tanh{"tanh"};        // (j, i, x, ib, g, jb)     what softcap makes of them
+    Halide::Func bias{"bias"};        // (j, i, x, ib, g, jb)     what the mask adds to a logit, in units of log 2
+    Halide::Func P{"P"};              // (j, i, x, ib, g, jb)     2^(logit - lse)
+    Halide::Func GV{"GV"};            // (j, i, t, x, ib, g, jb)  dO V^T
+    Halide::Func dZ{"dZ"};            // (j, i, x, ib, g, jb)     gradient by the logit
+    Halide::Func dS{"dS"};            // (j, i, x, ib, g, jb)     gradient by the product of a scaled query and a key
 
     // Parts of the gradients that a block gives, and the gradients.
     Halide::Func dK_block{"dK_block"}, dV_block{"dV_block"};  // (j, e, x, ib, g, jb)

@@ -86,7 +86,7 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
         .bound_extent(f.j, panel)
         .align_storage(f.e, f.padded_d)
         .vectorize(f.e, lanes, TailStrategy::RoundUp);
-    for (Func *block_local : {&f.Q, &f.dO, &f.QK, &f.tanh, &f.bias, &f.P, &f.GV, &f.dZ, &f.dS, &f.dK_block, &f.dV_block, &f.dQ_block}) {
+    for (Func *block_local : {&f.Q, &f.dO, &f.seen, &f.queries, &f.QK, &f.tanh, &f.bias, &f.P, &f.GV, &f.dZ, &f.dS, &f.dK_block, &f.dV_block, &f.dQ_block}) {
         if (block_local->defined()) {
             block_local->bound_extent(f.ib, 1)
                 .bound_extent(f.jb, 1)
@@ -130,6 +130,9 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
             .unroll(f.j)
             .unroll(f.i);
     };
+    // What is kept becomes the limit of the products' loops; computed in place it would be asked in each of their iterations.
+    f.seen.compute_at(f.dQ, f.r_q.x);
+    f.queries.compute_at(f.dQ, f.r_q.x);
     in_tiles(f.P);
     in_tiles(f.dS);
     if (f.dM.defined()) {
@@ -177,10 +180,16 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
         .unroll(f.e)
         .unroll(f.i)
         .update()
-        .reorder(f.i, f.e, f.r_j.x, f.r_j.y)
-        .vectorize(f.e, lanes)
-        .unroll(f.e)
+        .split(f.e, eo, ei, lanes)
+        .vectorize(ei)
+        .unroll(eo)
         .unroll(f.i);
+    // For each key load the fewer of the two, then go through the others, so that no more than one of them needs a register.
+    if (s.column_vectors < qu) {
+        f.dQ_block.update().reorder(ei, eo, f.i, f.r_j.x, f.r_j.y);
+    } else {
+        f.dQ_block.update().reorder(ei, f.i, eo, f.r_j.x, f.r_j.y);
+    }
 
     // The transposed gradients, added where they belong.
     const auto add_transposed = [&](Func &sum, Func &columns) {

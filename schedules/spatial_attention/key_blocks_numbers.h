@@ -26,7 +26,7 @@ struct SpatialKeyBlocks {
             return {m.lanes, 1, 4, 4, 1, 4, 8, 96, 512, m.scalable};
         }
         if (m.registers >= 32) {
-            return {m.lanes, 3, 8, 8, 4, 6, 2, 96, 512, m.scalable};
+            return {m.lanes, 2, 8, 8, 2, 8, 3, 96, 512, m.scalable};
         }
         return {m.lanes, 3, 4, 4, 4, 3, 2, 96, 512, m.scalable};
     }

@@ -168,10 +168,10 @@ int BackwardTasks::do_spans(const Map &map, int64_t lane, const Target &mask) {
             clear_rows(at(call_.d_v, map.b, map.h_kv, key), call_.d_v.tensor.strides[2], after - key, forward_.d_v);
         }
         const int64_t end = std::min<int64_t>(after, visible.key_length);
-        const bool seen = key < end && begin_ < end_ && end - 1 - begin_ >= visible.window_first &&
-                          key - (end_ - 1) < visible.window_last;
-        if (seen) {
-            if (const int error = call_kernel(map, key, end - key, d_q, mask)) {
+        const Part part{key, end - key, std::max<int64_t>(begin_, key - visible.window_last + 1),
+                        std::min<int64_t>(end_, end - visible.window_first)};
+        if (part.keys > 0 && part.begin < part.end) {
+            if (const int error = call_kernel(map, part, d_q, mask)) {
                 return error;
             }
         }
@@ -180,31 +180,31 @@ int BackwardTasks::do_spans(const Map &map, int64_t lane, const Target &mask) {
 }
 
 // The arguments in the order of generators/spatial_attention/key_blocks.cpp.
-int BackwardTasks::call_kernel(const Map &map, int64_t key, int64_t keys, const Target &d_q, const Target &mask) {
+int BackwardTasks::call_kernel(const Map &map, const Part &part, const Target &d_q, const Target &mask) {
     static const float zero = 0;
-    const int64_t group = forward_.group(), h = map.h_kv * group, rows = rows_of_stripe(), d = forward_.d,
-                  d_v = forward_.d_v;
+    const int64_t group = forward_.group(), h = map.h_kv * group, rows = part.end - part.begin,
+                  skipped = part.begin - begin_, keys = part.keys, d = forward_.d, d_v = forward_.d_v;
     const VisibleKeys &visible = forward_.visible[map.b];
     float unwanted[MUATTN_MAX_D];  // rows that nobody wants: all are this one
     TaskArguments arguments(tasks_.context());
     const auto queries = [&](const Argument &argument, int64_t columns) {
         const int64_t *s = argument.tensor.strides;
-        arguments.array(at(argument, map.b, h, begin_), {{columns, 1}, {rows, s[2]}, {group, s[1]}, {1, 0}});
+        arguments.array(at(argument, map.b, h, part.begin), {{columns, 1}, {rows, s[2]}, {group, s[1]}, {1, 0}});
     };
     const auto of_keys = [&](const Argument &argument, int64_t columns, bool wanted) {
-        arguments.array(wanted ? at(argument, map.b, map.h_kv, key) : unwanted,
+        arguments.array(wanted ? at(argument, map.b, map.h_kv, part.key) : unwanted,
                         {{columns, 1}, {keys, wanted ? argument.tensor.strides[2] : 0}, {1, 0}, {1, 0}});
     };
     const auto numbers_of_rows = [&](const Argument &argument) {
         const int64_t *s = argument.tensor.strides;
-        arguments.array(at(argument, map.b, h, begin_), {{rows, s[2]}, {group, s[1]}});
+        arguments.array(at(argument, map.b, h, part.begin), {{rows, s[2]}, {group, s[1]}});
     };
     queries(forward_.q, d);
     of_keys(forward_.k, d, true);
     of_keys(forward_.v, d_v, true);
     arguments.array(forward_.scale.values + (forward_.scale.differ ? h : 0), {{group, forward_.scale.differ}});
     arguments.number(forward_.softcap);
-    bind_masks(arguments, map, key, keys);
+    bind_masks(arguments, map, part);
     queries(forward_.out, d_v);
     queries(call_.d_out, d_v);
     numbers_of_rows(forward_.lse);
@@ -214,13 +214,14 @@ int BackwardTasks::call_kernel(const Map &map, int64_t key, int64_t keys, const 
         arguments.array(&zero, {{rows, 0}, {group, 0}});
     }
     arguments.array(d_q_scale_ + h, {{group, 1}});
-    const int64_t shift = begin_ - key;
+    const int64_t shift = part.begin - part.key;
     arguments.number(int32_t(visible.window_first + shift));
     arguments.number(int32_t(visible.window_last + shift));
     arguments.number(int32_t(d_q.data != nullptr));
     arguments.number(int32_t(call_.wants_k));
     arguments.number(int32_t(call_.wants_v));
-    arguments.array(d_q.data != nullptr ? d_q.data : unwanted, {{d, 1}, {rows, d_q.row}, {group, d_q.head}, {1, 0}});
+    arguments.array(d_q.data != nullptr ? d_q.data + skipped * d_q.row : unwanted,
+                    {{d, 1}, {rows, d_q.row}, {group, d_q.head}, {1, 0}});
     of_keys(call_.d_k, d, call_.wants_k);
     of_keys(call_.d_v, d_v, call_.wants_v);
     if (!kernel_.features.d_mask) {
@@ -228,7 +229,9 @@ int BackwardTasks::call_kernel(const Map &map, int64_t key, int64_t keys, const 
     }
     const int64_t lanes = schedule_.lanes, vectors = (keys + lanes - 1) / lanes;
     if (!parts_.keys_share_mask) {
-        float *const first = mask.data != nullptr ? mask.data + (call_.d_mask.size(3) != 1 ? key : 0) : unwanted;
+        float *const first = mask.data != nullptr
+                                 ? mask.data + skipped * mask.row + (call_.d_mask.size(3) != 1 ? part.key : 0)
+                                 : unwanted;
         arguments.array(first, {{lanes, 1}, {vectors, lanes}, {rows, mask.row}, {group, mask.head}});
         return arguments.run(kernel_);
     }
@@ -247,19 +250,19 @@ int BackwardTasks::call_kernel(const Map &map, int64_t key, int64_t keys, const 
             for (int64_t j = 0; j < keys; j++) {
                 sum += double(sums[(g * mask_rows + i) * keys + j]);
             }
-            mask.data[g * mask.head + i * mask.row] += float(sum);
+            mask.data[g * mask.head + (skipped + i) * mask.row] += float(sum);
         }
     }
     current_slab->pop(sums);
     return error;
 }
 
-void BackwardTasks::bind_masks(TaskArguments &arguments, const Map &map, int64_t key, int64_t keys) const {
+void BackwardTasks::bind_masks(TaskArguments &arguments, const Map &map, const Part &part) const {
     const bool boolean = forward_.with_mask && forward_.mask.tensor.dtype == MUATTN_BOOL;
     const auto bind = [&](const Argument &argument, bool given) {
         const muattn_tensor &t = argument.tensor;
-        const int64_t first[] = {map.b, map.h_kv * forward_.group(), begin_, key},
-                      sizes[] = {1, forward_.group(), rows_of_stripe(), keys};
+        const int64_t first[] = {map.b, map.h_kv * forward_.group(), part.begin, part.key},
+                      sizes[] = {1, forward_.group(), part.end - part.begin, part.keys};
         int64_t offset = 0;
         Extent extents[4];
         for (int dim = 0; dim < 4; dim++) {

@@ -26,6 +26,11 @@ private:
         int64_t b, h_kv;
     };
 
+    // What a kernel call computes: keys from key on, and the queries that see some of them, [begin, end).
+    struct Part {
+        int64_t key, keys, begin, end;
+    };
+
     muattn_status reserve();
     bool sums_rows() const { return call_.d_scale != nullptr || call_.d_sink != nullptr; }
     int64_t rows_of_stripe() const { return end_ - begin_; }
@@ -34,12 +39,12 @@ private:
     void clear_mask();
     int do_task(int64_t index);
     int do_spans(const Map &map, int64_t lane, const Target &mask);
-    int call_kernel(const Map &map, int64_t key, int64_t keys, const Target &d_q, const Target &mask);
+    int call_kernel(const Map &map, const Part &part, const Target &d_q, const Target &mask);
     Map map_of(int64_t chain, int64_t of_chain) const;
     Target query_gradient(const Map &map, int64_t lane) const;
     Target mask_gradient(int64_t chain, int64_t part) const;
     void fold_mask(const Target &mask, const float *of_keys, int64_t keys) const;
-    void bind_masks(TaskArguments &arguments, const Map &map, int64_t key, int64_t keys) const;
+    void bind_masks(TaskArguments &arguments, const Map &map, const Part &part) const;
 
     int do_chunk(int64_t index);
     double scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const;
