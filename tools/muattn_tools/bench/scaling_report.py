@@ -44,14 +44,14 @@ def table(results: dict) -> str:
 
 def picture(results: dict, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7.5, 5.5), layout="constrained")
-    styles: dict[str, tuple[str, str]] = {}  # colour and marker: the same for both directions of a case
+    cases = list(dict.fromkeys(fit["case"].partition(", ")[0] for fit in results["slopes"]))  # whatever the direction
     for fit in results["slopes"]:
         times = _times(results, fit["case"])
         case, _, direction = fit["case"].partition(", ")
-        colour, marker = styles.setdefault(case, (f"C{len(styles)}", "os^v"[len(styles)]))
-        inside = "white" if direction == "backward" else colour
-        label = f"{fit['case']}: slope {fit['slope']:.2f}"
-        axes.plot(times.keys(), times.values(), color=colour, marker=marker, markersize=5, markerfacecolor=inside, label=label)
+        index = cases.index(case)
+        inside = "white" if direction == "backward" else f"C{index}"
+        axes.plot(times.keys(), times.values(), color=f"C{index}", marker="os^v"[index], markersize=5, markerfacecolor=inside,
+                  label=f"{fit['case']}: slope {fit['slope']:.2f}")  # fmt: skip
     _reference_slopes(axes, results)
     sizes = sorted({row["n"] for row in results["rows"]})
     axes.set_xscale("log", base=2)
