@@ -3,36 +3,30 @@ microsoft/mup, issues 17 and 18."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Sequence, TypeVar, overload
+from typing import Any, Literal, Sequence, overload
 
 from . import _muattn
 from ._devices import exported, new_array, queue_of
-from ._options import base_width, choice, flag, integer, integers, number, numbers, resolve_causal, resolve_window
+from ._options import base_width, choice, flag, integer
 from ._refusals import refuse
 from ._results import like
+from ._settings import (
+    CHANNEL_SCALINGS, SPATIAL_SCALINGS, Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings,
+    spatial_settings,
+)
 from ._torch import outside_graphs, written
-
-Array = TypeVar("Array")
-SpatialScaling = Literal["sp", "mup", "mup_heads"]
-ChannelScaling = Literal["sp", "mup", "mup_heads", "mup_mean"]
-Causal = Literal["top_left", "bottom_right"]
-Numbers = float | Sequence[float] | Any  # a number, or one per head: a sequence or an array
-
-_CHANNEL_SCALINGS = dict(_muattn.scalings)
-_SPATIAL_SCALINGS = {name: rule for name, rule in _CHANNEL_SCALINGS.items() if name != "mup_mean"}
-_LAYOUTS = dict(_muattn.layouts)
 
 
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal | int | Sequence[int] | Any = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
+    causal: Causal = ..., window: Window = ..., mask: Any = ...,
     key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal | int | Sequence[int] | Any = ..., window: tuple[int | None, int | None] | None = ..., mask: Any = ...,
+    causal: Causal = ..., window: Window = ..., mask: Any = ...,
     key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @outside_graphs
@@ -77,24 +71,15 @@ def spatial_attention(
         q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
         sink=sink, out=out,
     )
-    cap = number("softcap", softcap)
-    if cap is not None and not cap > 0:
-        raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
     with_lse = flag("return_lse", return_lse)
-    alignment, offset, offsets = resolve_causal(causal)
+    settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink)
     queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
     lse = None
     if queue is not None:
         out = new_array(q, (*q.shape[:3], *v.shape[3:])) if out is None else out
         lse = new_array(q, tuple(q.shape[:3])) if with_lse else None
-    q_in, k_in, v_in, mask_in, to, lse_to = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
-    result = _muattn.spatial_attention(
-        queue, q_in, k_in, v_in, to, lse_to, return_lse=with_lse,
-        scaling=choice("scaling", scaling, _SPATIAL_SCALINGS), d_base=base_width(d_base), scale=numbers("scale", scale),
-        causal=alignment, causal_offset=offset, causal_offsets=offsets, window=resolve_window(window),
-        key_lengths=integers("key_lengths", key_lengths), mask=mask_in, softcap=cap or 0.0,
-        sink=numbers("sink", sink),
-    )
+    arrays = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
+    result = _muattn.spatial_attention(queue, *arrays, with_lse, settings)
     written(out)
     if with_lse:
         return (like(q, result[0]) if out is None else out), (like(q, result[1]) if lse is None else lse)
@@ -131,7 +116,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = "sp", d_base: int | None = None, scale: Numbers | None = None,
     output_multiplier: float | None = None, normalize: bool = False,
-    layout: Literal["channels_last", "channels_first"] = "channels_last", out: Any = None,
+    layout: Layout = "channels_last", out: Any = None,
 ) -> Array:
     """Channel attention: out = o (softmax(s Q^T K) V^T)^T per head, a d x d map, softmax over its second index:
     out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
@@ -156,31 +141,26 @@ def channel_attention(
     Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
     """
     refuse(q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
         out = new_array(q, tuple(q.shape))
-    q_in, k_in, v_in, to = exported(queue, q=q, k=k, v=v, out=out)
-    result = _muattn.channel_attention(
-        queue, q_in, k_in, v_in, to,
-        scaling=choice("scaling", scaling, _CHANNEL_SCALINGS), d_base=base_width(d_base), scale=numbers("scale", scale),
-        output_multiplier=number("output_multiplier", output_multiplier), normalize=flag("normalize", normalize),
-        layout=choice("layout", layout, _LAYOUTS),
-    )
+    result = _muattn.channel_attention(queue, *exported(queue, q=q, k=k, v=v, out=out), settings)
     written(out)
     return like(q, result) if out is None else out
 
 
 def spatial_scale(scaling: SpatialScaling, d: int, d_base: int | None = None) -> float:
     """The logit scale s that spatial_attention uses at head dimension d."""
-    return _muattn.spatial_scale(choice("scaling", scaling, _SPATIAL_SCALINGS), integer("d", d), base_width(d_base))
+    return _muattn.spatial_scale(choice("scaling", scaling, SPATIAL_SCALINGS), integer("d", d), base_width(d_base))
 
 
 def channel_scale(scaling: ChannelScaling, n: int) -> float:
     """The logit scale s that channel_attention uses over n tokens."""
-    return _muattn.channel_scale(choice("scaling", scaling, _CHANNEL_SCALINGS), integer("n", n))
+    return _muattn.channel_scale(choice("scaling", scaling, CHANNEL_SCALINGS), integer("n", n))
 
 
 def channel_output_multiplier(scaling: ChannelScaling, d: int, d_base: int | None = None) -> float:
     """The output multiplier o that channel_attention uses at head dimension d."""
-    rule = choice("scaling", scaling, _CHANNEL_SCALINGS)
+    rule = choice("scaling", scaling, CHANNEL_SCALINGS)
     return _muattn.channel_output_multiplier(rule, integer("d", d), base_width(d_base))

@@ -1,0 +1,77 @@
+// Spatial attention, and the merge of its results.
+#include "arrays.h"
+#include "call.h"
+#include "interpreter.h"
+#include "operators.h"
+#include "options.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace muattn::python {
+namespace {
+
+nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
+                  nb::handle mask_array, nb::object out_array, nb::object lse_array, bool return_lse,
+                  const SpatialSettings &settings) {
+    const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
+    const int64_t *shape = q.tensor.shape;
+    SpatialOptions call(settings, shape[0], shape[1]);
+    if (out_array.is_none()) {
+        out_array = new_array({shape[0], shape[1], shape[2], v.tensor.shape[3]});
+    }
+    const Tensor out = output("out", out_array);
+    Tensor lse, mask_tensor;
+    if (return_lse) {
+        if (lse_array.is_none()) {
+            lse_array = new_array({shape[0], shape[1], shape[2]});
+        }
+        lse = output("lse", lse_array, kRows);
+    }
+    if (!mask_array.is_none()) {
+        mask_tensor = mask("mask", mask_array);
+        call.options.mask = &mask_tensor.tensor;
+    }
+    const InQueue in_queue(queue);
+    check(without_gil([&] {
+        return muattn_spatial_attention_forward(&q.tensor, &k.tensor, &v.tensor, &call.options, &out.tensor,
+                                                return_lse ? &lse.tensor : nullptr);
+    }));
+    return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
+}
+
+nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_b_array,
+                 nb::handle lse_b_array, nb::object out_array, nb::object lse_array) {
+    const Tensor out_a = input("out_a", out_a_array), out_b = input("out_b", out_b_array);
+    const Tensor lse_a = input("lse_a", lse_a_array, kRows), lse_b = input("lse_b", lse_b_array, kRows);
+    const int64_t *shape = out_a.tensor.shape;
+    if (out_array.is_none()) {
+        out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
+        lse_array = new_array({shape[0], shape[1], shape[2]});
+    }
+    const Tensor out = output("out", out_array), lse = output("lse", lse_array, kRows);
+    const InQueue in_queue(queue);
+    check(without_gil([&] {
+        return muattn_merge(&out_a.tensor, &lse_a.tensor, &out_b.tensor, &lse_b.tensor, &out.tensor, &lse.tensor);
+    }));
+    return nb::make_tuple(out_array, lse_array);
+}
+
+double scale(int scaling, int64_t d, int64_t d_base) {
+    double s = 0;
+    check(muattn_spatial_scale(muattn_scaling(scaling), d, d_base, &s));
+    return s;
+}
+
+}  // namespace
+
+void add_spatial(nb::module_ m) {
+    // None is let in as an array that is needed so that the message is ours.
+    m.def("spatial_attention", &attend, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(), "mask"_a.none(),
+          "out"_a.none(), "lse"_a.none(), "return_lse"_a, "settings"_a);
+    m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
+          "out"_a.none(), "lse"_a.none());
+    m.def("spatial_scale", &scale, "scaling"_a, "d"_a, "d_base"_a);
+}
+
+}  // namespace muattn::python
