@@ -145,6 +145,24 @@ Tensor mask(const char *name, nb::handle array) {
     return t;
 }
 
+Tensor mask_in_full(const char *name, nb::handle array) {
+    Tensor t = readable(name, array, kMask);
+    if (t.read_only.size() == 0) {
+        return t;
+    }
+    bool repeats_one = true;
+    for (int i = 0; i < 4; i++) {
+        t.tensor.strides[i] = t.tensor.shape[i] == 1 ? 1 : t.read_only.stride(size_t(i));
+        repeats_one = repeats_one && t.tensor.strides[i] == 0;
+    }
+    if (repeats_one) {
+        raise(PyExc_ValueError, std::string(name) +
+                                    " repeats one element along every dimension: where its gradient is "
+                                    "wanted, give it in the shape (1, 1, 1, 1)");
+    }
+    return t;
+}
+
 Tensor output(const char *name, nb::handle array, Dimensions dimensions) {
     Tensor t;
     if (!nb::try_cast(array, t.writable) || !t.writable.is_valid()) {

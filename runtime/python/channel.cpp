@@ -27,9 +27,8 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
     const Tensor out = output("out", out_array, dimensions);
     const ChannelOptions call(settings, shape[1]);
     const InQueue in_queue(queue);
-    check(without_gil([&] {
-        return muattn_channel_attention_forward(&q.tensor, &k.tensor, &v.tensor, &call.options, &out.tensor);
-    }));
+    check(without_gil(
+        [&] { return muattn_channel_attention_forward(&q.tensor, &k.tensor, &v.tensor, &call.options, &out.tensor); }));
     return out_array;
 }
 

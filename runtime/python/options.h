@@ -22,9 +22,9 @@ using Numbers = std::vector<double>;
 using Integers = std::vector<int64_t>;
 
 // scaling, d_base, scale, causal, causal_offset, causal_offsets, window, key_lengths, softcap, sink
-using SpatialSettings = std::tuple<int, int64_t, std::optional<Numbers>, int, int64_t, std::optional<Integers>,
-                                   std::optional<std::pair<int64_t, int64_t>>, std::optional<Integers>, double,
-                                   std::optional<Numbers>>;
+using SpatialSettings =
+    std::tuple<int, int64_t, std::optional<Numbers>, int, int64_t, std::optional<Integers>,
+               std::optional<std::pair<int64_t, int64_t>>, std::optional<Integers>, double, std::optional<Numbers>>;
 
 // The options without the mask, and the numbers that they point to.
 class SpatialOptions {
@@ -41,8 +41,7 @@ private:
 };
 
 // scaling, d_base, scale, output_multiplier, normalize, layout, tokens
-using ChannelSettings =
-    std::tuple<int, int64_t, std::optional<Numbers>, std::optional<double>, bool, int, int64_t>;
+using ChannelSettings = std::tuple<int, int64_t, std::optional<Numbers>, std::optional<double>, bool, int, int64_t>;
 
 class ChannelOptions {
 public:

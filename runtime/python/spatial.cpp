@@ -1,6 +1,9 @@
-// Spatial attention, and the merge of its results.
+// Spatial attention, its gradients, and the merge of its results.
+#include <nanobind/stl/string.h>
+
 #include "arrays.h"
 #include "call.h"
+#include "gradients.h"
 #include "interpreter.h"
 #include "operators.h"
 #include "options.h"
@@ -11,9 +14,8 @@ using namespace nb::literals;
 namespace muattn::python {
 namespace {
 
-nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array,
-                  nb::handle mask_array, nb::object out_array, nb::object lse_array, bool return_lse,
-                  const SpatialSettings &settings) {
+nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::handle mask_array,
+                  nb::object out_array, nb::object lse_array, bool return_lse, const SpatialSettings &settings) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array);
     const int64_t *shape = q.tensor.shape;
     SpatialOptions call(settings, shape[0], shape[1]);
@@ -38,6 +40,43 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
                                                 return_lse ? &lse.tensor : nullptr);
     }));
     return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
+}
+
+nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::handle out_array,
+                         nb::handle lse_array, nb::handle d_out_array, nb::handle d_lse_array, nb::handle mask_array,
+                         const Names &wanted, const SpatialSettings &settings) {
+    const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array),
+                 out = input("out", out_array), lse = input("lse", lse_array, kRows),
+                 d_out = input("d_out", d_out_array);
+    const int64_t heads = q.tensor.shape[1];
+    SpatialOptions call(settings, q.tensor.shape[0], heads);
+    Tensor d_lse, mask_tensor;
+    if (!d_lse_array.is_none()) {
+        d_lse = input("d_lse", d_lse_array, kRows);
+    }
+    Gradients gradients(wanted);
+    if (!mask_array.is_none()) {
+        mask_tensor = gradients.wants("mask") ? mask_in_full("mask", mask_array) : mask("mask", mask_array);
+        call.options.mask = &mask_tensor.tensor;
+    }
+    if (gradients.wants("mask") && (mask_array.is_none() || mask_tensor.tensor.dtype == MUATTN_BOOL)) {
+        raise(PyExc_ValueError, "wanted has 'mask', and the call has no additive mask");
+    }
+    if (gradients.wants("sink") && call.options.sink == nullptr) {
+        raise(PyExc_ValueError, "wanted has 'sink', and the call has no sink");
+    }
+    const muattn_spatial_gradients to{gradients.matrices("q", q.tensor),
+                                      gradients.matrices("k", k.tensor),
+                                      gradients.matrices("v", v.tensor),
+                                      gradients.numbers("scale", heads),
+                                      gradients.matrices("mask", mask_tensor.tensor),
+                                      gradients.numbers("sink", heads)};
+    check(without_gil([&] {
+        return muattn_spatial_attention_backward(&q.tensor, &k.tensor, &v.tensor, &out.tensor, &lse.tensor,
+                                                 &d_out.tensor, d_lse_array.is_none() ? nullptr : &d_lse.tensor,
+                                                 &call.options, &to);
+    }));
+    return gradients.arrays();
 }
 
 nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_array, nb::handle out_b_array,
@@ -69,6 +108,8 @@ void add_spatial(nb::module_ m) {
     // None is let in as an array that is needed so that the message is ours.
     m.def("spatial_attention", &attend, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(), "mask"_a.none(),
           "out"_a.none(), "lse"_a.none(), "return_lse"_a, "settings"_a);
+    m.def("spatial_attention_backward", &attend_backward, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
+          "lse"_a.none(), "d_out"_a.none(), "d_lse"_a.none(), "mask"_a.none(), "wanted"_a, "settings"_a);
     m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
           "out"_a.none(), "lse"_a.none());
     m.def("spatial_scale", &scale, "scaling"_a, "d"_a, "d_base"_a);

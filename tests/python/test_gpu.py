@@ -128,6 +128,22 @@ def test_memory_of_no_backend(random):
         muattn.spatial_attention(x, x, x)
 
 
+def test_gradients_are_for_processors(random):
+    x, lse = random(1, 2, 5, 8), random(1, 2, 5)
+    there = Elsewhere(x)
+    with pytest.raises(NotImplementedError, match=r"spatial_attention_backward\(\) runs on processors alone, and q is in the memory of CUDA device 0"):
+        muattn.spatial_attention_backward(there, there, there, there, Elsewhere(lse), there)
+    with pytest.raises(ValueError, match="d_out must be in the CPU's memory, as q is, not in the memory of CUDA device 0"):
+        muattn.spatial_attention_backward(x, x, x, x, lse, there)
+    assert not there.streams
+
+
+def test_gradients_on_a_forced_gpu(gpu, random):
+    x, lse = random(1, 2, 5, 8), random(1, 2, 5)
+    with pytest.raises(NotImplementedError, match=f"no kernel for this call on backend {gpu}"):
+        muattn.spatial_attention_backward(x, x, x, x, lse, x)
+
+
 def test_cuda_memory_without_a_device(random):
     if dict(muattn.backends())["cuda"]:
         pytest.skip("this machine has a CUDA device")

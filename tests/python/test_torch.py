@@ -1,5 +1,7 @@
 """Tensors of the real PyTorch, which is not among the test requirements (3 GB): ./dev test --torch runs these."""
 
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -104,7 +106,8 @@ def test_whatever_requires_a_gradient_is_refused(name, call):
     with pytest.raises(ValueError) as refusal:
         call()
     assert str(refusal.value) == (
-        f"{name} requires a gradient, and muattn has no backward pass yet: call it under torch.no_grad(), or pass {name}.detach()"
+        f"{name} requires a gradient, and PyTorch does not record calls of muattn: call it under torch.no_grad(), pass {name}.detach(), "
+        "or wrap it in a torch.autograd.Function, whose backward() calls muattn's ..._backward()"
     )
     with torch.no_grad():
         call()
@@ -119,6 +122,69 @@ def test_gradients_of_what_was_overwritten_are_errors():
         assert spatial(X, out=saved) is saved
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_the_function_of_the_quick_reference():
+    page = (pathlib.Path(__file__).parents[2] / "docs/quick-reference.md").read_text()
+    names = {"torch": torch, "muattn": muattn}
+    exec(re.search(r"<!-- example: torch -->\n```python\n(.*?)```", page, re.DOTALL).group(1), names)
+    packed_here = [torch.randn(2, 30, 3, 4, 16, requires_grad=True) for _ in range(2)]
+    packed_here[1].data = packed_here[0].data.clone()
+    losses = []
+    for attention, leaf in zip((names["Attention"].apply, lambda *x: F.scaled_dot_product_attention(*x, is_causal=True)), packed_here):
+        out = attention(*leaf.permute(2, 0, 3, 1, 4).unbind(0))
+        losses.append(out.sum() + (out**2).sum())
+        losses[-1].backward()
+    close(*losses)
+    close(packed_here[0].grad, packed_here[1].grad)
+
+
+CASES = {
+    "plain": ({}, {}),
+    "causal": ({"causal": "top_left"}, {"is_causal": True}),
+    "scale": ({"scale": 0.3}, {"scale": 0.3}),
+    "grouped": ({}, {"enable_gqa": True}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_autograd(case):
+    options, of_torch = CASES[case]
+    q, k, v = packed(2, 50, 3, 16) if case != "grouped" else (torch.randn(2, h, n, 16) for h, n in ((6, 50), (2, 70), (2, 70)))
+    leaves = [x.double().requires_grad_() for x in (q, k, v)]
+    expected = F.scaled_dot_product_attention(*leaves, **of_torch)
+    d_out = torch.randn(q.shape)
+    expected.backward(d_out.double())
+    out, lse = muattn.spatial_attention(q, k, v, return_lse=True, **options)
+    result = muattn.spatial_attention_backward(q, k, v, out, lse, d_out, **options)
+    for x, leaf in zip(result.values(), leaves):
+        assert type(x) is torch.Tensor and not x.requires_grad
+        close(x.double(), leaf.grad)
+
+
+def test_gradients_by_mask_scale_and_sink_are_those_of_autograd():
+    q, k, v, d_out = torch.randn(2, 4, 9, 16), torch.randn(2, 4, 30, 16), torch.randn(2, 4, 30, 16), torch.randn(2, 4, 9, 16)
+    mask, scale, sink, d_lse = torch.randn(1, 4, 9, 30), torch.rand(4), torch.randn(4), torch.randn(2, 4, 9)
+    leaves = {"q": q, "k": k, "v": v, "scale": scale, "mask": mask, "sink": sink}
+    of_torch = {name: x.double().requires_grad_() for name, x in leaves.items()}
+    logits = of_torch["scale"][:, None, None] * (of_torch["q"] @ of_torch["k"].mT)
+    logits = 2 * torch.tanh(logits / 2) + of_torch["mask"]
+    logits = torch.cat([logits, of_torch["sink"][:, None, None].expand(2, 4, 9, 1)], -1)
+    out = torch.softmax(logits, -1)[..., :-1] @ of_torch["v"]
+    ((out * d_out).sum() + (torch.logsumexp(logits, -1) * d_lse).sum()).backward()
+    options = {"scale": scale, "mask": mask, "sink": sink, "softcap": 2.0}
+    out, lse = muattn.spatial_attention(q, k, v, return_lse=True, **options)
+    result = muattn.spatial_attention_backward(q, k, v, out, lse, d_out, d_lse=d_lse, wanted=list(leaves), **options)
+    for name, x in result.items():
+        close(x.double(), of_torch[name].grad)
+
+
+def test_gradients_refuse_what_calls_refuse():
+    lse = torch.zeros(1, 2, 5)
+    given = {"q": X, "k": X, "v": X, "out": X, "lse": lse, "d_out": X, "d_lse": lse}
+    for name in given:
+        with pytest.raises(ValueError, match=f"{name} requires a gradient"):
+            muattn.spatial_attention_backward(**{**given, name: given[name].clone().requires_grad_()})
 
 
 def test_forward_mode():

@@ -3,6 +3,9 @@
     out = muattn.spatial_attention(q, k, v, scaling="mup", d_base=64, causal="top_left")
     out = muattn.channel_attention(q, k, v, scaling="mup", d_base=64)
 
+    out, lse = muattn.spatial_attention(q, k, v, return_lse=True)
+    gradients = muattn.spatial_attention_backward(q, k, v, out, lse, d_out)  # {"q": ..., "k": ..., "v": ...}
+
 on NumPy arrays and, through DLPack, on tensors of any library, without copies.
 """
 
@@ -14,6 +17,7 @@ from ._attention import (
     spatial_attention,
     spatial_scale,
 )
+from ._gradients import spatial_attention_backward
 from ._machine import force_backend, set_num_threads
 from ._muattn import backends, current_backend, get_num_threads, kernels, last_kernel, version as _version
 
@@ -32,5 +36,6 @@ __all__ = [
     "merge",
     "set_num_threads",
     "spatial_attention",
+    "spatial_attention_backward",
     "spatial_scale",
 ]

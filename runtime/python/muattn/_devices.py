@@ -31,20 +31,34 @@ def _place(array: Any) -> tuple[str, int] | None:
     return (f"the memory of CUDA device {index}", index) if kind in _CUDA else None
 
 
-def queue_of(**arrays: Any) -> Queue | None:
-    """What a call on arrays in CUDA memory goes to; None: they are in the CPU's. ValueError where they are in several places."""
-    first_name, first = None, None
+def _shared_place(arrays: dict[str, Any]) -> tuple[str, tuple[str, int]] | None:
+    """The first array that says whose memory it is in, by its name, and that place. ValueError where they are in several places."""
+    first = None
     for name, array in arrays.items():
         place = None if array is None else _place(array)
         if place is None:
             continue
         if first is None:
-            first_name, first = name, place
-        elif place != first:
-            raise ValueError(f"{name} must be in {first[0]}, as {first_name} is, not in {place[0]}")
-    if first is None or first[0] == _CPU:
+            first = name, place
+        elif place != first[1]:
+            raise ValueError(f"{name} must be in {first[1][0]}, as {first[0]} is, not in {place[0]}")
+    return first
+
+
+def queue_of(**arrays: Any) -> Queue | None:
+    """What a call on arrays in CUDA memory goes to; None: they are in the CPU's."""
+    found = _shared_place(arrays)
+    if found is None or found[1][0] == _CPU:
         return None
-    return Queue(_primary_context(first[1]), _current_stream(arrays[first_name], first[1]))
+    name, (_, index) = found
+    return Queue(_primary_context(index), _current_stream(arrays[name], index))
+
+
+def require_processor(what: str, **arrays: Any) -> None:
+    """NotImplementedError unless all arrays are in the CPU's memory."""
+    found = _shared_place(arrays)
+    if found is not None and found[1][0] != _CPU:
+        raise NotImplementedError(f"{what} runs on processors alone, and {found[0]} is in {found[1][0]}")
 
 
 def _current_stream(array: Any, device: int) -> int:

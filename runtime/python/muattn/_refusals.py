@@ -65,7 +65,8 @@ def _refuse_tensor(torch, name, tensor):
         raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
     if tensor.requires_grad and torch.is_grad_enabled():
         raise ValueError(
-            f"{name} requires a gradient, and muattn has no backward pass yet: call it under torch.no_grad(), or pass {name}.detach()"
+            f"{name} requires a gradient, and PyTorch does not record calls of muattn: call it under torch.no_grad(), pass {name}.detach(), "
+            "or wrap it in a torch.autograd.Function, whose backward() calls muattn's ..._backward()"
         )
     forward = torch.autograd.forward_ad
     if forward._current_level >= 0 and forward.unpack_dual(tensor).tangent is not None:

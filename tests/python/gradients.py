@@ -1,0 +1,73 @@
+"""Gradients in float64, straight from the formulas of muattn.h; and slopes of the float64 forward pass, which know no formula."""
+
+import numpy as np
+from muattn_tools.reference import softmax, visible
+
+
+def _with_options(q, k, scale, mask=None, softcap=None, sink=None, **visibility):
+    """What the softmax needs: the dot products, their cap's slope, the logits (hidden: -inf), sinks [H, 1, 1]."""
+    groups = q.shape[1] // k.shape[1]
+    dots = q @ np.repeat(k, groups, 1).swapaxes(-1, -2)
+    logits, slope = np.reshape(scale, (-1, 1, 1)) * dots, 1.0
+    if softcap is not None:
+        capped = np.tanh(logits / softcap)
+        logits, slope = softcap * capped, 1 - capped**2
+    seen = visible(q.shape[2], k.shape[2], **visibility)
+    if mask is not None and mask.dtype == bool:
+        seen = seen & mask
+    elif mask is not None:
+        seen, logits = seen & (mask >= -7e37), logits + np.where(mask >= -7e37, mask, 0)
+    sinks = np.full((q.shape[1], 1, 1), -np.inf) if sink is None else np.reshape(sink, (-1, 1, 1))
+    return dots, slope, np.where(seen, logits, -np.inf), sinks
+
+
+def spatial_forward(q, k, v, scale, sink=None, **options):
+    """(out, lse)"""
+    _, _, logits, sinks = _with_options(q, k, scale, sink=sink, **options)
+    v = np.repeat(v, q.shape[1] // k.shape[1], 1)
+    weights, lse = softmax(np.concatenate([logits, np.broadcast_to(sinks, (*logits.shape[:3], 1))], -1))
+    return weights[..., :-1] @ v, lse
+
+
+def _summed_to(x, shape):
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1)
+    return x.sum(axes, keepdims=True)
+
+
+def spatial(q, k, v, d_out, scale, d_lse=None, **options):
+    """Gradients by q, k, v and scale, and by mask and sink where there are such."""
+    q, k, v, d_out = (np.asarray(x, np.float64) for x in (q, k, v, d_out))
+    B, H, Hk = *q.shape[:2], k.shape[1]
+    groups, s = H // Hk, np.broadcast_to(np.reshape(scale, (-1, 1, 1)), (H, 1, 1))
+    dots, slope, logits, sinks = _with_options(q, k, s, **options)
+    out, lse = spatial_forward(q, k, v, s, **options)
+    lse = np.where(np.isneginf(lse), np.inf, lse)[..., None]
+    p = np.exp(logits - lse)
+    D = (d_out * out).sum(-1, keepdims=True) - (0 if d_lse is None else np.asarray(d_lse, np.float64)[..., None])
+    dz = p * (d_out @ np.repeat(v, groups, 1).swapaxes(-1, -2) - D)
+    dt = dz * slope
+
+    def of_group(x):
+        return x.reshape(B, Hk, groups, *x.shape[2:]).sum(2)
+
+    gradients = {
+        "q": s * (dt @ np.repeat(k, groups, 1)),
+        "k": of_group(s * (dt.swapaxes(-1, -2) @ q)),
+        "v": of_group(p.swapaxes(-1, -2) @ d_out),
+        "scale": (dt * dots).sum((0, 2, 3)),
+    }
+    mask = options.get("mask")
+    if mask is not None and mask.dtype != bool:
+        gradients["mask"] = _summed_to(dz, mask.shape)
+    if options.get("sink") is not None:
+        gradients["sink"] = -(np.exp(sinks - lse) * D).sum((0, 2, 3))
+    return gradients
+
+
+def slope(loss, inputs, directions, step=1e-5):
+    """Of a loss, along directions: a central difference of fourth order."""
+
+    def at(h):
+        return loss(**{name: x + h * directions[name] if name in directions else x for name, x in inputs.items()})
+
+    return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
