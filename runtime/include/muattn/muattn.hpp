@@ -43,6 +43,7 @@ inline muattn_tensor tensor(const float *data, const Shape &shape, const Shape &
 
 using SpatialOptions = muattn_spatial_options;
 using ChannelOptions = muattn_channel_options;
+using SpatialGradients = muattn_spatial_gradients;
 using ChannelGradients = muattn_channel_gradients;
 
 inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
@@ -53,6 +54,14 @@ inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, co
 inline void spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                               const muattn_tensor &out, const muattn_tensor &lse, const SpatialOptions &options = {}) {
     check(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, &lse));
+}
+
+// d_lse null: 0.
+inline void spatial_attention_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                       const muattn_tensor &out, const muattn_tensor &lse, const muattn_tensor &d_out,
+                                       const SpatialGradients &gradients, const SpatialOptions &options = {},
+                                       const muattn_tensor *d_lse = nullptr) {
+    check(muattn_spatial_attention_backward(&q, &k, &v, &out, &lse, &d_out, d_lse, &options, &gradients));
 }
 
 // Merges two results over disjoint sets of keys.
