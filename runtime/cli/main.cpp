@@ -17,6 +17,7 @@ Exit codes: 0 done; 1 a check failed, or out of memory; 2 a bad option or file.
 
 Examples:
   muattn attend spatial --q q.npy --k k.npy --v v.npy --out o.npy --scaling mup --d-base 64 --causal bottom_right
+  muattn attend spatial --q q.npy --k k.npy --v v.npy --out o.npy --lse l.npy --backward --d-out do.npy --d-q dq.npy
   muattn attend channel --q q.npy --k k.npy --v v.npy --out o.npy --normalize --scale 2
   muattn scale spatial --rule mup --d 128 --d-base 64
   muattn attend spatial --help)";

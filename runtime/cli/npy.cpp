@@ -141,16 +141,19 @@ Array load_npy(const std::string &option, const std::string &path, Holds holds) 
         fail("{}: dtype {}{}, not {}{}", what, type.front() == '>' ? "big-endian " : "", dtype_name(type),
              is_mask ? "bool or float32" : "float32", advice);
     }
-    const size_t rank = file->m_shape.size();
-    if (rank != 4) {
+    const size_t rank = file->m_shape.size(), expected = holds == Holds::Rows ? 3 : 4;
+    if (rank != expected) {
         const char *advice = "";
-        if (rank == 3) {
+        if (holds == Holds::Rows) {
+            advice = rank == 4 ? "; save x[..., 0] where the last one is 1" : "";
+        } else if (rank == 3) {
             advice = "; save x[None] where the batch is missing, x[:, None] where the heads are";
         } else if (rank == 2) {
             advice = is_mask ? "; save x[None, None] of [n_q, n_k], x[:, None, None] of [B, n_k]"
                              : "; save x[None, None] where batch and heads are missing";
         }
-        fail("{}: must have 4 dimensions{}, not {}: shape ({}){}", what, is_mask ? " [B, H, n_q, n_k]" : "", rank,
+        const char *names = is_mask ? " [B, H, n_q, n_k]" : holds == Holds::Rows ? " [B, H, n_q]" : "";
+        fail("{}: must have {} dimensions{}, not {}: shape ({}){}", what, expected, names, rank,
              fmt::join(file->m_shape, ", "), advice);
     }
     if (file->m_fortran_order) {
@@ -163,6 +166,9 @@ Array load_npy(const std::string &option, const std::string &path, Holds holds) 
     array.data = std::shared_ptr<void>(file, file->ptr());
     array.dtype = is_bool ? MUATTN_BOOL : MUATTN_FLOAT32;
     std::copy(file->m_shape.begin(), file->m_shape.end(), array.shape);
+    if (holds == Holds::Rows) {
+        array.shape[3] = 1;
+    }
     return array;
 }
 

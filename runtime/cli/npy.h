@@ -20,9 +20,13 @@ struct Array {
     muattn_tensor tensor() const;
 };
 
-enum class Holds { Matrices, Mask };  // a mask is float32 or bool
+enum class Holds {
+    Matrices,
+    Mask,  // float32 or bool
+    Rows   // [B, H, n_q]: gets a fourth dimension of 1
+};
 
-// A rank-4 array. option names it in errors, e.g. "--q". Throws UsageError: no such file, not a .npy file, cut short, of
+// A rank-4 array, or of rank 3. option names it in errors, e.g. "--q". Throws UsageError: no such file, not a .npy file, cut short, of
 // another dtype, byte order, element order or rank.
 Array load_npy(const std::string &option, const std::string &path, Holds holds = Holds::Matrices);
 

@@ -252,7 +252,7 @@ def test_scale_errors(tmp_path, case, line):
 def test_info():
     text = printed("info")
     for word in ("muattn   0.", "Halide   2", "cpu:sse41", "runs here", "the best that this machine can run",
-                 "spatial_attention/forward/float32", "channel_attention/forward/float32"):
+                 "spatial_attention/forward/float32", "spatial_attention/backward/float32", "channel_attention/forward/float32"):
         assert word in text
     assert "chosen   cpu:sse41: forced by --backend" in printed("info", "--backend", "cpu:sse41")
     assert "threads  3" in printed("info", "--threads", "3")
