@@ -31,10 +31,12 @@ constexpr Dimensions kTokens{4, "[batch, heads, tokens, channels]"};
 constexpr Dimensions kChannelsFirst{4, "[batch, heads, channels, tokens]"};
 constexpr Dimensions kMask{4, "[batch, heads, n_q, n_k], each full or 1", true};
 constexpr Dimensions kRows{3, "[batch, heads, tokens]"};
+constexpr Dimensions kMap{4, "[batch, heads, channels of q, channels of k]"};
+constexpr Dimensions kChannels{3, "[batch, heads, channels]"};
 constexpr Dimensions kHeads{1, "[heads]"};
 
 // Errors: TypeError (no array), ValueError (rank, dtype, device). The library checks the rest. Rank 3 becomes rank 4 with
-// one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1].
+// one element innermost: [B, H, n_q] is lse's [B, H, n_q, 1], [B, H, d] that of squares.
 Tensor input(const char *name, nanobind::handle array, Dimensions dimensions = kTokens);
 
 // A mask: float32 or bool, any strides. A dimension along which it repeats gets extent 1.

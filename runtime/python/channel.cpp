@@ -1,6 +1,12 @@
-// Channel attention.
+// Channel attention, its halves, and its gradients.
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <utility>
+
 #include "arrays.h"
 #include "call.h"
+#include "gradients.h"
 #include "interpreter.h"
 #include "operators.h"
 #include "options.h"
@@ -11,8 +17,47 @@ using namespace nb::literals;
 namespace muattn::python {
 namespace {
 
+bool channels_first(const ChannelSettings &settings) { return std::get<5>(settings) == MUATTN_CHANNELS_FIRST; }
+
 Dimensions dimensions_of(const ChannelSettings &settings) {
-    return std::get<5>(settings) == MUATTN_CHANNELS_FIRST ? kChannelsFirst : kTokens;
+    return channels_first(settings) ? kChannelsFirst : kTokens;
+}
+
+// The sums over tokens that a map is made of; squares are null without normalize.
+struct Sums {
+    Tensor map, q_squares, k_squares;
+    bool normalize = false;
+
+    const muattn_tensor *squares(const Tensor &of) const { return normalize ? &of.tensor : nullptr; }
+};
+
+Sums sums_of(nb::handle map_array, nb::handle q_squares_array, nb::handle k_squares_array) {
+    Sums sums{input("map", map_array, kMap), {}, {}, !q_squares_array.is_none()};
+    if (sums.normalize) {
+        sums.q_squares = input("q_squares", q_squares_array, kChannels);
+        sums.k_squares = input("k_squares", k_squares_array, kChannels);
+    }
+    return sums;
+}
+
+// Of so many, as where there are more the library refuses the call, whatever it would write to.
+int64_t channels(const muattn_tensor &tokens, const ChannelSettings &settings) {
+    return std::min<int64_t>(tokens.shape[channels_first(settings) ? 2 : 3], MUATTN_MAX_D);
+}
+
+// New arrays like a head's map and its squares.
+nb::object new_map(const muattn_tensor &tokens, const ChannelSettings &settings) {
+    const int64_t d = channels(tokens, settings);
+    return new_array({tokens.shape[0], tokens.shape[1], d, d});
+}
+
+nb::object new_squares(const muattn_tensor &tokens, const ChannelSettings &settings) {
+    return new_array({tokens.shape[0], tokens.shape[1], channels(tokens, settings)});
+}
+
+nb::object new_like(const muattn_tensor &tensor) {
+    const int64_t *shape = tensor.shape;
+    return new_array({shape[0], shape[1], shape[2], shape[3]});
 }
 
 nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
@@ -20,16 +65,147 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
     const Dimensions dimensions = dimensions_of(settings);
     const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
                  v = input("v", v_array, dimensions);
-    const int64_t *shape = q.tensor.shape;
     if (out_array.is_none()) {
-        out_array = new_array({shape[0], shape[1], shape[2], shape[3]});
+        out_array = new_like(q.tensor);
     }
     const Tensor out = output("out", out_array, dimensions);
-    const ChannelOptions call(settings, shape[1]);
+    const ChannelOptions call(settings, q.tensor.shape[1]);
     const InQueue in_queue(queue);
     check(without_gil(
         [&] { return muattn_channel_attention_forward(&q.tensor, &k.tensor, &v.tensor, &call.options, &out.tensor); }));
     return out_array;
+}
+
+// (map, q_squares, k_squares)
+nb::tuple map_of(const Tensor &q, const Tensor &k, const ChannelSettings &settings) {
+    const ChannelOptions call(settings, q.tensor.shape[1]);
+    const bool normalize = call.options.normalize;
+    const nb::object map_array = new_map(q.tensor, settings);
+    const nb::object q_squares_array = normalize ? new_squares(q.tensor, settings) : nb::none(),
+                     k_squares_array = normalize ? new_squares(q.tensor, settings) : nb::none();
+    const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
+    check(without_gil([&] {
+        return muattn_channel_map(&q.tensor, &k.tensor, &call.options, &sums.map.tensor, sums.squares(sums.q_squares),
+                                  sums.squares(sums.k_squares));
+    }));
+    return nb::make_tuple(map_array, q_squares_array, k_squares_array);
+}
+
+// out, or (out, attention_map)
+nb::object apply_to(const Tensor &v, const Sums &sums, nb::object out_array, bool return_map,
+                    const ChannelSettings &settings) {
+    if (out_array.is_none()) {
+        out_array = new_like(v.tensor);
+    }
+    const Tensor out = output("out", out_array, dimensions_of(settings));
+    const ChannelOptions call(settings, v.tensor.shape[1]);
+    nb::object attention_map_array;
+    Tensor attention_map;
+    if (return_map) {
+        attention_map_array = new_map(v.tensor, settings);
+        attention_map = output("attention_map", attention_map_array, kMap);
+    }
+    check(without_gil([&] {
+        return muattn_channel_apply(&sums.map.tensor, sums.squares(sums.q_squares), sums.squares(sums.k_squares),
+                                    &v.tensor, &call.options, &out.tensor,
+                                    return_map ? &attention_map.tensor : nullptr);
+    }));
+    return return_map ? nb::object(nb::make_tuple(out_array, attention_map_array)) : out_array;
+}
+
+nb::tuple map(nb::handle q_array, nb::handle k_array, const ChannelSettings &settings) {
+    const Dimensions dimensions = dimensions_of(settings);
+    const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions);
+    return map_of(q, k, settings);
+}
+
+nb::object apply(nb::handle map_array, nb::handle q_squares_array, nb::handle k_squares_array, nb::handle v_array,
+                 nb::object out_array, bool return_map, const ChannelSettings &settings) {
+    const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
+    const Tensor v = input("v", v_array, dimensions_of(settings));
+    return apply_to(v, sums, std::move(out_array), return_map, settings);
+}
+
+// Through the two halves, as the whole does not give the map: (out, attention_map).
+nb::object attend_and_map(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
+                          const ChannelSettings &settings) {
+    const Dimensions dimensions = dimensions_of(settings);
+    const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
+                 v = input("v", v_array, dimensions);
+    static constexpr const char *kNames[2][4] = {{"B", "H", "n", "d"}, {"B", "H", "d", "n"}};
+    for (int dim = 0; dim < 4; dim++) {  // neither half sees both q and v
+        const int64_t expected = q.tensor.shape[dim], given = v.tensor.shape[dim];
+        if (given != expected) {
+            raise(PyExc_ValueError, "v.shape[" + std::to_string(dim) + "] (" + kNames[channels_first(settings)][dim] +
+                                        ") must equal q's: " + std::to_string(expected) + ", not " +
+                                        std::to_string(given));
+        }
+    }
+    const nb::tuple sums = map_of(q, k, settings);
+    return apply_to(v, sums_of(sums[0], sums[1], sums[2]), std::move(out_array), true, settings);
+}
+
+nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::handle d_out_array,
+                         nb::handle attention_map_array, const Names &wanted, const ChannelSettings &settings) {
+    const Dimensions dimensions = dimensions_of(settings);
+    const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
+                 v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
+    const ChannelOptions call(settings, q.tensor.shape[1]);
+    Tensor attention_map;
+    if (!attention_map_array.is_none()) {
+        attention_map = input("attention_map", attention_map_array, kMap);
+    }
+    Gradients gradients(wanted);
+    const muattn_channel_gradients to{gradients.matrices("q", q.tensor), gradients.matrices("k", k.tensor),
+                                      gradients.matrices("v", v.tensor), gradients.numbers("scale", q.tensor.shape[1]),
+                                      gradients.numbers("output_multiplier", 1)};
+    check(without_gil([&] {
+        return muattn_channel_attention_backward(&q.tensor, &k.tensor, &v.tensor, &d_out.tensor,
+                                                 attention_map_array.is_none() ? nullptr : &attention_map.tensor,
+                                                 &call.options, &to);
+    }));
+    return gradients.arrays();
+}
+
+nb::dict apply_backward(nb::handle map_array, nb::handle q_squares_array, nb::handle k_squares_array,
+                        nb::handle v_array, nb::handle d_out_array, const Names &wanted,
+                        const ChannelSettings &settings) {
+    const Dimensions dimensions = dimensions_of(settings);
+    const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
+    const Tensor v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
+    const ChannelOptions call(settings, v.tensor.shape[1]);
+    // The library always computes the first.
+    const nb::object d_attention_map_array = new_map(v.tensor, settings);
+    const Tensor d_attention_map = output("d_attention_map", d_attention_map_array, kMap);
+    Gradients gradients(wanted);
+    const muattn_tensor *d_v = gradients.matrices("v", v.tensor);
+    check(without_gil([&] {
+        return muattn_channel_apply_backward(&sums.map.tensor, sums.squares(sums.q_squares),
+                                             sums.squares(sums.k_squares), &v.tensor, &d_out.tensor, &call.options,
+                                             &d_attention_map.tensor, d_v);
+    }));
+    nb::dict arrays = gradients.arrays();
+    arrays["attention_map"] = d_attention_map_array;
+    return arrays;
+}
+
+nb::dict map_backward(nb::handle q_array, nb::handle k_array, nb::handle map_array, nb::handle q_squares_array,
+                      nb::handle k_squares_array, nb::handle d_attention_map_array, const Names &wanted,
+                      const ChannelSettings &settings) {
+    const Dimensions dimensions = dimensions_of(settings);
+    const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions);
+    const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
+    const Tensor d_attention_map = input("d_attention_map", d_attention_map_array, kMap);
+    const ChannelOptions call(settings, q.tensor.shape[1]);
+    Gradients gradients(wanted);
+    const muattn_channel_gradients to{gradients.matrices("q", q.tensor), gradients.matrices("k", k.tensor), nullptr,
+                                      gradients.numbers("scale", q.tensor.shape[1]),
+                                      gradients.numbers("output_multiplier", 1)};
+    check(without_gil([&] {
+        return muattn_channel_map_backward(&q.tensor, &k.tensor, &sums.map.tensor, sums.squares(sums.q_squares),
+                                           sums.squares(sums.k_squares), &d_attention_map.tensor, &call.options, &to);
+    }));
+    return gradients.arrays();
 }
 
 double scale(int scaling, int64_t n) {
@@ -47,8 +223,20 @@ double output_multiplier(int scaling, int64_t d, int64_t d_base) {
 }  // namespace
 
 void add_channel(nb::module_ m) {
+    // None is let in as an array that is needed so that the message is ours.
     m.def("channel_attention", &attend, "queue"_a.none(), "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
           "settings"_a);
+    m.def("channel_attention_and_map", &attend_and_map, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
+          "settings"_a);
+    m.def("channel_map", &map, "q"_a.none(), "k"_a.none(), "settings"_a);
+    m.def("channel_apply", &apply, "map"_a.none(), "q_squares"_a.none(), "k_squares"_a.none(), "v"_a.none(),
+          "out"_a.none(), "return_map"_a, "settings"_a);
+    m.def("channel_attention_backward", &attend_backward, "q"_a.none(), "k"_a.none(), "v"_a.none(), "d_out"_a.none(),
+          "attention_map"_a.none(), "wanted"_a, "settings"_a);
+    m.def("channel_apply_backward", &apply_backward, "map"_a.none(), "q_squares"_a.none(), "k_squares"_a.none(),
+          "v"_a.none(), "d_out"_a.none(), "wanted"_a, "settings"_a);
+    m.def("channel_map_backward", &map_backward, "q"_a.none(), "k"_a.none(), "map"_a.none(), "q_squares"_a.none(),
+          "k_squares"_a.none(), "d_attention_map"_a.none(), "wanted"_a, "settings"_a);
     m.def("channel_scale", &scale, "scaling"_a, "n"_a);
     m.def("channel_output_multiplier", &output_multiplier, "scaling"_a, "d"_a, "d_base"_a);
 }

@@ -1,7 +1,7 @@
 """Gradients in float64, straight from the formulas of muattn.h; and slopes of the float64 forward pass, which know no formula."""
 
 import numpy as np
-from muattn_tools.reference import softmax, visible
+from muattn_tools.reference import normalized, softmax, visible
 
 
 def _with_options(q, k, scale, mask=None, softcap=None, sink=None, **visibility):
@@ -62,6 +62,35 @@ def spatial(q, k, v, d_out, scale, d_lse=None, **options):
     if options.get("sink") is not None:
         gradients["sink"] = -(np.exp(sinks - lse) * D).sum((0, 2, 3))
     return gradients
+
+
+def attention_map(q, k, scale, normalize=False):
+    """Of channel attention, channels last."""
+    if normalize:
+        q, k = normalized(q), normalized(k)
+    return softmax(np.reshape(scale, (-1, 1, 1)) * (q.swapaxes(-1, -2) @ k))[0]
+
+
+def _before_normalisation(x, d_normalized):
+    norms, unit = np.sqrt((x**2).sum(-2, keepdims=True)), normalized(x)
+    along = np.where(norms > 1e-12, unit * (unit * d_normalized).sum(-2, keepdims=True), 0)
+    return (d_normalized - along) / np.maximum(norms, 1e-12)
+
+
+def channel(q, k, v, d_out, scale, output_multiplier=1.0, normalize=False):
+    """Gradients by all inputs, channels last; "attention_map" as channel_apply_backward() has it."""
+    q, k, v, d_out = (np.asarray(x, np.float64) for x in (q, k, v, d_out))
+    x, y = (normalized(q), normalized(k)) if normalize else (q, k)
+    s, o, A = np.broadcast_to(np.reshape(scale, (-1, 1, 1)), (q.shape[1], 1, 1)), output_multiplier, attention_map(q, k, scale, normalize)
+    d_map = d_out.swapaxes(-1, -2) @ v
+    dz = A * o * (d_map - (A * d_map).sum(-1, keepdims=True))
+    dx, dy = s * (y @ dz.swapaxes(-1, -2)), s * (x @ dz)
+    if normalize:
+        dx, dy = _before_normalisation(q, dx), _before_normalisation(k, dy)
+    return {
+        "q": dx, "k": dy, "v": o * (d_out @ A), "scale": (dz * (x.swapaxes(-1, -2) @ y)).sum((0, 2, 3)),
+        "output_multiplier": (A * d_map).sum(), "attention_map": d_map,
+    }  # fmt: skip
 
 
 def slope(loss, inputs, directions, step=1e-5):

@@ -2,6 +2,7 @@
 tensors that say they are in CUDA memory, as far as that goes without a device."""
 
 import ctypes
+import re
 
 import muattn
 import numpy as np
@@ -128,11 +129,21 @@ def test_memory_of_no_backend(random):
         muattn.spatial_attention(x, x, x)
 
 
-def test_gradients_are_for_processors(random):
+def test_gradients_and_maps_are_for_processors(random):
     x, lse = random(1, 2, 5, 8), random(1, 2, 5)
     there = Elsewhere(x)
     with pytest.raises(NotImplementedError, match=r"spatial_attention_backward\(\) runs on processors alone, and q is in the memory of CUDA device 0"):
         muattn.spatial_attention_backward(there, there, there, there, Elsewhere(lse), there)
+    for name, call in {
+        "channel_attention_backward()": lambda: muattn.channel_attention_backward(there, there, there, there),
+        "channel_map()": lambda: muattn.channel_map(there, there),
+        "channel_apply()": lambda: muattn.channel_apply(there, there),
+        "channel_apply_backward()": lambda: muattn.channel_apply_backward(there, there, there),
+        "channel_map_backward()": lambda: muattn.channel_map_backward(there, there, there, there),
+        "channel_attention(..., return_map=True)": lambda: muattn.channel_attention(there, there, there, return_map=True),
+    }.items():
+        with pytest.raises(NotImplementedError, match=re.escape(f"{name} runs on processors alone, and ")):
+            call()
     with pytest.raises(ValueError, match="d_out must be in the CPU's memory, as q is, not in the memory of CUDA device 0"):
         muattn.spatial_attention_backward(x, x, x, x, lse, there)
     assert not there.streams

@@ -179,12 +179,38 @@ def test_gradients_by_mask_scale_and_sink_are_those_of_autograd():
         close(x.double(), of_torch[name].grad)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_channel_gradients_are_those_of_autograd(normalize):
+    q, k, v = packed(2, 60, 3, 24)
+    scale, multiplier, d_out = torch.rand(3) + 0.1, torch.tensor(0.7), torch.randn(2, 3, 60, 24)
+    leaves = {"q": q, "k": k, "v": v, "scale": scale, "output_multiplier": multiplier}
+    of_torch = {name: x.double().requires_grad_() for name, x in leaves.items()}
+    x, y = (F.normalize(of_torch[name], dim=2) if normalize else of_torch[name] for name in "qk")
+    attention_map = torch.softmax(of_torch["scale"][:, None, None] * (x.mT @ y), -1)
+    (of_torch["output_multiplier"] * (of_torch["v"] @ attention_map.mT)).backward(d_out.double())
+    options = {"scale": scale, "output_multiplier": multiplier, "normalize": normalize}
+    out, returned = muattn.channel_attention(q, k, v, return_map=True, **options)
+    assert type(out) is type(returned) is torch.Tensor
+    close(returned.double(), attention_map.detach())
+    saved = {} if normalize else {"attention_map": returned}
+    for more in ({}, saved):
+        for name, x in muattn.channel_attention_backward(q, k, v, d_out, wanted=list(leaves), **options, **more).items():
+            close(torch.as_tensor(x).double(), of_torch[name].grad)
+
+
 def test_gradients_refuse_what_calls_refuse():
     lse = torch.zeros(1, 2, 5)
     given = {"q": X, "k": X, "v": X, "out": X, "lse": lse, "d_out": X, "d_lse": lse}
     for name in given:
         with pytest.raises(ValueError, match=f"{name} requires a gradient"):
             muattn.spatial_attention_backward(**{**given, name: given[name].clone().requires_grad_()})
+    maps, squares = torch.ones(1, 2, 8, 8), torch.ones(1, 2, 8)
+    given = {"map": maps, "v": X, "d_out": X, "squares": (squares, squares)}
+    for name, x in {"map": maps, "v": X, "d_out": X}.items():
+        with pytest.raises(ValueError, match=f"{name} requires a gradient"):
+            muattn.channel_apply_backward(**{**given, name: x.clone().requires_grad_()})
+    with pytest.raises(ValueError, match="k_squares requires a gradient"):
+        muattn.channel_apply(maps, X, squares=(squares, squares.clone().requires_grad_()))
 
 
 def test_forward_mode():

@@ -17,7 +17,13 @@ from ._attention import (
     spatial_attention,
     spatial_scale,
 )
-from ._gradients import spatial_attention_backward
+from ._gradients import (
+    channel_apply_backward,
+    channel_attention_backward,
+    channel_map_backward,
+    spatial_attention_backward,
+)
+from ._halves import channel_apply, channel_map
 from ._machine import force_backend, set_num_threads
 from ._muattn import backends, current_backend, get_num_threads, kernels, last_kernel, version as _version
 
@@ -25,7 +31,12 @@ __version__ = _version()
 
 __all__ = [
     "backends",
+    "channel_apply",
+    "channel_apply_backward",
     "channel_attention",
+    "channel_attention_backward",
+    "channel_map",
+    "channel_map_backward",
     "channel_output_multiplier",
     "channel_scale",
     "current_backend",

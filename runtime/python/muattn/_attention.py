@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, Literal, Sequence, overload
 
 from . import _muattn
-from ._devices import exported, new_array, queue_of
+from ._devices import exported, new_array, queue_of, require_processor
 from ._options import base_width, choice, flag, integer
 from ._refusals import refuse
 from ._results import like
@@ -65,7 +65,7 @@ def spatial_attention(
 
     Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
     while gradients are enabled, or that says more than its memory does), TypeError (not an array, a masked array of
-    NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call.
+    NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call. Gradients: spatial_attention_backward().
     """
     refuse(
         q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
@@ -112,12 +112,21 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     return out, lse
 
 
+@overload
+def channel_attention(
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    output_multiplier: float | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ..., out: Any = ...,
+) -> Array: ...
+@overload
+def channel_attention(
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    output_multiplier: float | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True], out: Any = ...,
+) -> tuple[Array, Array]: ...
 @outside_graphs
 def channel_attention(
-    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = "sp", d_base: int | None = None, scale: Numbers | None = None,
-    output_multiplier: float | None = None, normalize: bool = False,
-    layout: Layout = "channels_last", out: Any = None,
-) -> Array:
+    q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last", return_map=False,
+    out=None,
+):
     """Channel attention: out = o (softmax(s Q^T K) V^T)^T per head, a d x d map, softmax over its second index:
     out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
 
@@ -137,11 +146,19 @@ def channel_attention(
       normalize    divide each channel of Q and K by max(its L2 norm over tokens, 1e-12) first, as XCiT and Restormer do;
                    then give scale: the learned temperature
       layout       "channels_last": as above; "channels_first": q, k, v and out are [B, H, d, n]
+      return_map   also return the attention map [B, H, d, d], softmax_j(...) itself, which channel_attention_backward() takes; the
+                   call is then one of channel_map() and one of channel_apply(), and rounds as these do. Not on a GPU.
 
-    Returns a new array of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention does.
+    Returns out, or (out, attention_map): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention
+    does. Gradients: channel_attention_backward().
     """
     refuse(q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
+    if flag("return_map", return_map):
+        require_processor("channel_attention(..., return_map=True)", q=q, k=k, v=v, out=out)
+        result, attention_map = _muattn.channel_attention_and_map(*exported(None, q=q, k=k, v=v, out=out), settings)
+        written(out)
+        return (like(q, result) if out is None else out), like(q, attention_map)
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
         out = new_array(q, tuple(q.shape))

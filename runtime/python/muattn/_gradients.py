@@ -6,11 +6,15 @@ from typing import Any, Literal, Sequence
 
 from . import _muattn
 from ._devices import exported, require_processor
+from ._options import pair
 from ._refusals import refuse
 from ._results import like
-from ._settings import Array, Causal, Numbers, SpatialScaling, Window, spatial_settings
+from ._settings import (
+    Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings, spatial_settings,
+)
 from ._torch import outside_graphs
 
+_OF_CHANNEL = ("q", "k", "v", "scale", "output_multiplier")
 _OF_SPATIAL = ("q", "k", "v", "scale", "mask", "sink")
 
 
@@ -75,3 +79,96 @@ def spatial_attention_backward(
     require_processor("spatial_attention_backward()", **arrays)
     gradients = _muattn.spatial_attention_backward(*exported(None, outputs=(), **arrays), names, settings)
     return {name: like(q, gradients[name]) for name in names}
+
+
+def _of_channel(names, array, gradients):
+    """As the caller gets them: the output multiplier's is a number."""
+    return {name: float(gradients[name][0]) if name == "output_multiplier" else like(array, gradients[name]) for name in names}
+
+
+@outside_graphs
+def channel_attention_backward(
+    q: Array, k: Any, v: Any, d_out: Any, *, attention_map: Any = None,
+    wanted: Sequence[Literal["q", "k", "v", "scale", "output_multiplier"]] = ("q", "k", "v"), scaling: ChannelScaling = "sp",
+    d_base: int | None = None, scale: Numbers | None = None, output_multiplier: float | None = None, normalize: bool = False,
+    layout: Layout = "channels_last",
+) -> dict[str, Any]:
+    """The gradients of a loss by the inputs of channel_attention(), from its gradient by out.
+
+    Arguments
+      q, k, v        as channel_attention() had them, and so all its options; in the CPU's memory
+      d_out          [B, H, n, d], or [B, H, d, n] with channels first: the loss's gradient by out
+      attention_map  [B, H, d, d], what channel_attention(..., return_map=True) gave: saves a product over all tokens. None: it is
+                     computed again. Not with normalize, where channel_apply_backward() and channel_map_backward() save that product.
+      wanted         names of what to return the gradients by
+
+    Returns a dict with an entry for each name in wanted:
+      "q", "k", "v"        new float32 arrays of q's kind (NumPy, PyTorch, ...) in the shapes of q, k and v
+      "scale"              the same, [H], by each head's s, be it the rule's, one for all heads or its own
+      "output_multiplier"  a float, by o
+    The same input gives the same bits, whatever the number of threads.
+
+    With x, y: Q and K or, with normalize, these divided by their norms; A the attention map:
+      dA_ij = o sum_t d_out[t, i] V[t, j], dz_ij = A_ij (dA_ij - sum_j A_ij dA_ij)
+      x_i: s sum_j dz_ij y_j;  y_j: s sum_i dz_ij x_i;  v[t, j]: o sum_i d_out[t, i] A_ij
+      scale: sum_ij dz_ij x_i . y_j;  output_multiplier: sum_ij A_ij dA_ij / o
+      with normalize q_i: (dx_i - x_i (x_i . dx_i)) / |Q_i|, or dx_i / 1e-12 where |Q_i| is below 1e-12; so for k
+
+    Raises as channel_attention() does; ValueError also for names that wanted cannot have, NotImplementedError for arrays in a
+    GPU's memory.
+    """
+    names = _names(wanted, _OF_CHANNEL)
+    arrays = {"q": q, "k": k, "v": v, "d_out": d_out, "attention_map": attention_map}
+    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
+    require_processor("channel_attention_backward()", **arrays)
+    return _of_channel(names, q, _muattn.channel_attention_backward(*exported(None, outputs=(), **arrays), names, settings))
+
+
+@outside_graphs
+def channel_apply_backward(
+    map: Any, v: Array, d_out: Any, *, squares: tuple[Any, Any] | None = None,
+    wanted: Sequence[Literal["attention_map", "v"]] = ("attention_map", "v"), scaling: ChannelScaling = "sp", d_base: int | None = None,
+    scale: Numbers | None = None, output_multiplier: float | None = None, layout: Layout = "channels_last", tokens: int | None = None,
+) -> dict[str, Array]:
+    """The first half of channel_attention_backward(), for tokens that are spread over machines: channel_apply() backwards.
+
+    map, v, squares and the options are as channel_apply() had them, d_out is like its out; channel_attention_backward() has the formulas.
+
+    Returns a dict with an entry for each name in wanted, new arrays of v's kind:
+      "attention_map"  [B, H, d, d], sum_t d_out[t, i] V[t, j], before the output multiplier: channel_map_backward() takes the sum of
+                       those of all tokens
+      "v"              in v's shape
+    Raises as channel_attention_backward() does.
+    """
+    names = _names(wanted, ("attention_map", "v"))
+    q_squares, k_squares = pair("squares", squares)
+    arrays = {"map": map, "q_squares": q_squares, "k_squares": k_squares, "v": v, "d_out": d_out}
+    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
+    require_processor("channel_apply_backward()", **arrays)
+    return _of_channel(names, v, _muattn.channel_apply_backward(*exported(None, outputs=(), **arrays), names, settings))
+
+
+@outside_graphs
+def channel_map_backward(
+    q: Array, k: Any, map: Any, d_attention_map: Any, *, squares: tuple[Any, Any] | None = None,
+    wanted: Sequence[Literal["q", "k", "scale", "output_multiplier"]] = ("q", "k"), scaling: ChannelScaling = "sp",
+    d_base: int | None = None, scale: Numbers | None = None, output_multiplier: float | None = None, layout: Layout = "channels_last",
+    tokens: int | None = None,
+) -> dict[str, Any]:
+    """The second half of channel_attention_backward(), for tokens that are spread over machines: channel_map() backwards.
+
+    map, squares and the options are as channel_apply() had them, those of all tokens; d_attention_map [B, H, d, d] is the sum of what
+    channel_apply_backward() gave for all; q and k are this machine's.
+
+    Returns a dict with an entry for each name in wanted: "q" and "k", the gradients of this call's tokens, new arrays of q's kind; "scale"
+    [H] and "output_multiplier", a float, which are those of all tokens, the same on each machine. Raises as channel_attention_backward() does.
+    """
+    names = _names(wanted, ("q", "k", "scale", "output_multiplier"))
+    q_squares, k_squares = pair("squares", squares)
+    arrays = {"q": q, "k": k, "map": map, "q_squares": q_squares, "k_squares": k_squares, "d_attention_map": d_attention_map}
+    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
+    require_processor("channel_map_backward()", **arrays)
+    return _of_channel(names, q, _muattn.channel_map_backward(*exported(None, outputs=(), **arrays), names, settings))

@@ -129,3 +129,12 @@ def resolve_window(window):
     if any(given is not None and side < 0 for given, side in zip((left, right), sides)):
         raise ValueError(f"window's sides must be at least 0, or None for open, not {window!r}")
     return tuple(sides)
+
+
+def pair(name, value):
+    """(None, None) for None."""
+    if value is None:
+        return None, None
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or value[0] is None or value[1] is None:
+        raise TypeError(f"{name} must be a pair of arrays, or None, not {type(value).__qualname__}")
+    return tuple(value)
