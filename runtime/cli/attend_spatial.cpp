@@ -93,8 +93,8 @@ void attend_backward(const SpatialCall &call) {
     if (!call.d_sink.empty() && in.options.sink == nullptr) {
         fail("--d-sink: needs --sink");
     }
-    const Array out_file = load_npy("--out", call.out), lse_file = load_npy("--lse", call.lse, Holds::Rows),
-                d_out_file = load_npy("--d-out", call.d_out);
+    const Array out = load_npy("--out", call.out), lse = load_npy("--lse", call.lse, Holds::Rows),
+                d_out = load_npy("--d-out", call.d_out);
     Array d_lse_file;
     if (!call.d_lse.empty()) {
         d_lse_file = load_npy("--d-lse", call.d_lse, Holds::Rows);
@@ -112,10 +112,9 @@ void attend_backward(const SpatialCall &call) {
     if (results.none()) {
         fail("--backward needs one of --d-q, --d-k, --d-v, --d-scale, --d-mask, --d-sink");
     }
-    const muattn_tensor q = in.q.tensor(), k = in.k.tensor(), v = in.v.tensor(), out = out_file.tensor(),
-                        lse = lse_file.tensor(), d_out = d_out_file.tensor(), d_lse = d_lse_file.tensor();
-    check(muattn_spatial_attention_backward(&q, &k, &v, &out, &lse, &d_out, call.d_lse.empty() ? nullptr : &d_lse,
-                                            &in.options, &gradients));
+    const muattn_tensor d_lse = d_lse_file.tensor();
+    spatial_attention_backward(in.q.tensor(), in.k.tensor(), in.v.tensor(), out.tensor(), lse.tensor(), d_out.tensor(),
+                               gradients, in.options, call.d_lse.empty() ? nullptr : &d_lse);
     results.write();
 }
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from program import K, Q, V, array, attend, load, muattn, refused, spatial
+from program import K, Q, V, array, attend, channel, close, load, muattn, refused, softmax, spatial
 
 INPUTS = "--q q.npy --k k.npy --v v.npy".split()
 SEEN = np.random.default_rng(9).random((2, 1, 9, 30)) < 0.5
@@ -132,3 +132,85 @@ def test_what_is_missing(forward):
         done = muattn("attend", "spatial", *INPUTS, *given.split(), folder=folder)
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and line in done.stderr, done
         assert not (folder / "d.npy").exists() and not (folder / "new.npy").exists() and not list(folder.glob("*.tmp"))
+
+
+# ---- Channel attention ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    """A folder with q, k, v and d_out [1, 2, 50, 8]."""
+    for seed, name in enumerate(("q", "k", "v", "d_out")):
+        np.save(tmp_path / f"{name}.npy", array((1, 2, 50, 8), seed))
+    return tmp_path
+
+
+def channel_backward(folder, *options):
+    return muattn("attend", "channel", "--backward", *INPUTS, "--d-out", "d_out.npy", *options, folder=folder)
+
+
+@pytest.mark.parametrize("options, rules", [
+    ("", {}),
+    ("--scaling mup --d-base 2", {"o": 2 / 8}),
+    ("--output-multiplier -3 --scale 0.2", {"s": 0.2, "o": -3}),
+    ("--normalize --scale 2,5", {"s": [2, 5], "normalize": True}),
+])  # fmt: skip
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_channel(tokens, options, rules, layout):
+    def turn(x):
+        return np.ascontiguousarray(x.swapaxes(2, 3)) if layout == "channels_first" else x
+
+    names = ("q", "k", "v", "d_out")
+    given = dict(zip(names, load(tokens, *names)))
+    for name, x in given.items():
+        np.save(tokens / f"{name}.npy", turn(x))
+    every = outputs("q", "k", "v", "scale", "output-multiplier")
+    done = channel_backward(tokens, "--layout", layout, *options.split(), *every)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    d_out = given.pop("d_out")
+    (tokens / "d_output-multiplier.npy").rename(tokens / "d_multiplier.npy")
+    rules = {"s": 50**-0.5, "o": 1, "normalize": False, **rules}
+    inputs = {name: turn(x) for name, x in given.items()}
+    inputs.update(scale=np.broadcast_to(np.asarray(rules["s"], np.float64), 2), multiplier=np.full(1, rules["o"], np.float64))
+
+    def loss(q, k, v, scale, multiplier):
+        return (channel(turn(q), turn(k), turn(v), scale, multiplier[0], rules["normalize"]) * d_out).sum()
+
+    assert_slopes(tokens, loss, inputs)
+
+
+@pytest.mark.parametrize("options, s", [("--scale 0.3", 0.3), ("--normalize --scale 2,5", [2, 5])])
+def test_the_map_of_channel_attention(tokens, options, s):
+    normalize = "--normalize" in options
+    done = attend(tokens, "channel", "--map", "m.npy", *options.split())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    q, k, v = load(tokens, "q", "k", "v")
+    close(tokens, "o", channel(q, k, v, s, normalize=normalize))
+    q, k = (x / np.linalg.norm(x, axis=2, keepdims=True) if normalize else x for x in (q.astype(np.float64), k))
+    close(tokens, "m", softmax(np.reshape(s, (-1, 1, 1)) * (q.swapaxes(-1, -2) @ k))[0])
+    if not normalize:
+        assert channel_backward(tokens, *options.split(), *outputs("q")).returncode == 0
+        again = np.load(tokens / "d_q.npy")
+        assert channel_backward(tokens, *options.split(), "--map", "m.npy", *outputs("q")).returncode == 0
+        np.testing.assert_allclose(np.load(tokens / "d_q.npy"), again, atol=1e-6)
+
+
+@pytest.mark.parametrize("command, line", [
+    ("--backward --d-out d_out.npy", "--backward needs one of --d-q, --d-k, --d-v, --d-scale, --d-output-multiplier"),
+    ("--backward --d-q d.npy", "--backward needs --d-out"),
+    ("--backward --d-out d_out.npy --d-q d.npy --out o.npy", "--out: not with --backward"),
+    ("--backward --d-out d_out.npy --d-q d.npy --map d_out.npy --normalize", "--map: not with --backward and --normalize"),
+    ("--backward --d-out d_out.npy --d-q d.npy --map d_out.npy", "attention_map.shape[2] (d)"),
+    ("--backward --d-out short.npy --d-q d.npy", "d_out.shape[2] (n)"),
+    ("--backward --d-out d_out.npy --d-mask d.npy", "--d-mask"),
+    ("--backward --d-out d_out.npy --d-q d.npy --scaling mup", "d_base"),
+    ("--d-q d.npy --out o.npy", "--d-q requires --backward"),
+    ("--map m.npy", "--out is required"),
+    ("--map o.npy --out o.npy", "--map and --out name the same file"),
+    ("--map m.npy --out o.npy --v short.npy", "v.shape[2] must equal q's: 50, not 40"),
+])  # fmt: skip
+def test_channel_errors(tokens, command, line):
+    np.save(tokens / "short.npy", array((1, 2, 40, 8), 9))
+    inputs = [word for word in INPUTS if "--v" not in command.split() or word not in ("--v", "v.npy")]
+    refused(tokens, muattn("attend", "channel", *inputs, *command.split(), folder=tokens), line)
+    assert not (tokens / "d.npy").exists() and not (tokens / "m.npy").exists()
