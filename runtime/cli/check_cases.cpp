@@ -1,54 +1,13 @@
 #include "check_cases.h"
 
-#include <cmath>
-#include <limits>
 #include <memory>
 #include <muattn/muattn.hpp>
-#include <random>
 
+#include "check_numbers.h"
 #include "reference/channel_forward.h"
-#include "reference/spatial_forward.h"
 
 namespace muattn::cli {
 namespace {
-
-using Floats = std::vector<float>;
-
-// Not a std:: distribution: the same numbers everywhere. In [-1, 1).
-Floats numbers(const Shape &shape, unsigned seed) {
-    std::minstd_rand engine(seed);
-    Floats x(size_t(shape[0] * shape[1] * shape[2] * shape[3]));
-    for (float &value : x) {
-        value = float(engine() % 65536) / 32768 - 1;
-    }
-    return x;
-}
-
-double largest_error(const Floats &got, const std::vector<double> &want) {
-    double largest = 0;
-    for (size_t i = 0; i < want.size(); i++) {
-        if (double(got[i]) == want[i]) {  // infinities too
-            continue;
-        }
-        const double error = std::fabs(double(got[i]) - want[i]) / (1 + std::fabs(want[i]));
-        largest = std::isfinite(error) ? std::max(largest, error) : std::numeric_limits<double>::infinity();
-    }
-    return largest;
-}
-
-struct SpatialResult {
-    std::vector<double> out, lse;  // [B, H, n_q, d_v], [B, H, n_q]
-};
-
-SpatialResult spatial_result(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
-                             const SpatialOptions &options) {
-    SpatialResult result;
-    for (const reference::SpatialRow &row : reference::spatial_attention_forward(q, k, v, options)) {
-        result.out.insert(result.out.end(), row.out.begin(), row.out.end());
-        result.lse.push_back(row.lse);
-    }
-    return result;
-}
 
 // In the options' layout.
 std::vector<double> channel_result(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
@@ -119,11 +78,6 @@ struct ChannelProblem {
     }
 };
 
-template<typename Problem>
-CheckCase make_case(std::string name, const std::shared_ptr<Problem> &problem, bool on_gpus = false) {
-    return {std::move(name), [problem] { return problem->error(); }, on_gpus};
-}
-
 CheckCase plain() { return make_case("spatial", std::make_shared<SpatialProblem>(2, 2, 2, 70, 130, 40, 24), true); }
 
 CheckCase grouped_causal_window() {
@@ -179,8 +133,8 @@ CheckCase channel_normalized() {
 }  // namespace
 
 std::vector<CheckCase> check_cases() {
-    return {plain(),   grouped_causal_window(), masked_softcap(), few_queries(), wide_heads(),
-            channel(), channel_normalized()};
+    return {plain(),   grouped_causal_window(), masked_softcap(),    few_queries(),      wide_heads(),
+            channel(), channel_normalized(),    spatial_gradients(), channel_gradients()};
 }
 
 }  // namespace muattn::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,14 @@ struct CheckCase {
     bool on_gpus = false;  // one of the few cases for them
 };
 
+template<typename Problem>
+CheckCase make_case(std::string name, const std::shared_ptr<Problem> &problem, bool on_gpus = false) {
+    return {std::move(name), [problem] { return problem->error(); }, on_gpus};
+}
+
 std::vector<CheckCase> check_cases();
+// Two of them.
+CheckCase spatial_gradients();
+CheckCase channel_gradients();
 
 }  // namespace muattn::cli

@@ -268,6 +268,8 @@ def test_check():
     """The processor alone, however many GPUs are there, and it says which it left out."""
     text = printed("check")
     assert "results are right" in text
+    for words in ("spatial, mask, key lengths, softcap", "gradients, spatial", "gradients, channel"):
+        assert words in text
     assert text.splitlines()[0].split()[-len(backends("cpu")) :] == backends("cpu")
     gpus = backends("gpu")
     assert (", ".join(gpus) + ": not checked; `muattn check --gpu` does" in text) == bool(gpus)
