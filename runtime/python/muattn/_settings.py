@@ -1,4 +1,4 @@
-"""The options of each operator, from keywords to the tuples that the extension takes (options.h there names their entries), and their types."""
+"""The options of each operator: their types, and from keywords to the tuples that the extension takes, whose entries options.h names."""
 
 from __future__ import annotations
 
