@@ -45,6 +45,12 @@ TEST_P(SpatialBackward, EmptyBatchAndHeads) {
     const SpatialGradientTensors t = make_gradient_tensors(c);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     EXPECT_EQ(t.d_scale[0], 0);
+    c.mask = SpatialCase::additive;
+    c.mask_full = {false, true, true, true};
+    const SpatialGradientTensors with_mask = make_gradient_tensors(c);
+    ASSERT_EQ(run(c, with_mask), MUATTN_OK) << muattn_last_error();
+    EXPECT_EQ(with_mask.d_mask.elements(), std::vector<float>(12, 0.0f));
+    c.mask = SpatialCase::no_mask;
     c.B = 2, c.H = 0, c.Hk = 0;
     ASSERT_EQ(run(c, make_gradient_tensors(c)), MUATTN_OK) << muattn_last_error();
 }

@@ -48,6 +48,9 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
     if (nothing_wanted || call.forward.B == 0 || call.forward.H == 0) {
         std::fill_n(call.d_scale, call.d_scale != nullptr ? call.forward.H : 0, 0.0f);
         std::fill_n(call.d_sink, call.d_sink != nullptr ? call.forward.H : 0, 0.0f);
+        if (call.wants_mask) {  // a dimension of it may be 1
+            clear(call.d_mask);
+        }
         return no_work();
     }
     int backend = 0;

@@ -17,6 +17,18 @@ void clear_rows(float *data, int64_t row_stride, int64_t rows, int64_t columns) 
     }
 }
 
+}  // namespace
+
+void clear(const Argument &gradient) {
+    for (int64_t b = 0; b < gradient.size(0); b++) {
+        for (int64_t h = 0; h < gradient.size(1); h++) {
+            clear_rows(at(gradient, b, h, 0), gradient.tensor.strides[2], gradient.size(2), gradient.size(3));
+        }
+    }
+}
+
+namespace {
+
 // Of n products, those with a 0 in b left out, whatever a has there. In eight sums, so that a compiler may use vectors.
 double dot(const float *a, const float *b, int64_t n) {
     constexpr int kSums = 8;
@@ -96,15 +108,9 @@ muattn_status BackwardTasks::run() {
 }
 
 void BackwardTasks::clear_mask() {
-    if (!call_.wants_mask) {
-        return;
-    }
-    std::fill_n(partial_mask_, (parts_.parts - 1) * parts_.chains() * parts_.mask_elements, 0.0f);
-    const Argument &mask = call_.d_mask;
-    for (int64_t b = 0; b < mask.size(0); b++) {
-        for (int64_t h = 0; h < mask.size(1); h++) {
-            clear_rows(at(mask, b, h, 0), mask.tensor.strides[2], mask.size(2), mask.size(3));
-        }
+    if (call_.wants_mask) {
+        std::fill_n(partial_mask_, (parts_.parts - 1) * parts_.chains() * parts_.mask_elements, 0.0f);
+        clear(call_.d_mask);
     }
 }
 

@@ -8,6 +8,9 @@
 
 namespace muattn {
 
+// Makes it 0.
+void clear(const Argument &gradient);
+
 class BackwardTasks {
 public:
     BackwardTasks(const SpatialBackwardCall &call, const Kernel &kernel, const schedule::SpatialKeyBlocks &schedule)
