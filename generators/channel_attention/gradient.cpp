@@ -44,7 +44,7 @@ public:
         const Expr row = r_v * lanes + l;
         lane_sum(l, j) += select(row < rows, W(row, j) * s(row, j), 0.0f);
         c_q(i) = factor(G(i), q_squares(i));
-        c_k_sum(j) += lane_sum(r_l, j);
+        c_k_sum(j) += lane_sum(r_l, min(j, columns - 1));
         c_k(j) = factor(c_k_sum(j), k_squares(j));
         w_out = W;
         g_out = G;

@@ -15,8 +15,9 @@ inline void schedule_channels_first_map_cpu(ChannelsFirstMapStages &f, const sch
     f.out.specialize(f.holds_vector)
         .vectorize(f.i, lanes, TailStrategy::ShiftInwards);
     f.S.compute_root()
-        .vectorize(f.i, lanes, TailStrategy::RoundUp)
-        .update()
+        .split(f.j, jo, ji, s.map_columns, TailStrategy::RoundUp)
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
+    f.S.update()
         .split(f.i, io, ii, s.map_rows, TailStrategy::RoundUp)
         .split(f.j, jo, ji, s.map_columns, TailStrategy::RoundUp)
         .reorder(ii, ji, io, jo, f.r_c)

@@ -28,6 +28,7 @@ inline void schedule_channels_first_product_cpu(ChannelsFirstProductStages &f, c
     in_tiles(f.out.specialize(f.adds_z));
     in_tiles(f.out);
     f.X.compute_root()
+        .align_bounds(f.t, s.group())
         .vectorize(f.t, lanes, TailStrategy::RoundUp);
     f.sum.compute_at(f.out, io)
         .bound_extent(f.t, s.group())
