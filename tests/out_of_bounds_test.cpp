@@ -5,6 +5,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/channel_gradients.h"
 #include "support/tiles.h"
 
 namespace muattn::test {
@@ -102,6 +103,50 @@ TEST_P(OutOfBounds, Channel) {
                     t.k.fill_normal(2);
                     t.v.fill_normal(3);
                     expect_agrees(c, t);
+                }
+            }
+        }
+    }
+}
+
+TEST_P(OutOfBounds, ChannelGradients) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "gradients are for processors";
+    }
+    const auto map = map_schedules(GetParam()).front();
+    const auto product = product_schedules(GetParam()).front();
+    for (const Place place : kPlaces) {
+        for (const int64_t n : {1, 5, product.token_unroll + 1, map.chunk_tokens + 1}) {
+            for (const int64_t d : {1, 3, map.lanes, map.lanes + 1, map.block() + 1, int(map.tile()) + 1}) {
+                for (const int variant : {0, 1, 2, 3}) {
+                    ChannelGradientCase c;
+                    c.n = n, c.d = d, c.normalize = variant % 2;
+                    c.channels = variant < 2 ? MUATTN_CHANNELS_LAST : MUATTN_CHANNELS_FIRST;
+                    ChannelGradientTensors t = make_tensors(c);
+                    Shape shape = t.d_out.shape();
+                    for (Tensor *tensor :
+                         {&t.forward.q, &t.forward.k, &t.forward.v, &t.d_out, &t.d_q, &t.d_k, &t.d_v}) {
+                        *tensor = Tensor(shape, place);
+                    }
+                    t.forward.q.fill_normal(1);
+                    t.forward.k.fill_normal(2);
+                    t.forward.v.fill_normal(3);
+                    t.d_out.fill_normal(4);
+                    for (Tensor *tensor : {&t.map, &t.attention_map, &t.d_attention_map}) {
+                        *tensor = Tensor({1, 1, d, d}, place);
+                    }
+                    for (Tensor *tensor : {&t.q_squares, &t.k_squares}) {
+                        *tensor = Tensor({1, 1, d, 1}, place);
+                    }
+                    for (const auto way : {ChannelGradientCase::whole, ChannelGradientCase::halves}) {
+                        c.way = way;
+                        expect_agrees(c, t);
+                    }
+                    if (!c.normalize) {
+                        c.way = ChannelGradientCase::whole_with_map;
+                        expect_agrees(c, t);
+                    }
+                    expect_halves_agree(c, t);
                 }
             }
         }

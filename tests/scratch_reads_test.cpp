@@ -7,6 +7,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/channel_gradients.h"
 #include "support/tiles.h"
 
 namespace muattn::test {
@@ -72,6 +73,29 @@ TEST_P(ScratchReads, Channel) {
                 ChannelCase c;
                 c.n = s.chunk_tokens + 1, c.d = d, c.normalize = normalize;
                 const ChannelTensors t = make_tensors(c);
+                muattn_release_memory();
+                feclearexcept(FE_ALL_EXCEPT);
+                ASSERT_EQ(run(c, t), MUATTN_OK);
+                EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
+            }
+        }
+    }
+}
+
+TEST_P(ScratchReads, ChannelGradients) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "scratch memory of the processor";
+    }
+    const auto s = map_schedules(GetParam()).front();
+    for (const int64_t d : {3, s.lanes, 2 * s.block() - s.lanes, s.block() + 1, int(s.tile()) + s.lanes}) {
+        for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
+            for (const auto way : {ChannelGradientCase::whole, ChannelGradientCase::halves}) {
+                ChannelGradientCase c;
+                c.n = s.chunk_tokens + 1, c.d = d, c.normalize = true, c.channels = channels, c.way = way;
+                const ChannelGradientTensors t = make_tensors(c);
+                for (const Tensor *output : {&t.map, &t.d_attention_map, &t.q_squares, &t.k_squares}) {
+                    output->fill(0);
+                }
                 muattn_release_memory();
                 feclearexcept(FE_ALL_EXCEPT);
                 ASSERT_EQ(run(c, t), MUATTN_OK);
