@@ -217,7 +217,7 @@ typedef struct muattn_spatial_gradients {
     const muattn_tensor *d_v; /* [B, Hk, n_k, d_v] */
     /* [H], by each head's scale, be it the rule's, one for all heads or its own. */
     float *d_scale;
-    /* In the shape of an additive mask, which the call has then; sums where a dimension of it is 1. Finite where it hides a key. */
+    /* In the shape of an additive mask, which the call has then; sums where a dimension of it is 1. 0 where it hides a key. */
     const muattn_tensor *d_mask;
     /* [H]; the call has a sink then. */
     float *d_sink;

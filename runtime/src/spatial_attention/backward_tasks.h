@@ -8,6 +8,11 @@
 
 namespace muattn {
 
+inline float *at(const Argument &argument, int64_t b, int64_t h, int64_t row) {
+    const int64_t *s = argument.tensor.strides;
+    return argument.data() + b * s[0] + h * s[1] + row * s[2];
+}
+
 // Makes it 0.
 void clear(const Argument &gradient);
 
@@ -43,10 +48,11 @@ private:
     int do_task(int64_t index);
     int do_spans(const Map &map, int64_t lane, const Target &mask);
     int call_kernel(const Map &map, const Part &part, const Target &d_q, const Target &mask);
+    int run_with_mask(TaskArguments &arguments, const Part &part, const Target &mask) const;
+    int run_with_sums_over_keys(TaskArguments &arguments, const Part &part, const Target &mask) const;
     Map map_of(int64_t chain, int64_t of_chain) const;
     Target query_gradient(const Map &map, int64_t lane) const;
     Target mask_gradient(int64_t chain, int64_t part) const;
-    void fold_mask(const Target &mask, const float *of_keys, int64_t keys) const;
     void bind_masks(TaskArguments &arguments, const Map &map, const Part &part) const;
 
     int do_chunk(int64_t index);
