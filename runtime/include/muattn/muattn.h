@@ -238,7 +238,8 @@ typedef struct muattn_spatial_gradients {
  *   d_scale = sum_ij dt_ij q_i . k_j.
  * A query that sees no key has gradient 0, and so has a key that no query sees. NaN and infinity in a query, in its d_out, d_lse, out
  * or lse, or in a key or value reach the gradients of what sees them, and no other. Gradients are distinct from each other and from all inputs.
- * Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument; nothing has been written then. */
+ * Scratch memory has a bound that n_q and n_k do not change. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
+ * nothing has been written then. */
 MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *q, const muattn_tensor *k,
                                                            const muattn_tensor *v, const muattn_tensor *out,
                                                            const muattn_tensor *lse, const muattn_tensor *d_out,
