@@ -3,7 +3,6 @@
 
 #include "common/error.h"
 #include "head.h"
-#include "kernels/bind.h"
 
 namespace muattn {
 namespace {
@@ -36,11 +35,107 @@ void write_number_gradients(const ChannelPartsCall &call, const NumberGradients 
     }
 }
 
+// The steps of all heads.
+class Heads {
+public:
+    Heads(const ChannelPartsCall &call, const ChannelSteps &steps, const ChannelParts &parts)
+        : call_(call), steps_(steps), parts_(parts), count_(call.maps()) {
+        HeadMaps maps;
+        floats_ = HeadMaps::lay_out(maps, nullptr, parts, steps, call.d);
+        Head::list_steps(list_, call, steps, parts);
+    }
+
+    muattn_status run(const Kernel &kernel) {
+        const int64_t bytes = maps_bytes(), threads = muattn_get_num_threads();
+        const bool alone = threads == 1 || (count_ >= kHeadsPerThread * threads && bytes <= kMapsOfThread);
+        const int64_t group = alone ? 0 : std::clamp<int64_t>(kMapsBytes / bytes, 1, count_);
+        const int64_t number_bytes = steps_.gradient ? count_ * int64_t(sizeof(NumberGradients)) : 0;
+        const int64_t of_task = parts_.scratch_bytes + (alone ? Slab::block_bytes(bytes) : 0);
+        const int64_t of_all =
+            (alone ? 0 : Slab::block_bytes(group * bytes)) + (steps_.gradient ? Slab::block_bytes(number_bytes) : 0);
+        MUATTN_RETURN_IF_ERROR(tasks_.reserve(alone ? count_ : INT64_MAX, of_task, of_all));
+        if (steps_.gradient) {
+            numbers_ = reinterpret_cast<NumberGradients *>(tasks_.shared(number_bytes / int64_t(sizeof(float))));
+        }
+        if (alone) {
+            tasks_.run(count_, [&](int64_t number) { return run_alone(number); });
+        } else {
+            float *const memory = tasks_.shared(group * floats_);
+            for (int64_t first = 0; first < count_; first += group) {
+                run_group(first, std::min(group, count_ - first), memory);
+            }
+        }
+        MUATTN_RETURN_IF_ERROR(tasks_.status(kernel));
+        if (steps_.gradient) {
+            write_number_gradients(call_, numbers_, call_.B);
+        }
+        return MUATTN_OK;
+    }
+
+private:
+    int64_t maps_bytes() const { return floats_ * int64_t(sizeof(float)); }
+
+    // use(head), with maps in this memory.
+    template<typename Use>
+    int with_head(int64_t number, float *memory, const Use &use) {
+        HeadMaps maps;
+        HeadMaps::lay_out(maps, memory, parts_, steps_, call_.d);
+        return use(Head(call_, steps_, parts_, tasks_.context(), number, maps));
+    }
+    int take_numbers(int64_t number, const Head &head) {
+        if (steps_.gradient) {
+            numbers_[number] = {head.scale_gradient(), head.multiplier_gradient()};
+        }
+        return 0;
+    }
+
+    // All steps of a head, with maps in the task's own memory.
+    int run_alone(int64_t number) {
+        auto *const memory = static_cast<float *>(current_slab->push(size_t(maps_bytes())));
+        const int error = with_head(number, memory, [&](const Head &head) {
+            for (const Head::Tasks &step : list_) {
+                for (int64_t task = 0; task < step.count; task++) {
+                    if (const int of_task = head.run(step.step, task)) {
+                        return of_task;
+                    }
+                }
+            }
+            return take_numbers(number, head);
+        });
+        current_slab->pop(memory);
+        return error;
+    }
+
+    // Of some heads one step after the other.
+    void run_group(int64_t first, int64_t count, float *memory) {
+        const auto head_of_group = [&](int64_t index, const auto &use) {
+            return with_head(first + index, memory + index * floats_, use);
+        };
+        for (const Head::Tasks &step : list_) {
+            tasks_.run(count * step.count, [&](int64_t task) {
+                return head_of_group(task / step.count,
+                                     [&](const Head &head) { return head.run(step.step, task % step.count); });
+            });
+        }
+        for (int64_t index = 0; index < count; index++) {
+            head_of_group(index, [&](const Head &head) { return take_numbers(first + index, head); });
+        }
+    }
+
+    const ChannelPartsCall &call_;
+    const ChannelSteps &steps_;
+    const ChannelParts &parts_;
+    const int64_t count_;
+    int64_t floats_ = 0;  // of a head's maps
+    Head::Tasks list_[Head::kSteps];
+    Tasks tasks_;
+    NumberGradients *numbers_ = nullptr;
+};
+
 }  // namespace
 
 muattn_status run_parts(const ChannelPartsCall &call, const ChannelSteps &steps, const Kernel *ChannelParts::*kernel) {
-    const int64_t heads = call.maps();
-    if (steps.nothing() || heads == 0) {
+    if (steps.nothing() || call.maps() == 0) {
         write_number_gradients(call, nullptr, 0);
         return no_work();
     }
@@ -50,70 +145,9 @@ muattn_status run_parts(const ChannelPartsCall &call, const ChannelSteps &steps,
     if (!choose_parts(parts, call, steps, backend)) {
         return no_kernel(backend);
     }
-    Head::Tasks list[Head::kSteps];
-    Head::list_steps(list, call, steps, parts);
-    HeadMaps maps;
-    const int64_t floats = HeadMaps::lay_out(maps, nullptr, parts, steps, call.d);
-    const int64_t bytes = floats * int64_t(sizeof(float)), threads = muattn_get_num_threads();
-    const int64_t numbers = steps.gradient ? heads * int64_t(sizeof(NumberGradients) / sizeof(float)) : 0;
-    const int64_t number_bytes = numbers > 0 ? Slab::block_bytes(numbers * int64_t(sizeof(float))) : 0;
-    const bool alone = threads == 1 || (heads >= kHeadsPerThread * threads && bytes <= kMapsOfThread);
-    const int64_t group = std::clamp<int64_t>(kMapsBytes / bytes, 1, heads);
-    Tasks tasks;
-    if (alone) {
-        MUATTN_RETURN_IF_ERROR(tasks.reserve(heads, parts.scratch_bytes + Slab::block_bytes(bytes), number_bytes));
-    } else {
-        MUATTN_RETURN_IF_ERROR(
-            tasks.reserve(INT64_MAX, parts.scratch_bytes, group * Slab::block_bytes(bytes) + number_bytes));
-    }
-    auto *const number_gradients = numbers > 0 ? reinterpret_cast<NumberGradients *>(tasks.shared(numbers)) : nullptr;
-    const auto finish = [&](int64_t number, const Head &head) {
-        if (number_gradients != nullptr) {
-            number_gradients[number] = {head.scale_gradient(), head.multiplier_gradient()};
-        }
-    };
-    if (alone) {
-        tasks.run(heads, [&](int64_t number) {
-            auto *const memory = static_cast<float *>(current_slab->push(size_t(bytes)));
-            HeadMaps of_head;
-            HeadMaps::lay_out(of_head, memory, parts, steps, call.d);
-            const Head head(call, steps, parts, tasks.context(), number, of_head);
-            int error = 0;
-            for (const Head::Tasks &step : list) {
-                for (int64_t task = 0; task < step.count && error == 0; task++) {
-                    error = head.run(step.step, task);
-                }
-            }
-            finish(number, head);
-            current_slab->pop(memory);
-            return error;
-        });
-    } else {
-        float *const memory = tasks.shared(group * (bytes / int64_t(sizeof(float))));
-        for (int64_t first = 0; first < heads; first += group) {
-            const int64_t count = std::min(group, heads - first);
-            const auto of_head = [&](int64_t number, const auto &use) {
-                HeadMaps maps_of_head;
-                HeadMaps::lay_out(maps_of_head, memory + (number - first) * floats, parts, steps, call.d);
-                return use(Head(call, steps, parts, tasks.context(), number, maps_of_head));
-            };
-            for (const Head::Tasks &step : list) {
-                tasks.run(count * step.count, [&](int64_t task) {
-                    return of_head(first + task / step.count,
-                                   [&](const Head &head) { return head.run(step.step, task % step.count); });
-                });
-            }
-            for (int64_t number = first; number < first + count; number++) {
-                of_head(number, [&](const Head &head) { return finish(number, head), 0; });
-            }
-        }
-    }
-    const Kernel *const named = parts.*kernel != nullptr ? parts.*kernel : parts.product;
-    MUATTN_RETURN_IF_ERROR(tasks.status(*named));
-    if (number_gradients != nullptr) {
-        write_number_gradients(call, number_gradients, call.B);
-    }
-    remember_kernel(*named);
+    const Kernel &named = *(parts.*kernel != nullptr ? parts.*kernel : parts.product);
+    MUATTN_RETURN_IF_ERROR(Heads(call, steps, parts).run(named));
+    remember_kernel(named);
     return MUATTN_OK;
 }
 
