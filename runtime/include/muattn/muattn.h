@@ -335,8 +335,9 @@ typedef struct muattn_channel_gradients {
  *
  *   q, k, v, options  as the forward call had them
  *   d_out             like out
- *   attention_map     [B, H, d, d], what muattn_channel_apply() gave: saves a product over all tokens. NULL: it is computed again. Not
- *                     with normalize, where the logits themselves are needed: to save the product there, call the two halves.
+ *   attention_map     [B, H, d, d], what muattn_channel_apply() gave: saves a product over all tokens, unless d_scale is wanted.
+ *                     NULL: it is computed again. Not with normalize, where the logits themselves are needed: to save the product
+ *                     there, call the two halves.
  *
  * With x, y: Q and K or, with normalize, these divided by their norms; A the attention map:
  *   dA_ij = o sum_t d_out[t, i] V[t, j],  dz_ij = A_ij (dA_ij - sum_j A_ij dA_ij),
