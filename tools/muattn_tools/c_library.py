@@ -68,15 +68,15 @@ class Library:
         return run
 
     def backward(self, operation: str, arrays: dict[str, np.ndarray], options: dict) -> Callable[[], None]:
-        """The gradients d_q, d_k and d_v of q, k and v; all of these are arrays, with d_out and what the forward call gave: out and
-        lse or, if it is kept, attention_map."""
+        """The gradients d_q, d_k and d_v of q, k and v, and of a mask, if d_mask is there; all of these are arrays, with d_out and what the
+        forward call gave: out and lse or, if it is kept, attention_map."""
         tensors = {name: tensor_of(array) for name, array in arrays.items()}
         settings, make = self._spatial(options), SpatialGradients
         order = ["q", "k", "v", "out", "lse", "d_out", "d_lse"]
         if operation == "channel":
             settings, make = self._channel(options), ChannelGradients
             order = ["q", "k", "v", "d_out", "attention_map"]
-        gradients = make(**{name: ctypes.pointer(tensors[name]) for name in ("d_q", "d_k", "d_v")})
+        gradients = make(**{name: ctypes.pointer(tensors[name]) for name in ("d_q", "d_k", "d_v", "d_mask") if name in tensors})
         function = getattr(self._c, f"muattn_{operation}_attention_backward")
         arguments = [ctypes.byref(tensors[name]) if name in tensors else None for name in order]
         arguments += [ctypes.byref(settings), ctypes.byref(gradients)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -102,12 +103,12 @@ def load(operation: str, shape: dict, rng: np.random.Generator) -> Problem:
     return Problem(operation, shape["name"], shape, q, k, v, d**-0.5, mask)
 
 
-def all_shapes() -> list[tuple[str, dict]]:
-    table = json.loads(SHAPES.read_text())
-    return [(operation, shape) for operation in ("spatial", "channel") for shape in table[operation]]
+def all_shapes(path: Path = SHAPES) -> list[tuple[str, dict]]:
+    table = json.loads(path.read_text())
+    return [(operation, shape) for operation in ("spatial", "channel") for shape in table.get(operation, [])]
 
 
-def backward_shapes() -> list[tuple[str, dict]]:
+def backward_shapes(path: Path = SHAPES) -> list[tuple[str, dict]]:
     """Those that gradients are timed on: all, and some that only they are."""
-    more = [(shape["operation"], shape) for shape in json.loads(SHAPES.read_text())["backward"]]
-    return sorted(all_shapes() + more, key=lambda entry: entry[0] == "channel")
+    more = [(shape["operation"], shape) for shape in json.loads(path.read_text()).get("backward", [])]
+    return sorted(all_shapes(path) + more, key=lambda entry: entry[0] == "channel")

@@ -70,7 +70,7 @@ class Adams:
         shape = next(s for s in json.loads(SHAPES.read_text())[self.table] if s["name"] == self.shape)
         job = {
             "step": "measure", "backend": backend, "libraries": {k: str(v) for k, v in libraries.items()},
-            "shapes": [[self.table, shape]], "problems": [], "times": ["full"], "threads": self.options.threads,
+            "shapes": [[self.table, "forward", shape]], "problems": [], "times": ["full"], "threads": self.options.threads,
             "seconds": self.options.seconds, "gain": 0, "quick_loss": 0,
         }  # fmt: skip
         measured = run(MEASURE, clock, stdin=json.dumps(job))

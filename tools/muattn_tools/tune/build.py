@@ -14,6 +14,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 from muattn_tools import tables
 from muattn_tools.c_structs import ChannelGradients, ChannelOptions, SpatialGradients, SpatialOptions, Tensor, Window
@@ -108,11 +109,16 @@ class Kernel:
     symbol: str
     generator: str
     arguments: str  # of the generator, the schedule's numbers apart
+    library: str  # as this build made it
 
     @staticmethod
     def of(entry: dict) -> Kernel:
-        names = ("operation", "direction", "dtype", "kernel", "backend", "symbol", "generator", "arguments")
+        names = ("operation", "direction", "dtype", "kernel", "backend", "symbol", "generator", "arguments", "library")
         return Kernel(*(entry[name] for name in names))
+
+    @property
+    def algorithm(self) -> str:
+        return self.name.partition("+")[0]
 
     @property
     def full_name(self) -> str:
@@ -163,6 +169,11 @@ class Build:
     def kernels_for(self, backend: str) -> list[Kernel]:
         return [kernel for kernel in self.kernels if kernel.backend == backend]
 
+    def can_call(self, operation: str, direction: str) -> bool:
+        """Gradients take what a forward call gave."""
+        have = {kernel.direction for kernel in self.kernels if kernel.operation == f"{operation}_attention"}
+        return {"forward", direction} <= have
+
     def digest(self) -> str:
         """Of all that decides what a candidate is, numbers apart."""
         digest = hashlib.sha256()
@@ -194,8 +205,9 @@ class Build:
             clock, memory=memory,
         )  # fmt: skip
 
-    def candidate(self, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
-        """A library with these kernels alone, which are all of one generator and backend; kernels that are there already are kept."""
+    def candidate(self, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock, others: Sequence[Kernel] = ()) -> Path:
+        """A library with these kernels, which are all of one generator and backend, and others as this build has them, alone. Kernels
+        that are there already are kept."""
         folder.mkdir(parents=True, exist_ok=True)
         missing = [kernel for kernel in kernels if not (folder / f"{kernel.symbol}.o").exists()]
         pool = concurrent.futures.ThreadPoolExecutor(self.processors)
@@ -205,7 +217,7 @@ class Build:
             pool.shutdown(wait=False, cancel_futures=True)
             stop_all()
             pool.shutdown()
-        return self.link(kernels, numbers, folder, clock)
+        return self.link(kernels, numbers, folder, clock, others)
 
     def _make(self, kernel: Kernel, numbers: Numbers, folder: Path, clock: Clock) -> None:
         part = folder / f"part_{kernel.symbol}"
@@ -217,16 +229,20 @@ class Build:
         (part / f"{kernel.symbol}.o").rename(folder / f"{kernel.symbol}.o")
         part.rmdir()
 
-    def _row(self, kernel: Kernel, numbers: Numbers) -> str:
-        """Of the build's kernel table, whose rows end with the generator and its numbers: with these in their place."""
-        rows = Path(self.facts["kernel_table"]).read_text().splitlines()
-        before, generator, _ = next(row for row in rows if f", {kernel.symbol}, " in row).rpartition(f", {kernel.generator}, ")
+    def _row(self, kernel: Kernel) -> str:
+        """Of the build's kernel table."""
+        rows = Path(self.facts["kernel_table"]).read_text().splitlines(keepends=True)
+        return next(row for row in rows if f", {kernel.symbol}, " in row)
+
+    def _row_with(self, kernel: Kernel, numbers: Numbers) -> str:
+        """A row ends with the generator and its numbers: with these in their place."""
+        before, generator, _ = self._row(kernel).rpartition(f", {kernel.generator}, ")
         values = ['{"", 0}', *(f'{{"{name}", {value}}}' for name, value in numbers.items())]
         return f"{before}{generator}{', '.join(values)})\n"
 
-    def link(self, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock) -> Path:
+    def link(self, kernels: list[Kernel], numbers: Numbers, folder: Path, clock: Clock, others: Sequence[Kernel] = ()) -> Path:
         """The registry is compiled with a kernel table of its own: it tells the runtime the numbers."""
-        rows = [self._row(kernel, numbers) for kernel in kernels]
+        rows = [*(self._row_with(kernel, numbers) for kernel in kernels), *map(self._row, others)]
         table, path = folder / "kernel_table.inc", folder / "candidate.so"
         if path.exists() and table.read_text() == "".join(rows):
             return path
@@ -238,7 +254,7 @@ class Build:
         source = ROOT / "runtime/src/kernels/registry.cpp"
         self._tool([compiler, f"-I{folder}", *flags, "-c", source, "-o", registry], clock)  # our table comes first
         objects = [file for file in self.facts["runtime_objects"] if not file.endswith("/registry.cpp.o")]
-        objects += [folder / f"{kernel.symbol}.o" for kernel in kernels]
+        objects += [*(folder / f"{kernel.symbol}.o" for kernel in kernels), *(kernel.library for kernel in others)]
         runtime = ["-Wl,--whole-archive", self.facts["halide_runtime"], "-Wl,--no-whole-archive"]
         self._link(path, [registry, *objects, *runtime], clock)
         return path

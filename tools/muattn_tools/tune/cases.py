@@ -1,145 +1,141 @@
-"""What a candidate has to compute right: small problems at odd sizes that reach every kernel, and the timed shapes
-themselves. References are those of the tests, in double precision."""
+"""What a candidate has to compute right: a call of the library with what is expected of it, and the timed shapes as such calls.
+References are those of the tests, in double precision."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable
 
 import numpy as np
 
-from muattn_tools import reference
+from muattn_tools import reference, reference_gradients
+from muattn_tools.c_library import Library
 from muattn_tools.problems import load
 
-SAMPLED_ROWS = 16  # of a timed shape
-TOLERANCE = 1e-5  # of the largest entry of the output, or of 1
+SAMPLED = 16  # queries, or keys, of a timed shape
+TOLERANCE = 1e-5  # of the largest entry of an output
+LEAST_SCALE = {"forward": 1.0, "backward": 0.01}  # taken for the largest entry where that is smaller
+OUTPUTS = {"forward": ("out", "lse"), "backward": ("d_q", "d_k", "d_v", "d_mask")}
 
 
 @dataclass
 class Case:
     name: str
     operation: str  # "spatial" or "channel"
-    arrays: dict[str, np.ndarray]  # q, k, v, out and, if asked for, lse
+    direction: str
+    arrays: dict[str, np.ndarray]  # of the call, and of the forward call before it
     options: dict  # of the call
-    expected: Callable[[], dict[str, np.ndarray]]  # of out and lse, or of a part of out
-    part: tuple = ()  # index of that part
+    expected: Callable[[], dict[str, np.ndarray]]  # of the outputs or of parts of them, once the forward call has been made
+    parts: dict[str, tuple] = field(default_factory=dict)  # index of the part, for outputs of which not all is expected
     wide: bool = False  # the largest d: what a thread keeps is looked at
 
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {name: self.arrays[name] for name in OUTPUTS[self.direction] if name in self.arrays}
+
+    def prepare(self, library: Library) -> bool:
+        """The forward call, of which gradients take out and lse, or the attention map; False where there is none to make."""
+        if self.direction == "forward":
+            return False
+        if "attention_map" in self.arrays:
+            library.channel_with_map(self.arrays, self.options)()
+            return True
+        if self.operation == "spatial":
+            library.call(self.operation, self.arrays, self.options)()
+            return True
+        return False
+
+    def call(self, library: Library) -> Callable[[], None]:
+        call = library.call if self.direction == "forward" else library.backward
+        return call(self.operation, self.arrays, self.options)
+
     def errors(self) -> dict[str, float]:
-        """Largest error of each output, relative to its largest entry or to 1. NaN for a NaN that should not be there."""
-        found = {}
-        for name, expected in self.expected().items():
-            result = self.arrays[name][self.part] if name == "out" else self.arrays[name][..., 0]
-            with np.errstate(invalid="ignore"):
-                error = np.where(result == expected, 0, np.abs(result - expected)).max(initial=0)
-            found[name] = float(error / max(1, np.abs(expected[np.isfinite(expected)]).max(initial=0)))
-        return found
+        return {name: self.error(self.arrays[name][self.parts.get(name, ...)], expected) for name, expected in self.expected().items()}
+
+    def error(self, result: np.ndarray, expected: np.ndarray) -> float:
+        """The largest, relative to the largest entry. NaN for a NaN that should not be there."""
+        with np.errstate(invalid="ignore"):
+            error = np.where(result == expected, 0, np.abs(result - expected)).max(initial=0)
+        return float(error / max(LEAST_SCALE[self.direction], np.abs(expected[np.isfinite(expected)]).max(initial=0)))
 
 
-def timed(operation: str, shape: dict, rng: np.random.Generator) -> Case:
-    """A shape of the table. Expected are some rows of the last key/value head, or the last head of channel attention."""
+def arrays_of(
+    operation: str, direction: str, inputs: dict[str, np.ndarray], rng: np.random.Generator, lse: bool = False, map_columns: int = 0
+) -> dict[str, np.ndarray]:
+    """q, k and v with the call's other arrays. map_columns: of the forward call's attention map, if the gradients take that."""
+    q, v = inputs["q"], inputs["v"]
+
+    def empty(*size: int) -> np.ndarray:
+        return np.empty(size, np.float32)
+
+    arrays = {**inputs, "out": empty(*q.shape[:3], v.shape[3])}
+    if operation == "spatial" and (lse or direction == "backward"):
+        arrays["lse"] = empty(*q.shape[:3], 1)
+    if direction == "backward":
+        arrays["d_out"] = rng.standard_normal(arrays["out"].shape, dtype=np.float32)
+        arrays |= {f"d_{name}": np.empty_like(inputs[name]) for name in "qkv"}
+    if map_columns:
+        arrays |= {name: empty(*q.shape[:2], map_columns, map_columns) for name in ("logits", "attention_map")}
+    return arrays
+
+
+def timed(operation: str, direction: str, shape: dict, rng: np.random.Generator) -> Case:
+    """A shape of the table. Expected are some queries, or some keys, of the last key/value head, or the last head of channel attention."""
     problem = load(operation, shape, rng)
-    arrays = {"q": problem.q, "k": problem.k, "v": problem.v}
-    arrays["out"] = np.empty((*problem.q.shape[:3], problem.v.shape[3]), np.float32)
-    options = problem.options()
-    name = f"{operation}/{shape['name']}"
-    q, k, v = (arrays[name][-1:] for name in "qkv")
-    if operation == "channel":
-        last = [x[:, -1:] for x in (q, k, v)]
-        return Case(name, operation, arrays, options, lambda: {"out": _channel(*last, options)}, np.s_[-1:, -1:])
-    heads, n_q = q.shape[1] // k.shape[1], q.shape[2]
-    rows = np.unique(np.linspace(0, n_q - 1, SAMPLED_ROWS).astype(int))
-    part = np.s_[-1:, -heads:, rows]
+    arrays = arrays_of(operation, direction, {"q": problem.q, "k": problem.k, "v": problem.v}, rng)
+    name = f"{operation}/{shape['name']}" + " backward" * (direction == "backward")
+    expect = _last_channel_head if operation == "channel" else _some_queries_and_keys
+    expected, parts = expect(direction, arrays, problem.options())
+    return Case(name, operation, direction, arrays, problem.options(), expected, parts)
+
+
+def _last_channel_head(direction: str, arrays: dict, options: dict):
+    last = {name: array[-1:, -1:] for name, array in arrays.items()}
+    return lambda: channel_expected(direction, last, options), dict.fromkeys(OUTPUTS[direction], np.s_[-1:, -1:])
+
+
+def channel_expected(direction: str, arrays: dict, options: dict) -> dict[str, np.ndarray]:
+    def tokens_first(x: np.ndarray) -> np.ndarray:
+        return x.swapaxes(-1, -2) if options["layout"] == "channels_first" else x
+
+    inputs = [tokens_first(arrays[name]) for name in ("q", "k", "v")]
+    if direction == "forward":
+        return {"out": tokens_first(reference.channel(*inputs, options["scale"], normalize=options["normalize"]))}
+    d_out = tokens_first(arrays["d_out"])
+    gradients = reference_gradients.channel(*inputs, d_out, options["scale"], normalize=options["normalize"])
+    return {f"d_{name}": tokens_first(gradients[name]) for name in "qkv"}
+
+
+def _some_queries_and_keys(direction: str, arrays: dict, options: dict):
+    heads, n_q, n_k = arrays["q"].shape[1] // arrays["k"].shape[1], arrays["q"].shape[2], arrays["k"].shape[2]
+    rows, keys = (np.unique(np.linspace(0, n - 1, SAMPLED).astype(int)) for n in (n_q, n_k))
+    of_queries, of_keys = np.s_[-1:, -heads:, rows], np.s_[-1:, -1:, keys]
+
+    def part(rows: np.ndarray, keys: np.ndarray) -> dict[str, np.ndarray]:
+        """Of the call with some queries and some keys of that head."""
+        inputs = [arrays["q"][-1:, -heads:, rows], *(arrays[name][-1:, -1:, keys] for name in "kv")]
+        mask = _mask_of(rows, keys, heads, options)
+        if direction == "forward":
+            return {"out": reference.spatial(*inputs, options["scale"], mask=mask)[0]}
+        d_out, out, lse = (arrays[name][-1:, -heads:, rows] for name in ("d_out", "out", "lse"))
+        gradients = reference_gradients.spatial(*inputs, d_out, options["scale"], out_and_lse=(out, lse[..., 0]), mask=mask)
+        return {f"d_{name}": gradients[name] for name in "qkv"}
 
     def expected() -> dict[str, np.ndarray]:
-        mask = _mask_of_rows(rows, k.shape[2], heads, options)
-        return {"out": reference.spatial(q[:, -heads:, rows], k[:, -1:], v[:, -1:], options["scale"], mask=mask)[0]}
+        of_rows = part(rows, np.arange(n_k))
+        if direction == "forward":
+            return of_rows
+        return part(np.arange(n_q), keys) | {"d_q": of_rows["d_q"]}
 
-    return Case(name, operation, arrays, options, expected, part)
+    return expected, {"out": of_queries, "d_q": of_queries, "d_k": of_keys, "d_v": of_keys}
 
 
-def _mask_of_rows(rows: np.ndarray, n_k: int, heads: int, options: dict) -> np.ndarray | None:
-    """What some queries of the last heads see, as a mask."""
+def _mask_of(rows: np.ndarray, keys: np.ndarray, heads: int, options: dict) -> np.ndarray | None:
+    """What some queries of the last heads see of some keys, as a mask."""
     if options["mask"] is not None:
         mask = options["mask"][-1:, -heads:]
-        return mask[:, :, rows] if mask.shape[2] > 1 else mask
+        return (mask[:, :, rows] if mask.shape[2] > 1 else mask)[..., keys]
     if options["causal"] is None:
         return None
-    offset = np.arange(n_k) - rows[:, None]
-    return (offset <= 0) & (offset >= -(n_k if options["window"] is None else options["window"][0]))
-
-
-def _channel(q: np.ndarray, k: np.ndarray, v: np.ndarray, options: dict) -> np.ndarray:
-    first = options["layout"] == "channels_first"
-    q, k, v = (x.swapaxes(-1, -2) if first else x for x in (q, k, v))
-    out = reference.channel(q, k, v, options["scale"], normalize=options["normalize"])
-    return out.swapaxes(-1, -2) if first else out
-
-
-def small(operation: str) -> list[Case]:
-    rng = np.random.default_rng(2)
-    return [*(_small_channel(rng) if operation == "channel" else _small_spatial(rng))]
-
-
-def _small_spatial(rng: np.random.Generator):
-    # (n_q, n_k): tiles of queries; few queries; few keys. Sizes past the edges of tiles, d and d_v past whole vectors.
-    for (n_q, n_k), mask, softcap, lse in itertools.product(
-        [(75, 603), (2, 603), (49, 77)], [None, "additive", "bool", "hidden"], [None, 5.0], [False, True]
-    ):
-        yield _spatial(rng, (2, 4, 2, n_q, n_k, 37, 29), lse, mask=mask, softcap=softcap)
-    for n_q, n_k, options in [
-        (300, 300, {"causal": "top_left"}),
-        (530, 700, {"causal": "bottom_right"}),
-        (700, 530, {"causal": "top_left", "window": (70, None)}),
-        (150, 1100, {"key_lengths": [1, 1100]}),
-        (1, 1100, {"key_lengths": [0, 1000]}),
-        (1, 1, {}),
-        (200, 300, {"window": (5, 9)}),
-    ]:
-        yield _spatial(rng, (2, 2, 1, n_q, n_k, 64, 64), False, **options)
-    for n_q, n_k in [(600, 600), (2, 2000), (400, 500)]:
-        yield _spatial(rng, (1, 2, 2, n_q, n_k, 1024, 1024), False, wide=True)
-
-
-def _spatial(rng, shape, lse, mask=None, wide=False, **options) -> Case:
-    B, H, Hk, n_q, n_k, d, d_v = shape
-
-    def random(*size: int) -> np.ndarray:
-        return rng.standard_normal(size, dtype=np.float32)
-
-    q, k, v = random(B, H, n_q, d), random(B, Hk, n_k, d), random(B, Hk, n_k, d_v)
-    options["scale"] = d**-0.5
-    hidden = np.arange(n_k) % 5 == 3
-    if mask == "additive":
-        options["mask"] = random(1, H, n_q, n_k)
-    elif mask is not None:
-        options["mask"] = np.broadcast_to(~hidden, (B, 1, 1, n_k)).copy()
-    arrays = {"q": q, "k": k, "v": v, "out": np.empty((B, H, n_q, d_v), np.float32)}
-    if lse:
-        arrays["lse"] = np.empty((B, H, n_q, 1), np.float32)
-    if mask == "hidden":
-        arrays["v"] = np.where(hidden[:, None], np.float32(np.nan), v)
-    called = [f"{name}={value}" for name, value in options.items() if name not in ("scale", "mask")]
-    name = " ".join([f"{B}x{H}/{Hk}x{n_q}x{n_k} d={d} d_v={d_v}", *called, *([f"mask={mask}"] if mask else [])])
-
-    def expected() -> dict[str, np.ndarray]:
-        out, logsum = reference.spatial(q, k, v, **options)
-        return {"out": out, "lse": logsum} if lse else {"out": out}
-
-    return Case(name + " lse" * lse, "spatial", arrays, options, expected, np.s_[:], wide)
-
-
-def _small_channel(rng: np.random.Generator):
-    shapes = [(1, 24), (150, 37), (149, 48), (300, 64), (9, 133), (270, 200)]
-    for (n, d), layout, normalize in itertools.product(
-        [*shapes, (300, 1024)], ["channels_last", "channels_first"], [False, True]
-    ):
-        size = (2, 2, d, n) if layout == "channels_first" else (2, 2, n, d)
-        q, k, v = (rng.standard_normal(size, dtype=np.float32) for _ in range(3))
-        options = {"scale": 4.0 if normalize else n**-0.5, "normalize": normalize, "layout": layout}
-        arrays = {"q": q, "k": k, "v": v, "out": np.empty(size, np.float32)}
-        name = f"2x2x{n}x{d} {layout}" + " normalize" * normalize
-        expected = functools.partial(_channel, q, k, v, options)
-        yield Case(name, "channel", arrays, options, lambda expected=expected: {"out": expected()}, np.s_[:], d == 1024)
+    offset = keys - rows[:, None]
+    return (offset <= 0) & (offset >= -(np.inf if options["window"] is None else options["window"][0]))

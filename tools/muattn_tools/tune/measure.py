@@ -1,12 +1,12 @@
 """One measurement, in a process of its own, so that a kernel that crashes ends nothing but the measurement. Reads a job as
 JSON from standard input and writes a line of JSON for each step that is done.
 
-  "step": "kernels"   which kernel each shape and each small problem runs
+  "step": "kernels"   which kernel each shape and each small problem runs, and the forward call before it
   "step": "measure"   compares the candidate with the reference, under NaN in the scratch memory; then times it against the
                       best so far, in turn on the same arrays: the steps of "times", as long as the candidate is faster
 
-Both take "backend", "libraries" {"best", "candidate"} and "shapes" [[operation, shape], ...]; "measure" also "problems"
-[[operation, name], ...], "times", "threads", "seconds" for each contestant and shape, "gain" and "quick_loss"."""
+Both take "backend", "libraries" {"best", "candidate"} and "shapes" [[operation, direction, shape], ...]; "measure" also "problems"
+[[operation, direction, name], ...], "times", "threads", "seconds" for each contestant and shape, "gain" and "quick_loss"."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import math
 import os
 import sys
 import time
+from typing import Iterable
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
 from muattn_tools.c_library import Library
-from muattn_tools.tune.cases import TOLERANCE, Case, small, timed
+from muattn_tools.tune.cases import TOLERANCE, Case, timed
+from muattn_tools.tune.small_cases import small
 
 MOST_SCRATCH_BYTES = 32 << 20  # of a thread
 QUICK_SECONDS = 0.05
@@ -37,24 +39,23 @@ def report(**line) -> None:
     print(json.dumps(line), flush=True)
 
 
-def kernels_of(library: Library, shapes: list[Case], operations: set[str]) -> None:
-    """Which kernel a call runs, the library that is there now tells."""
-    for case in shapes:
-        library.call(case.operation, case.arrays, case.options)()
-        report(shape=case.name, kernel=library.last_kernel())
-    for operation in sorted(operations):
-        for case in small(operation):
-            library.call(case.operation, case.arrays, case.options)()
-            report(problem=[operation, case.name], kernel=library.last_kernel())
+def report_kernels(library: Library, cases: Iterable[Case], what: str) -> None:
+    """Which kernel a call runs, the library that is there now tells. what: the case is."""
+    for case in cases:
+        before = library.last_kernel() if case.prepare(library) else None
+        case.call(library)()
+        problem = [case.operation, case.direction, case.name]
+        report(**{what: problem}, kernel=library.last_kernel(), before=before, layout=case.options.get("layout"))
 
 
 def check(library: Library, cases: list[Case]) -> None:
     library.poison(True)
     for case in cases:
-        call = library.call(case.operation, case.arrays, case.options)
-        for array in (case.arrays["out"], case.arrays.get("lse", np.empty(0))):
-            array.fill(np.nan)
+        call = case.call(library)
         try:
+            case.prepare(library)
+            for array in case.outputs.values():
+                array.fill(np.nan)
             call()
         except RuntimeError as error:
             raise Rejected(f"{case.name}: {error}") from None
@@ -100,7 +101,7 @@ def compare(libraries: dict[str, Library], cases: list[Case], thread_counts: lis
             calls = {}
             for name, library in libraries.items():
                 library.set_threads(threads)
-                calls[name] = library.call(case.operation, case.arrays, case.options)
+                calls[name] = case.call(library)
                 calls[name]()
             times = best_times(calls, seconds, LEAST_CALLS[step])
             logs.append(math.log(times["best"] / times["candidate"]))
@@ -111,31 +112,35 @@ def compare(libraries: dict[str, Library], cases: list[Case], thread_counts: lis
 
 
 def same_outputs(libraries: dict[str, Library], cases: list[Case]) -> None:
-    """The whole output of the timed shapes; another schedule may round differently, no more."""
+    """The whole outputs of the timed shapes; another schedule may round differently, no more."""
     for case in cases:
-        outputs = []
-        for library in libraries.values():
-            case.arrays["out"].fill(np.nan)
-            library.call(case.operation, case.arrays, case.options)()
-            outputs.append(case.arrays["out"].copy())
-        error = np.abs(outputs[0] - outputs[1]).max() / max(1, np.abs(outputs[0]).max())
-        if not error <= 2 * TOLERANCE:
-            raise Rejected(f"{case.name}: differs from the best so far by {error:.2g}")
+        of_best = {}
+        for which in ("best", "candidate"):
+            for output in case.outputs.values():
+                output.fill(np.nan)
+            case.call(libraries[which])()
+            of_best = of_best or {name: output.copy() for name, output in case.outputs.items()}
+        for name, output in case.outputs.items():
+            if not (error := case.error(output, of_best[name])) <= 2 * TOLERANCE:
+                raise Rejected(f"{case.name}: {name} differs from the best so far by {error:.2g}")
 
 
 def main() -> None:
     job = json.load(sys.stdin)
     libraries = {name: Library(path, job["backend"]) for name, path in job["libraries"].items()}
     rng = np.random.default_rng(1)
-    cases = [timed(operation, shape, rng) for operation, shape in job["shapes"]]
+    cases = (timed(operation, direction, shape, rng) for operation, direction, shape in job["shapes"])
     candidate = libraries["candidate"]
     if job["step"] == "kernels":
-        kernels_of(candidate, cases, {case.operation for case in cases})
+        report_kernels(candidate, cases, "shape")
+        for operation, direction in sorted({(operation, direction) for operation, direction, _ in job["shapes"]}):
+            report_kernels(candidate, small(operation, direction), "problem")
         return
+    cases = list(cases)
     try:
-        problems = {operation: small(operation) for operation, _ in job["problems"]}
-        named = {(operation, case.name): case for operation, found in problems.items() for case in found}
-        check(candidate, [named[operation, name] for operation, name in job["problems"]])
+        problems = [case for call in sorted({(o, d) for o, d, _ in job["problems"]}) for case in small(*call)]
+        named = {(case.operation, case.direction, case.name): case for case in problems}
+        check(candidate, [named[tuple(problem)] for problem in job["problems"]])
         check(candidate, cases)
         if "best" in libraries:
             same_outputs(libraries, cases)

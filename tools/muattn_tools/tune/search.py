@@ -28,11 +28,12 @@ class Options:
 
 @dataclass
 class Problems:
-    """What a generator's kernels run: shapes of the table, and small problems [operation, name] by kernel."""
+    """What a generator's kernels run: shapes of the table, and small problems [operation, direction, name] by kernel."""
 
-    shapes: list = field(default_factory=list)  # [operation, shape]
+    shapes: list = field(default_factory=list)  # [operation, direction, shape]
     kernels: set[Kernel] = field(default_factory=set)  # of the shapes
     small: dict[Kernel, list] = field(default_factory=dict)
+    others: set[Kernel] = field(default_factory=set)  # of other generators, that these calls run too
 
 
 @dataclass
@@ -56,6 +57,7 @@ class GeneratorSearch:
         self.all_kernels = [kernel for kernel in build.kernels_for(options.backend) if kernel.generator == generator]
         used = self.problems.kernels
         self.kernels = [k for k in self.all_kernels if space.all_kernels or k in used]
+        self.others = [k for k in build.kernels_for(options.backend) if k in problems.others]
 
     def run(self, clock: Clock) -> dict | None:
         """The final record of the best, or None: none is better than the default and than the kept file, or time ran out."""
@@ -96,7 +98,7 @@ class GeneratorSearch:
 
     def _library(self, numbers: Numbers, clock: Clock, kernels: list[Kernel] | None = None) -> Path:
         folder = self.folder / folder_name(numbers)
-        return self.build.candidate(kernels or self.kernels, numbers, folder, clock)
+        return self.build.candidate(kernels or self.kernels, numbers, folder, clock, self.others)
 
     def _verify_default(self, clock: Clock) -> None:
         if self.state.find({}, "verified"):
@@ -139,7 +141,7 @@ class GeneratorSearch:
 
     def _measure(self, libraries: dict, kernels: list[Kernel], times: list[str], clock: Clock) -> Measured:
         """A measurement in a process of its own. Not more than a few times as long as the default's check."""
-        problems = [problem for kernel in kernels for problem in self.problems.small.get(kernel, [])]
+        problems = list(dict.fromkeys(tuple(problem) for kernel in kernels for problem in self.problems.small.get(kernel, [])))
         job = {
             "step": "measure", "backend": self.options.backend, "libraries": {k: str(v) for k, v in libraries.items()},
             "shapes": self.problems.shapes, "problems": problems, "times": times, "threads": self.options.threads,

@@ -46,12 +46,21 @@ def in_registers(a: str, b: str) -> Rule:
     return Rule(f"{a} x {b} accumulators fit into the registers", lambda p, m: p[a] * p[b] < m["registers"])
 
 
+def whole_vectors(name: str) -> Rule:
+    return Rule(f"{name} is a multiple of the lanes", lambda p, m: p[name] % m["lanes"] == 0)
+
+
 @dataclass(frozen=True)
 class Space:
     axes: dict[str, Callable[[int], set[int]]]
     rules: list[Rule] = field(default_factory=list)
     all_kernels: bool = False  # the numbers decide which of the generator's kernels a call runs, so each is built
 
+
+TILES_OF_TOKENS = Rule(
+    "tile_tokens is a multiple of token_vectors x lanes",
+    lambda p, m: p["tile_tokens"] % (p["token_vectors"] * m["lanes"]) == 0,
+)
 
 SPACES = {
     "spatial_attention_general": Space(
@@ -81,7 +90,7 @@ SPACES = {
         rules=[
             multiple("prefetch_keys", "key_unroll"),
             multiple("span_keys", "group_keys"),
-            Rule("span_keys is a multiple of the lanes", lambda p, m: p["span_keys"] % m["lanes"] == 0),
+            whole_vectors("span_keys"),
             in_registers("block_rows", "key_unroll"),
             in_registers("block_rows", "value_vectors"),
         ],
@@ -112,11 +121,8 @@ SPACES = {
             "tile_tokens": times("1/2", "2/3", "4/3", "2", "4"),
         },
         rules=[
-            Rule("chunk_tokens is a multiple of the lanes", lambda p, m: p["chunk_tokens"] % m["lanes"] == 0),
-            Rule(
-                "tile_tokens is a multiple of token_vectors x lanes",
-                lambda p, m: p["tile_tokens"] % (p["token_vectors"] * m["lanes"]) == 0,
-            ),
+            whole_vectors("chunk_tokens"),
+            TILES_OF_TOKENS,
             Rule(
                 "map_rows x tile_blocks is a multiple of channel_group",
                 lambda p, m: p["map_rows"] * p["tile_blocks"] % p["channel_group"] == 0,
@@ -125,6 +131,64 @@ SPACES = {
             in_registers("token_vectors", "channel_group"),
         ],
     ),
+    "spatial_attention_key_blocks": Space(
+        axes={
+            "key_vectors": values(1, 2, 3, 4, 6),
+            "query_unroll": values(2, 3, 4, 6, 8, 12),
+            "column_unroll": values(2, 3, 4, 6, 8, 12),
+            "column_vectors": values(1, 2, 3, 4, 6),
+            "row_unroll": values(2, 3, 4, 6, 8, 12),
+            "block_panels": values(1, 2, 3, 4, 6, 8),
+            "block_queries": times("1/3", "1/2", "2/3", "4/3", "2"),
+            # Not longer ones: they share out the work of a call with few heads, of which the table has one.
+            "span_keys": times("1/4", "1/2"),
+        },
+        rules=[
+            in_registers("key_vectors", "query_unroll"),
+            in_registers("key_vectors", "column_unroll"),
+            in_registers("column_vectors", "row_unroll"),
+        ],
+    ),
+    # The parts of channel attention's gradients; maps and products are tried as in the forward algorithms.
+    "channel_attention_channels_last_map": Space(
+        axes={
+            "row_vectors": values(1, 2, 3, 4, 6),
+            "column_group": values(2, 3, 4, 6, 8, 12),
+            "tile_blocks": times("1/3", "2/3", "4/3", "2"),
+            "chunk_tokens": times("1/2", "3/4", "3/2", "2", "4"),
+        },
+        rules=[in_registers("row_vectors", "column_group")],
+    ),
+    "channel_attention_channels_last_product": Space(
+        axes={
+            "row_vectors": values(1, 2, 3, 4, 6),
+            "token_unroll": values(2, 3, 4, 6, 8, 12),
+            "tile_tokens": times("1/2", "3/2", "2", "4"),
+            "block_columns": times("1/2", "3/2", "2", "4"),
+        },
+        rules=[in_registers("row_vectors", "token_unroll")],
+    ),
+    "channel_attention_channels_first_map": Space(
+        axes={
+            "map_rows": values(1, 2, 3, 4, 6),
+            "map_columns": values(2, 3, 4, 6, 8),
+            "tile_blocks": times("1/4", "1/2", "2"),
+            "chunk_tokens": times("1/2", "3/4", "3/2", "2", "4"),
+        },
+        rules=[whole_vectors("chunk_tokens"), in_registers("map_rows", "map_columns")],
+    ),
+    "channel_attention_channels_first_product": Space(
+        axes={
+            "token_vectors": values(1, 2, 3, 4),
+            "channel_group": values(2, 3, 4, 6, 8),
+            "tile_tokens": times("1/2", "2/3", "4/3", "2", "4"),
+        },
+        rules=[TILES_OF_TOKENS, in_registers("token_vectors", "channel_group")],
+    ),
+    # A call's tiles of rows are softmax's. Those of gradient and transpose count in calls that are not timed, without a softmax.
+    "channel_attention_softmax": Space(axes={"tile_rows": times("1/4", "1/2", "2", "4")}, rules=[whole_vectors("tile_rows")]),
+    "channel_attention_transpose": Space(axes={"tile_rows": values()}),
+    "channel_attention_gradient": Space(axes={"tile_rows": values()}),
 }
 
 
@@ -144,6 +208,9 @@ class Search:
         }
         if broken := self.broken_rule({}):
             raise TuneError(f"tools/muattn_tools/tune/space.py: the defaults of {generator} break a rule: {broken}")
+
+    def has_candidates(self) -> bool:
+        return any(len(values) > 1 for values in self.axes.values())
 
     def broken_rule(self, candidate: Numbers) -> str | None:
         numbers = self.defaults | candidate

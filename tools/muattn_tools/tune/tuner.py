@@ -16,9 +16,11 @@ from muattn_tools.arguments import cannot_write, processors
 from muattn_tools.c_library import Library
 from muattn_tools.command_lines import tune as command_line
 from muattn_tools.machine_load import busy_line, load
+from muattn_tools.problems import all_shapes, backward_shapes
 from muattn_tools.provenance import device
 from muattn_tools.tune.adams import ESTIMATED, Adams
 from muattn_tools.tune.build import Build, Clock, OutOfTime, run, stop_all
+from muattn_tools.tune.calls import kernels_of_call
 from muattn_tools.tune.search import MEASURE, GeneratorSearch, Options, Problems
 from muattn_tools.tune.show import Show
 from muattn_tools.tune.space import Search, TuneError, text
@@ -65,14 +67,14 @@ def only_values(words: list[str]) -> dict[str, list[int]]:
 
 
 def checked(arguments: argparse.Namespace) -> list[list]:
-    """The shapes [operation, shape]; TuneError for what is out of range."""
+    """The shapes [operation, direction, shape]; TuneError for what is out of range."""
     arguments.threads = arguments.threads or sorted({1, processors()})
     try:
-        table = json.loads(arguments.shapes.read_text())
-        shapes = [[operation, shape] for operation in ("spatial", "channel") for shape in table.get(operation, [])]
+        directions = {"forward": all_shapes(arguments.shapes), "backward": backward_shapes(arguments.shapes)}
+        shapes = [[operation, direction, shape] for direction, found in directions.items() for operation, shape in found]
     except OSError as error:
         raise TuneError(f"--shapes: {arguments.shapes}: {error.strerror}") from None
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise TuneError(f"--shapes: {arguments.shapes} is no table of shapes: {error}") from None
     if not shapes:
         raise TuneError(f"--shapes: {arguments.shapes} has no shape under \"spatial\" or \"channel\"")
@@ -80,23 +82,26 @@ def checked(arguments: argparse.Namespace) -> list[list]:
 
 
 def problems_of(build: Build, present: Path, backend: str, shapes: list, clock: Clock) -> dict[str, Problems]:
-    """By generator. Which kernel a call runs, the library says."""
+    """By generator."""
     job = {"step": "kernels", "backend": backend, "libraries": {"candidate": str(present)}, "shapes": shapes}
     done = run(MEASURE, clock, stdin=json.dumps(job))
     if done.code != 0:
         raise TuneError(f"the library of this build does not run: {done.reason()}")
-    by_name = {f"{operation}/{shape['name']}": [operation, shape] for operation, shape in shapes}
     problems = {name: Problems() for name in build.generators}
+    shapes = iter(shapes)  # each has a line, in this order
     for line in map(json.loads, done.output.splitlines()):
-        kernel = build.kernel_of(line["kernel"])
-        if kernel.generator not in problems:
-            continue
-        found = problems[kernel.generator]
-        if "shape" in line:
-            found.shapes.append(by_name[line["shape"]])
-            found.kernels.add(kernel)
-        else:
-            found.small.setdefault(kernel, []).append(line["problem"])
+        kernels = kernels_of_call(build, line["kernel"], line["layout"])
+        before = {build.kernel_of(line["before"])} if line["before"] else set()
+        shape = next(shapes) if "shape" in line else None
+        for generator in {kernel.generator for kernel in kernels} & problems.keys():
+            found, own = problems[generator], {kernel for kernel in kernels if kernel.generator == generator}
+            found.others |= (kernels | before) - own
+            if shape is not None:
+                found.shapes.append(shape)
+                found.kernels |= own
+            else:
+                for kernel in own:
+                    found.small.setdefault(kernel, []).append(line["problem"])
     return problems
 
 
@@ -140,8 +145,9 @@ class Tuning:
     def __init__(self, arguments: argparse.Namespace, command: str):
         self.arguments, self.command = arguments, command
         self.clock = Clock(60 * arguments.budget)
-        self.shapes = checked(arguments)
+        shapes = checked(arguments)
         self.build = Build(arguments.build.resolve())
+        self.shapes = [[*call, shape] for *call, shape in shapes if self.build.can_call(*call)]
         only = only_values(arguments.values)
         self.generators = chosen_generators(self.build, arguments.op, set(only))
         for option in ("out", "state"):
@@ -166,14 +172,20 @@ class Tuning:
                 self.show.line(line)
             problems = problems_of(self.build, self.present, self.backend, self.shapes, self.clock)
             summary = []
-            busy = [name for name in self.generators if problems[name].shapes]
-            for name in (name for name in self.generators if name not in busy):
-                self.show.line(f"{name}: no shape of {self.arguments.shapes.name} runs it; nothing to tune")
+            idle = {name: self._why_idle(name, problems[name]) for name in self.generators}
+            busy = [name for name in self.generators if not idle[name]]
+            for name in (name for name in self.generators if idle[name]):
+                self.show.line(f"{name}: {idle[name]}; nothing to tune")
             for position, name in enumerate(busy):
                 share = self.clock.sooner(self.clock.left() / (len(busy) - position))
                 summary.append(self._generator(name, problems[name], share))
         for line in summary:
             self.show.line(line)
+
+    def _why_idle(self, name: str, problems: Problems) -> str:
+        if not problems.shapes:
+            return f"no shape of {self.arguments.shapes.name} runs it"
+        return "" if self.spaces[name].has_candidates() else "no number of it changes how its calls run"
 
     def _key(self, **more) -> dict:
         return {
