@@ -8,10 +8,10 @@ from muattn_tools.c_library import Library
 from muattn_tools.c_structs import SpatialOptions
 from muattn_tools.tune.adams import Adams
 from muattn_tools.tune.build import Build, Clock, OutOfTime, check_sizes, run
-from muattn_tools.tune.cases import small
 from muattn_tools.tune.measure import Rejected, check
 from muattn_tools.tune.search import Options
 from muattn_tools.tune.show import Show
+from muattn_tools.tune.small_cases import small
 from muattn_tools.tune.space import SPACES, Search, TuneError
 from muattn_tools.tune.state import State
 
@@ -28,14 +28,15 @@ def test_a_refusal_of_the_generator_is_recorded(tuner):
 
 
 @pytest.mark.parametrize("operation", ["spatial", "channel"])
-def test_a_wrong_result_is_rejected(tuner, operation):
+@pytest.mark.parametrize("direction, output", [("forward", "out"), ("backward", "d_k")])
+def test_a_wrong_result_is_rejected(tuner, operation, direction, output):
     folder = tuner.state
     library = Library(Build(BUILD).present_library(folder, Clock(60)), "sse41")
-    case = small(operation)[0]
+    case = small(operation, direction)[0]
     check(library, [case])
-    right = case.expected()["out"]
-    case.expected = lambda: {"out": right * 1.001}
-    with pytest.raises(Rejected, match="out is wrong"):
+    right = case.expected()[output]
+    case.expected = lambda: {output: right * 1.001}
+    with pytest.raises(Rejected, match=f"{output} is wrong"):
         check(library, [case])
 
 
@@ -57,7 +58,7 @@ def test_the_spaces_fit_the_generators():
         for backend, machine in build.machines.items():
             space = Search(generator, build.numbers(generator, backend), machine)
             candidates = list(space.neighbours({}))
-            assert candidates and {} not in candidates
+            assert bool(candidates) == space.has_candidates() and {} not in candidates
             assert all(space.broken_rule(candidate) is None for candidate in candidates)
 
 
