@@ -37,7 +37,7 @@ inline void schedule_channels_last_product_cpu(ChannelsLastProductStages &f, con
             .reorder(ii, ti, to, io)
             .vectorize(ii, lanes)
             .unroll(ii)
-            .never_partition(io);
+            .never_partition(to, io);
         if (in_registers) {
             out.unroll(ti);
         }
