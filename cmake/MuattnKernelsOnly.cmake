@@ -15,7 +15,7 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/schedules/" DESTINATION schedules FILES
   PATTERN tuned EXCLUDE)
 find_file(halide_runtime_header HalideRuntime.h PATHS "${HalideHelpers_DIR}/../../../include" NO_DEFAULT_PATH REQUIRED)
 install(FILES "${MUATTN_GENERATED_DIR}/machines.inc" "${MUATTN_GENERATED_DIR}/kernel_table.inc" "${MUATTN_GENERATED_DIR}/backend_table.inc"
-  "${MUATTN_GENERATED_DIR}/gpu_kernel_table.inc" "${MUATTN_GENERATED_DIR}/gpu_backend_table.inc" "${halide_runtime_header}"
+  "${MUATTN_GENERATED_DIR}/gpu_kernel_table.inc" "${MUATTN_GENERATED_DIR}/gpu_backend_table.inc" "${MUATTN_GENERATED_DIR}/kernels_built.inc" "${halide_runtime_header}"
   DESTINATION generated)
 configure_file("${PROJECT_SOURCE_DIR}/cmake/package/CMakeLists.txt.in" package/CMakeLists.txt @ONLY)
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/package/CMakeLists.txt" "${PROJECT_SOURCE_DIR}/cmake/muattn.pc.in"

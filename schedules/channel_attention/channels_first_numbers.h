@@ -4,9 +4,9 @@
 #include <array>
 #include <cstdint>
 
-#include "schedules/channel_attention/spans.h"
 #include "schedules/common/machine.h"
 #include "schedules/common/numbers.h"
+#include "schedules/common/spans.h"
 
 namespace muattn::schedule {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "schedules/channel_attention/channels_last_numbers.h"
-#include "schedules/channel_attention/spans.h"
+#include "schedules/common/spans.h"
 
 namespace muattn::schedule {
 

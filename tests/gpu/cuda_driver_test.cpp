@@ -143,7 +143,7 @@ TEST_F(CudaDriverTest, FewBytesOfTheHostAreNotWaitedFor) {
     EXPECT_EQ(attend(on_device(0), on_device(0), &options), MUATTN_OK) << error();
     EXPECT_EQ(driver_->launches, 1);
     EXPECT_EQ(driver_->copies + driver_->waits, 0);
-    // Scales, of which two are alike, what queries see, its length last, and the sink and masks that there are not.
+    // Scales, of which two are alike, the masks that there are not, what queries see, its length last, and the sink that there is not.
     const std::vector<CudaDriver::Fill> &fills = driver_->fills;
     ASSERT_EQ(fills.size(), 9u);
     const size_t first[] = {0, 1, 3}, count[] = {1, 2, 1};
@@ -152,7 +152,7 @@ TEST_F(CudaDriverTest, FewBytesOfTheHostAreNotWaitedFor) {
         EXPECT_EQ(fills[i].count, count[i]);
         EXPECT_EQ(memcmp(&fills[i].word, &scale[first[i]], sizeof(float)), 0);
     }
-    EXPECT_EQ(fills[5].word, 2u);
+    EXPECT_EQ(fills[7].word, 2u);
 }
 
 TEST_F(CudaDriverTest, ManyNumbersAreCopied) {

@@ -12,7 +12,7 @@ INCLUDE = re.compile(r"^\s*#\s*include\s+\"([^\"]+)\"", re.M)
 RUNTIME = [r"system/", r"common/", r"gpu/", r"kernels/", r"(spatial_attention|channel_attention|merge)/", r"[^/]*$"]
 KERNELS = [
     r"schedules/common/",
-    r"schedules/([^/]+/[^/]+_numbers|[^/]+/spans|all_numbers)\.h$",
+    r"schedules/([^/]+/[^/]+_numbers|all_numbers)\.h$",
     r"generators/common/",
     r"generators/.*\.h$",
     r"schedules/.*_(cpu|gpu)\.h$",

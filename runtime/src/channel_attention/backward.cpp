@@ -23,6 +23,9 @@ muattn_status muattn_channel_attention_backward(const muattn_tensor *q, const mu
                                                 const muattn_channel_options *options,
                                                 const muattn_channel_gradients *gradients) {
     const DefaultFloatingPoint mode;
+    if (!kHasChannelParts) {
+        return parts_not_built();
+    }
     ChannelPartsCall call;
     MUATTN_RETURN_IF_ERROR(
         check_channel_backward(call, q, k, v, d_out, attention_map, or_defaults(options), gradients));
@@ -43,6 +46,9 @@ muattn_status muattn_channel_apply_backward(const muattn_tensor *map, const muat
                                             const muattn_tensor *d_out, const muattn_channel_options *options,
                                             const muattn_tensor *d_attention_map, const muattn_tensor *d_v) {
     const DefaultFloatingPoint mode;
+    if (!kHasChannelParts) {
+        return parts_not_built();
+    }
     ChannelPartsCall call;
     MUATTN_RETURN_IF_ERROR(check_channel_apply_backward(call, map, q_squares, k_squares, v, d_out, or_defaults(options),
                                                         d_attention_map, d_v));
@@ -57,6 +63,9 @@ muattn_status muattn_channel_map_backward(const muattn_tensor *q, const muattn_t
                                           const muattn_tensor *d_attention_map, const muattn_channel_options *options,
                                           const muattn_channel_gradients *gradients) {
     const DefaultFloatingPoint mode;
+    if (!kHasChannelParts) {
+        return parts_not_built();
+    }
     ChannelPartsCall call;
     MUATTN_RETURN_IF_ERROR(check_channel_map_backward(call, q, k, map, q_squares, k_squares, d_attention_map,
                                                       or_defaults(options), gradients));

@@ -27,10 +27,7 @@ muattn_status check_channel_call(ChannelCall &call, const muattn_tensor *q, cons
                                  const muattn_tensor *v, const muattn_channel_options &options,
                                  const muattn_tensor *out);
 
-inline const muattn_channel_options &or_defaults(const muattn_channel_options *options) {
-    static constexpr muattn_channel_options kDefaults{};
-    return options != nullptr ? *options : kDefaults;
-}
+const muattn_channel_options &or_defaults(const muattn_channel_options *options);
 
 // The parts of these checks. A tensor of tokens: the first says what B, H, n and d are, the others are like it.
 muattn_status check_layout(ChannelSetting &setting, const muattn_channel_options &options);

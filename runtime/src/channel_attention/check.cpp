@@ -70,6 +70,11 @@ muattn_status check_channel_options(ChannelSetting &setting, const muattn_channe
     return MUATTN_OK;
 }
 
+const muattn_channel_options &or_defaults(const muattn_channel_options *options) {
+    static constexpr muattn_channel_options kDefaults{};
+    return options != nullptr ? *options : kDefaults;
+}
+
 muattn_status check_channel_call(ChannelCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *v, const muattn_channel_options &options,
                                  const muattn_tensor *out) {

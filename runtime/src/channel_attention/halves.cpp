@@ -11,6 +11,9 @@ muattn_status muattn_channel_map(const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *map, const muattn_tensor *q_squares,
                                  const muattn_tensor *k_squares) {
     const DefaultFloatingPoint mode;
+    if (!kHasChannelParts) {
+        return parts_not_built();
+    }
     ChannelPartsCall call;
     MUATTN_RETURN_IF_ERROR(check_channel_map(call, q, k, or_defaults(options), map, q_squares, k_squares));
     ChannelSteps steps;
@@ -24,6 +27,9 @@ muattn_status muattn_channel_apply(const muattn_tensor *map, const muattn_tensor
                                    const muattn_channel_options *options, const muattn_tensor *out,
                                    const muattn_tensor *attention_map) {
     const DefaultFloatingPoint mode;
+    if (!kHasChannelParts) {
+        return parts_not_built();
+    }
     ChannelPartsCall call;
     MUATTN_RETURN_IF_ERROR(
         check_channel_apply(call, map, q_squares, k_squares, v, or_defaults(options), out, attention_map));

@@ -2,6 +2,7 @@
 // channels of Q, columns channels of K and V.
 #pragma once
 
+#include "common/error.h"
 #include "kernels/registry.h"
 #include "parts_call.h"
 
@@ -46,5 +47,10 @@ bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const Chann
 
 // Runs the steps for all heads, and writes d_scale and d_output_multiplier. kernel: the call's, for muattn_last_kernel().
 muattn_status run_parts(const ChannelPartsCall &call, const ChannelSteps &steps, const Kernel *ChannelParts::*kernel);
+
+// Where !kHasChannelParts. A build that has none of these kernels leaves their code out.
+inline muattn_status parts_not_built() {
+    return fail(MUATTN_UNSUPPORTED, "this build has no kernels for gradients and halves of channel attention");
+}
 
 }  // namespace muattn

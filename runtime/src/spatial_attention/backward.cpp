@@ -40,6 +40,9 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
     using namespace muattn;
     const DefaultFloatingPoint mode;
     static constexpr muattn_spatial_options kDefaults{};
+    if (!kHasSpatialBackward) {  // its code is left out
+        return fail(MUATTN_UNSUPPORTED, "this build has no kernels for gradients of spatial attention");
+    }
     SpatialBackwardCall call;
     MUATTN_RETURN_IF_ERROR(check_spatial_backward(call, q, k, v, out, lse, d_out, d_lse,
                                                   options != nullptr ? *options : kDefaults, gradients));

@@ -41,8 +41,8 @@ int BackwardTasks::call_kernel(const Map &map, const Part &part, const Target &d
     }
     arguments.array(d_q_scale_ + h, {{group, 1}});
     const int64_t shift = part.begin - part.key;
-    for (const int64_t number : {visible.window_first + shift, visible.window_last + shift, int64_t(d_q.data != nullptr),
-                                 int64_t(call_.wants_k), int64_t(call_.wants_v)}) {
+    for (const int64_t number : {visible.window_first + shift, visible.window_last + shift,
+                                 int64_t(d_q.data != nullptr), int64_t(call_.wants_k), int64_t(call_.wants_v)}) {
         arguments.number(int32_t(number));
     }
     arguments.array(d_q.data != nullptr ? d_q.data + skipped * d_q.row : unwanted,
@@ -64,7 +64,8 @@ int BackwardTasks::run_with_mask(TaskArguments &arguments, const Part &part, con
     if (call_.wants_mask) {
         first = mask.data + (part.begin - begin_) * mask.row + (call_.d_mask.size(3) != 1 ? part.key : 0);
     }
-    arguments.array(first, {{lanes, 1}, {vectors, call_.wants_mask ? lanes : 0}, {rows, mask.row}, {forward_.group(), mask.head}});
+    arguments.array(
+        first, {{lanes, 1}, {vectors, call_.wants_mask ? lanes : 0}, {rows, mask.row}, {forward_.group(), mask.head}});
     return arguments.run(kernel_);
 }
 
