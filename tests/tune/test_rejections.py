@@ -58,7 +58,7 @@ def test_the_spaces_fit_the_generators():
         for backend, machine in build.machines.items():
             space = Search(generator, build.numbers(generator, backend), machine)
             candidates = list(space.neighbours({}))
-            assert bool(candidates) == space.has_candidates() and {} not in candidates
+            assert bool(candidates) == space.can_be_tuned and {} not in candidates
             assert all(space.broken_rule(candidate) is None for candidate in candidates)
 
 

@@ -202,15 +202,13 @@ class Search:
                 known = ", ".join(defaults)
                 raise TuneError(f"tools/muattn_tools/tune/space.py: {generator} has no number '{name}'; its schedule has {known}")
         self.defaults, self.machine, self.rules, self.all_kernels = defaults, machine, space.rules, space.all_kernels
+        known = {name: {default} | space.axes.get(name, UNKNOWN)(default) for name, default in defaults.items()}
+        self.can_be_tuned = any(len(values) > 1 for values in known.values())
         self.axes = {
-            name: sorted({default} | (set(only.get(name, [])) if only else space.axes.get(name, UNKNOWN)(default)))
-            for name, default in defaults.items()
+            name: sorted({default} | set(only.get(name, [])) if only else known[name]) for name, default in defaults.items()
         }
         if broken := self.broken_rule({}):
             raise TuneError(f"tools/muattn_tools/tune/space.py: the defaults of {generator} break a rule: {broken}")
-
-    def has_candidates(self) -> bool:
-        return any(len(values) > 1 for values in self.axes.values())
 
     def broken_rule(self, candidate: Numbers) -> str | None:
         numbers = self.defaults | candidate

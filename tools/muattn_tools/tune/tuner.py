@@ -185,7 +185,7 @@ class Tuning:
     def _why_idle(self, name: str, problems: Problems) -> str:
         if not problems.shapes:
             return f"no shape of {self.arguments.shapes.name} runs it"
-        return "" if self.spaces[name].has_candidates() else "no number of it changes how its calls run"
+        return "" if self.spaces[name].can_be_tuned else "no number of it changes how its calls run"
 
     def _key(self, **more) -> dict:
         return {
