@@ -145,16 +145,16 @@ int Head::transpose_maps(int64_t task) const {
     const bool of_gradient = !steps_.attention_columns() || task >= parts_.row_tiles;
     const int64_t column = task % parts_.row_tiles * parts_.row_tile;
     const bool last = column + parts_.row_tile >= d;
-    const int64_t columns = last ? d - column : parts_.row_tile;
+    const int64_t count = last ? d - column : parts_.row_tile;
     Matrix out{of_gradient ? maps_.m : maps_.s, parts_.map_row};
-    int64_t with_padding = last ? parts_.padded - column : columns;
+    int64_t with_padding = last ? parts_.padded - column : count;
     if (!of_gradient && steps_.attention_map) {
         out = map_of(call_.attention_map, b_, h_);
-        with_padding = columns;
+        with_padding = count;
     }
     const float *const map = of_gradient ? maps_.w : maps_.a;
     return transpose(context_, *parts_.transpose, {const_cast<float *>(map) + column * parts_.map_row, parts_.map_row},
-                     columns, d, {out.data + column, out.stride}, with_padding);
+                     count, d, {out.data + column, out.stride}, with_padding);
 }
 
 }  // namespace muattn

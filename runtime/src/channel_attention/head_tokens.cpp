@@ -122,17 +122,17 @@ int Head::add_spans(int64_t task) const {
 // A tile of tokens of an output.
 int Head::multiply_tokens(int64_t task) const {
     struct Product {
-        bool wanted;
         const Tensor &out, &x, &z;
         const float *w, *c;
         float factor;
+        bool wanted;
     };
     const float scale = call_.scale.values[call_.scale.differ ? h_ : 0], multiplier = call_.output_multiplier;
     const Product products[] = {
-        {steps_.out, call_.out, call_.v, call_.v, maps_.a, nullptr, multiplier},
-        {steps_.d_q, call_.d_q, call_.k, call_.q, maps_.w, maps_.c_q, scale},
-        {steps_.d_k, call_.d_k, call_.q, call_.k, maps_.m, maps_.c_k, scale},
-        {steps_.d_v, call_.d_v, call_.d_out, call_.d_out, maps_.s, nullptr, multiplier},
+        {call_.out, call_.v, call_.v, maps_.a, nullptr, multiplier, steps_.out},
+        {call_.d_q, call_.k, call_.q, maps_.w, maps_.c_q, scale, steps_.d_q},
+        {call_.d_k, call_.q, call_.k, maps_.m, maps_.c_k, scale, steps_.d_k},
+        {call_.d_v, call_.d_out, call_.d_out, maps_.s, nullptr, multiplier, steps_.d_v},
     };
     // The products of a tile after one another: they share tokens.
     int64_t skip = task % steps_.products();

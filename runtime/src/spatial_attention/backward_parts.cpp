@@ -9,7 +9,7 @@ BackwardParts::BackwardParts(const SpatialBackwardCall &call, const schedule::Sp
     constexpr int64_t kSharedMaskFloats = 1 << 19;  // of one task, where d_mask is a sum over keys
     const SpatialCall &forward = call.forward;
     const int64_t maps = forward.B * forward.Hk, group = forward.group();
-    span = std::max(schedule.span_keys / schedule.block_keys(), 1) * schedule.block_keys();
+    span = int64_t(std::max(schedule.span_keys / schedule.block_keys(), 1)) * schedule.block_keys();
     spans = std::max<int64_t>((forward.n_k + span - 1) / span, 1);
     chains_of_batch = forward.B, chains_of_heads = forward.Hk;
     if (call.wants_mask) {

@@ -55,7 +55,8 @@ muattn_status BackwardTasks::reserve() {
     }
     const int64_t partial_q = parts_.partial_q * maps() * group * rows * forward_.d,
                   partial_mask = (parts_.parts - 1) * parts_.chains() * parts_.mask_elements,
-                  chunk_sums = sums_rows() ? 4 * maps() * parts_.chunks(rows) * group : 0, sums = 4 * forward_.H;
+                  chunk_sums = sums_rows() ? 4 * maps() * BackwardParts::chunks(rows) * group : 0,
+                  sums = 4 * forward_.H;
     int64_t shared = 0;
     for (const int64_t floats : {partial_q, partial_mask, chunk_sums, sums, forward_.H}) {
         shared += Slab::block_bytes(floats * int64_t(sizeof(float)));
@@ -84,7 +85,8 @@ muattn_status BackwardTasks::run() {
         end_ = std::min(begin_ + rows, n_q);
         tasks_.run(parts_.tasks(), [this](int64_t index) { return do_task(index); });
         if (parts_.partial_q > 0 || sums_rows()) {
-            tasks_.run(maps() * parts_.chunks(rows_of_stripe()), [this](int64_t index) { return do_chunk(index); });
+            tasks_.run(maps() * BackwardParts::chunks(rows_of_stripe()),
+                       [this](int64_t index) { return do_chunk(index); });
             add_sums();
         }
     }
@@ -182,9 +184,10 @@ int BackwardTasks::do_spans(const Map &map, int64_t lane, const Target &mask) {
 
 // A chunk of the stripe's rows, of all heads of a map: their d_q of all lanes becomes one, and their parts of d_scale and d_sink are summed.
 int BackwardTasks::do_chunk(int64_t index) {
-    const int64_t chunks = parts_.chunks(rows_of_stripe()), map_index = index / chunks,
-                  row = index % chunks * parts_.kChunk;
-    const int64_t rows = std::min(parts_.kChunk, rows_of_stripe() - row), d = forward_.d, group = forward_.group();
+    const int64_t chunks = BackwardParts::chunks(rows_of_stripe()), map_index = index / chunks,
+                  row = index % chunks * BackwardParts::kChunk;
+    const int64_t rows = std::min(BackwardParts::kChunk, rows_of_stripe() - row), d = forward_.d,
+                  group = forward_.group();
     const Map map{map_index / forward_.Hk, map_index % forward_.Hk};
     const Target sum = query_gradient(map, 0);
     for (int64_t g = 0; g < group; g++) {
@@ -238,7 +241,7 @@ void BackwardTasks::add_sums() {
     if (!sums_rows()) {
         return;
     }
-    const int64_t chunks = parts_.chunks(rows_of_stripe()), group = forward_.group();
+    const int64_t chunks = BackwardParts::chunks(rows_of_stripe()), group = forward_.group();
     for (int64_t i = 0; i < maps() * chunks; i++) {
         for (int64_t g = 0; g < group; g++) {
             const int64_t h = i / chunks % forward_.Hk * group + g;
