@@ -3,6 +3,7 @@ the build that runs the tests."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -48,6 +49,12 @@ def test_a_minimal_library_is_small_and_works(tmp_path):
     shared = tmp_path / "out/lib/libmuattn.so"
     symbols = subprocess.run(["nm", "-D", "--defined-only", shared], check=True, capture_output=True, text=True).stdout
     assert {line.split()[2].split("@")[0][:7] for line in symbols.splitlines() if " A " not in line} == {"muattn_"}
+    # Gradients are there, and say that there are no kernels for them.
+    c = ctypes.CDLL(str(shared))
+    c.muattn_status_name.restype = c.muattn_last_error.restype = ctypes.c_char_p
+    for name, count in [("spatial_attention_backward", 9), ("channel_attention_backward", 7), ("channel_map", 6)]:
+        assert c.muattn_status_name(getattr(c, f"muattn_{name}")(*[None] * count)) == b"MUATTN_UNSUPPORTED"
+        assert c.muattn_last_error().startswith(b"this build has no kernels for gradients")
     example = [sys.executable, ROOT / "tests/consumer/minimal/attention.py", shared]
     assert subprocess.run(example, check=True, capture_output=True, text=True).stdout == "mean 2.0\n"
 
