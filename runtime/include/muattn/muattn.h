@@ -217,9 +217,9 @@ typedef struct muattn_spatial_gradients {
     const muattn_tensor *d_v; /* [B, Hk, n_k, d_v] */
     /* [H], by each head's scale, be it the rule's, one for all heads or its own. */
     float *d_scale;
-    /* In the shape of an additive mask, which the call has then; sums where a dimension of it is 1. 0 where it hides a key. */
+    /* Only where the call has an additive mask: in its shape, summed over what a dimension of 1 stands for. 0 where it hides a key. */
     const muattn_tensor *d_mask;
-    /* [H]; the call has a sink then. */
+    /* [H]. Only where the call has a sink. */
     float *d_sink;
 } muattn_spatial_gradients;
 
@@ -231,7 +231,7 @@ typedef struct muattn_spatial_gradients {
  *   d_out             [B, H, n_q, d_v]
  *   d_lse             [B, H, n_q, 1], or NULL: 0
  *
- * Formulas: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.2; with softcap, mask, sink and d_lse
+ * Formulas: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.1.2; with softcap, mask, sink and d_lse
  *   D_i = d_out_i . out_i - d_lse_i,  dz_ij = exp(logit_ij - lse_i) (d_out_i . v_j - D_i),
  *   d_mask = dz,  dt_ij = dz_ij (1 - tanh(s q_i . k_j / c)^2),  d_sink = -sum_i exp(sink - lse_i) D_i,
  *   d_q_i = s sum_j dt_ij k_j,  d_k_j = s sum_i dt_ij q_i,  d_v_j = sum_i exp(logit_ij - lse_i) d_out_i,
@@ -306,7 +306,9 @@ MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q
  *   q, k                  as in muattn_channel_attention_forward(); of options normalize and layout count
  *   map                   [B, H, d, d], rows i: channels of q
  *   q_squares, k_squares  [B, H, d, 1], with normalize: sum_u Q[u, i]^2 and sum_u K[u, j]^2; NULL without it. The innermost
- *                         stride is free. */
+ *                         stride is free.
+ *
+ * This and all functions for halves: processors only; on a GPU MUATTN_UNSUPPORTED. */
 MUATTN_API muattn_status muattn_channel_map(const muattn_tensor *q, const muattn_tensor *k,
                                             const muattn_channel_options *options, const muattn_tensor *map,
                                             const muattn_tensor *q_squares, const muattn_tensor *k_squares);
@@ -354,6 +356,7 @@ MUATTN_API muattn_status muattn_channel_attention_backward(const muattn_tensor *
 /* The same in two halves, for tokens that are spread over machines: muattn_channel_apply() backwards on each, the sum of all
  * d_attention_map, then muattn_channel_map() backwards on each.
  *
+ *   map, q_squares, k_squares, options  as muattn_channel_apply() had them: of all tokens, options.tokens or scale too
  *   d_attention_map  [B, H, d, d]: sum_t d_out[t, i] V[t, j], before the output multiplier
  *   d_v              like v, or NULL: not wanted */
 MUATTN_API muattn_status muattn_channel_apply_backward(const muattn_tensor *map, const muattn_tensor *q_squares,
@@ -361,7 +364,8 @@ MUATTN_API muattn_status muattn_channel_apply_backward(const muattn_tensor *map,
                                                        const muattn_tensor *d_out,
                                                        const muattn_channel_options *options,
                                                        const muattn_tensor *d_attention_map, const muattn_tensor *d_v);
-/* gradients: d_q and d_k of this call's tokens; d_scale and d_output_multiplier of all, the same on each machine. d_v is NULL. */
+/* map, q_squares, k_squares, options as above; d_attention_map is the sum. gradients: d_q and d_k of this call's tokens; d_scale and
+ * d_output_multiplier of all, the same on each machine: do not add them up. d_v is NULL. */
 MUATTN_API muattn_status muattn_channel_map_backward(const muattn_tensor *q, const muattn_tensor *k,
                                                      const muattn_tensor *map, const muattn_tensor *q_squares,
                                                      const muattn_tensor *k_squares,

@@ -1,4 +1,4 @@
-"""The operators' gradients. Formulas of spatial attention's: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.2."""
+"""The operators' gradients. Formulas of spatial attention's: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.1.2."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def spatial_attention_backward(
       "k"      [B, Hk, n_k, d]    }
       "v"      [B, Hk, n_k, d_v]  }
       "scale"  [H], by each head's s, be it the rule's, one for all heads or its own
-      "mask"   in the mask's shape, which is additive then; summed over what a dimension of 1 stands for; finite where it hides a key
+      "mask"   in the mask's shape, which is additive then; summed over what a dimension of 1 stands for; 0 where it hides a key
       "sink"   [H]; the call has a sink then
     A query that sees no key has gradient 0, and so has a key that no query sees. The same input gives the same bits, whatever the
     number of threads.
