@@ -3,9 +3,9 @@
 //   P = 2^(logit - lse),  dZ = P (dO V^T - D),  D = rowsum(dO O) - dlse,  dS = dZ (1 - tanh^2) with softcap, else dZ,
 //   dV += P^T dO,  dK += s dS^T Q,  dQ += s dS K,  dM += dZ.
 //
-// One loop nest over (block of keys, head, block of queries): P and dS of a pair of blocks serve all of its products, five in all
-// (Dao 2023, "FlashAttention-2", has four more in two passes), and nothing of size n_q x n_k is kept. The gradients are added to what is
-// there, so that a runtime may call the kernel for parts of the keys and of the queries.
+// One loop nest over (block of keys, head, block of queries): P and dS of a pair of blocks serve all of its products, five in all, as in
+// FlashAttention-2 (Dao 2023); two passes, one for dQ, would take seven. Nothing of size n_q x n_k is kept. The gradients are added to what
+// is there, so that a runtime may call the kernel for parts of the keys and of the queries.
 //
 // Scales cost nothing: Q is the scaled query, in whose product with a key the logit is in units of log 2 (with softcap: what tanh is taken of).
 // dS is the gradient by that product: dK = dS^T Q needs no scale then, and dQ one factor when it is added. V^T and D carry the unit of the logit.

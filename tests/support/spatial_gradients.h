@@ -47,13 +47,14 @@ inline void expect_gradients_agree(const SpatialBackwardCase &c) {
 }
 
 // How far each gradient may be from the reference. With u = 2^-23, N a sum's terms and w(N) = u (1 + sqrt(N) / 8) for adding them up:
-//   - A weight P = exp(logit - lse) has the relative error u (4 + A + |logit| + 2 |lse|), A = |s| sum_e |q_e k_e| as in compare.h: the product's
+//   - A weight P = exp(logit - lse) has the relative error u (4 + A + |logit| + |mask| + 2 |lse|), A = |s| sum_e |q_e k_e| as in compare.h: the product's
 //     error, the mask's, that of lse, a float, taken to units of log 2, and of the difference.
 //   - dZ = P (dO . v - D): the weight's error times the difference, and P times the two sums' errors, w(d_v) times the sums of
 //     magnitudes; out is rounded, which is in that.
 //   - With softcap, 1 - tanh^2 has an error of 8 u + 2 u A / c.
 //   - Every gradient is a sum of products of these with inputs: the magnitudes of its terms times w(N), and each term's own error.
 //   - d_scale is a sum over all elements of q d_q / s, with the errors of d_q.
+//   - d_sink is a sum of exp(sink - lse) D, whose weight has the relative error u (4 + 2 |lse| + |sink|).
 // A weight below 2^-126 may be 0, and every term may lose a denormal number.
 reference::SpatialGradients allowed_gradient_errors(const SpatialBackwardCase &c, const SpatialGradientTensors &t);
 

@@ -89,6 +89,7 @@ void cut(ChannelParts &parts, const ChannelPartsCall &call, const Map &map, cons
         parts.row_tiles = (call.d + rows.tile_rows - 1) / rows.tile_rows;
     }
     parts.padded = round_up(parts.padded, lanes);
+    // Squares, which are summed only where a map is, take less than that.
     if (parts.map != nullptr) {
         scratch = std::max(scratch, map.scratch_bytes(parts.padded, block_bytes));
     }

@@ -25,8 +25,8 @@ void install_hooks();
 // function(context, i) for i in [0, count), on the threads that kernels run on. Returns when all are done.
 void run_parallel(int count, muattn_task function, void *context);
 
-// The same for a task that calls kernels: with a slab of the call's. Gives the error of the first that fails, 0 where none does; what had not
-// begun then is left out.
+// The same for a task that calls kernels: with a slab of the call's. Gives the error of the first that fails, 0 where none does. What had not
+// begun then is left out, unless the threads are the caller's.
 using KernelTask = int (*)(void *context, int index);
 int run_kernel_tasks(CallContext &call, int count, KernelTask function, void *context);
 
