@@ -391,7 +391,8 @@ MUATTN_API const char *muattn_current_backend(void);
  * "spatial_attention/forward/float32/general+mask=additive+lse/cpu:avx2". docs/design.md has the grammar. NULL past the end. */
 MUATTN_API int muattn_kernel_count(void);
 MUATTN_API const char *muattn_kernel_name(int index);
-/* The kernel that this thread's last successful call ran, of several the one that docs/design.md says; "" if that call had nothing to do, or there was none. */
+/* The kernel that this thread's last successful call ran, of several the one that docs/design.md says; "" if that call had
+ * nothing to do, or there was none. */
 MUATTN_API const char *muattn_last_kernel(void);
 
 MUATTN_API const char *muattn_version(void);
