@@ -46,6 +46,13 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
     SpatialBackwardCall call;
     MUATTN_RETURN_IF_ERROR(check_spatial_backward(call, q, k, v, out, lse, d_out, d_lse,
                                                   options != nullptr ? *options : kDefaults, gradients));
+    int backend = 0;
+    MUATTN_RETURN_IF_ERROR(choose_backend(call.forward.q.tensor.device, &backend));
+    Need need = need_of(call);
+    const Kernel *kernel = find_kernel(backend, Algorithm::key_blocks, need);
+    if (kernel == nullptr) {  // as on every GPU, whose memory must not be read here
+        return no_kernel(backend);
+    }
     const bool nothing_wanted = !call.wants_q && !call.wants_k && !call.wants_v && !call.wants_mask &&
                                 call.d_scale == nullptr && call.d_sink == nullptr;
     if (nothing_wanted || call.forward.B == 0 || call.forward.H == 0) {
@@ -56,13 +63,12 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
         }
         return no_work();
     }
-    int backend = 0;
-    MUATTN_RETURN_IF_ERROR(choose_backend(call.forward.q.tensor.device, &backend));
-    Need need = need_of(call);
-    need.features.guard = hidden_values_need_guard(call);
-    const Kernel *kernel = find_kernel(backend, Algorithm::key_blocks, need);
-    if (kernel == nullptr) {
-        return no_kernel(backend);
+    if (!kernel->features.guard && hidden_values_need_guard(call)) {
+        need.features.guard = true;
+        kernel = find_kernel(backend, Algorithm::key_blocks, need);
+        if (kernel == nullptr) {
+            return no_kernel(backend);
+        }
     }
     BackwardTasks tasks(call, *kernel, schedule_of<schedule::SpatialKeyBlocks>(*kernel));
     return tasks.run();

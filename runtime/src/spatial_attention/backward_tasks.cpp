@@ -1,5 +1,6 @@
 #include "backward_tasks.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -69,9 +70,10 @@ muattn_status BackwardTasks::reserve() {
     d_q_scale_ = tasks_.shared(forward_.H);
     std::fill_n(sums_, 2 * forward_.H, 0.0);
     for (int64_t h = 0; h < forward_.H; h++) {
-        // With a scale of 0, d_q is 0, but what d_scale is a sum of is not.
-        const float scale = forward_.scale.values[forward_.scale.differ ? h : 0];
-        d_q_scale_[h] = scale == 0 && call_.d_scale != nullptr ? 1 : scale;
+        // d_scale is a sum of q d_q / scale: with a scale of 0, or near the ends of what a float can be, d_q is multiplied with it after that.
+        constexpr float kLeast = 1e-15f, kMost = 1e15f;
+        const float scale = forward_.scale.values[forward_.scale.differ ? h : 0], size = std::fabs(scale);
+        d_q_scale_[h] = call_.d_scale != nullptr && !(size >= kLeast && size <= kMost) ? 1 : scale;
     }
     return MUATTN_OK;
 }
@@ -208,8 +210,9 @@ int BackwardTasks::do_chunk(int64_t index) {
             sums[1] = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows) : 0;
         }
         const float scale = forward_.scale.values[forward_.scale.differ ? h : 0];
-        if (call_.wants_q && scale != d_q_scale_[h]) {
-            clear_rows(sum.data + g * sum.head + row * sum.row, sum.row, rows, d);
+        for (int64_t i = row; call_.wants_q && scale != d_q_scale_[h] && i < row + rows; i++) {
+            float *of_row = sum.data + g * sum.head + i * sum.row;
+            std::transform(of_row, of_row + d, of_row, [&](float x) { return x * scale; });
         }
     }
     return 0;

@@ -10,25 +10,29 @@
 namespace muattn {
 namespace {
 
-bool any_not_finite(const float *x, int64_t count) {
+// The exponent's bits from which on a number is looked for: all that is not finite; and what a product may be infinite of.
+constexpr uint32_t kNotFinite = 0x7f800000u, kLarge = (127u + 40) << 23;
+
+bool any_from(uint32_t exponent, const float *x, int64_t count) {
     uint32_t any = 0;
     for (int64_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, sizeof bits);
-        any |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
+        any |= uint32_t((bits & kNotFinite) >= exponent);
     }
     return any != 0;
 }
 
 // In rows [begin, end) of a head.
-bool any_in(const Argument &argument, int64_t b, int64_t h, int64_t begin, int64_t end) {
+bool any_in(const Argument &argument, int64_t b, int64_t h, int64_t begin, int64_t end,
+            uint32_t exponent = kNotFinite) {
     const int64_t *s = argument.tensor.strides, columns = argument.size(3);
     const float *head = argument.data() + b * s[0] + h * s[1];
     if (s[2] == columns && begin < end) {
-        return any_not_finite(head + begin * columns, (end - begin) * columns);
+        return any_from(exponent, head + begin * columns, (end - begin) * columns);
     }
     for (int64_t row = begin; row < end; row++) {
-        if (any_not_finite(head + row * s[2], columns)) {
+        if (any_from(exponent, head + row * s[2], columns)) {
             return true;
         }
     }
@@ -73,7 +77,7 @@ struct Search {
 
 void look(void *search, int piece) { static_cast<Search *>(search)->look(piece); }
 
-// One key/value head, of what a backward call multiplies weights with.
+// One key/value head, of what a backward call multiplies weights with. A weight of 0 times a product that overflows is NaN, too.
 struct BackwardSearch {
     const SpatialBackwardCall &call;
     std::atomic<bool> found{false};
@@ -81,16 +85,16 @@ struct BackwardSearch {
     bool look(int64_t b, int64_t h_kv) const {
         const SpatialCall &forward = call.forward;
         const int64_t keys = forward.visible[b].key_length, group = forward.group();
-        if (any_in(forward.k, b, h_kv, 0, keys) || any_in(forward.v, b, h_kv, 0, keys)) {
+        if (any_in(forward.k, b, h_kv, 0, keys, kLarge) || any_in(forward.v, b, h_kv, 0, keys, kLarge)) {
             return true;
         }
         for (int64_t h = h_kv * group; h < (h_kv + 1) * group; h++) {
             for (const Argument *of_queries : {&forward.q, &forward.out, &call.d_out}) {
-                if (any_in(*of_queries, b, h, 0, forward.n_q)) {
+                if (any_in(*of_queries, b, h, 0, forward.n_q, kLarge)) {
                     return true;
                 }
             }
-            if (call.with_d_lse && any_in(call.d_lse, b, h, 0, forward.n_q)) {
+            if (call.with_d_lse && any_in(call.d_lse, b, h, 0, forward.n_q, kLarge)) {
                 return true;
             }
         }
