@@ -1,5 +1,6 @@
 // Channel attention's halves and gradients: every rule of muattn.h broken in turn. The status and the message name the argument, nothing
 // is written, and the next good call works.
+#include <cstddef>
 #include <functional>
 #include <optional>
 
@@ -203,7 +204,7 @@ TEST_F(ChannelBackwardErrors, OutputsThatOverlap) {
         for (size_t o = 0; o < called.outputs.size(); o++) {
             const Part &output = called.outputs[o];
             std::vector<Part> others = called.inputs;
-            others.insert(others.end(), called.outputs.begin(), called.outputs.begin() + int64_t(o));
+            others.insert(others.end(), called.outputs.begin(), called.outputs.begin() + std::ptrdiff_t(o));
             for (const Part &other : others) {
                 const bool normalize = output.squares || other.squares;
                 if (normalize && called.function == &Arguments::backward_status) {

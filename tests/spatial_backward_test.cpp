@@ -181,6 +181,16 @@ TEST_P(SpatialBackward, ScalesOfZero) {
     expect_gradients_agree(c);
 }
 
+// Near the ends of what a float can be d_q is 0, or infinite, where d_scale is neither.
+TEST_P(SpatialBackward, ScalesNearTheEnds) {
+    SpatialBackwardCase c = sized(20, 30, 6, 5);
+    c.H = 4, c.Hk = 2;
+    c.scale = {1e-37f, -3e-20f, 1e-14f, 2e-16f};
+    expect_gradients_agree(c);
+    c.wants_q = false;
+    expect_gradients_agree(c);
+}
+
 TEST_P(SpatialBackward, LargeAndSmallNumbers) {
     for (const double amplitude : {1e-3, 10.0}) {
         SpatialBackwardCase c = sized(40, 50, 16, 16);
@@ -328,6 +338,20 @@ TEST_P(SpatialBackwardLeak, WhatIsHiddenFromAll) {
         EXPECT_EQ(t.d_q.at(0, 0, 1, 0), 0);
         EXPECT_EQ(t.d_k.at(0, 0, 15, 0), 0);
         EXPECT_EQ(t.d_v.at(0, 0, 15, 0), 0);
+    }
+}
+
+// Finite, but too large to be multiplied by anything: 0 times a product that overflows is NaN.
+TEST_P(SpatialBackwardLeak, LargeNumbersThatAreHidden) {
+    for (const SpatialCase::Mask mask : {SpatialCase::no_mask, SpatialCase::boolean}) {
+        SpatialBackwardCase c = sized(12, 20, 6, 5);
+        c.causal = MUATTN_CAUSAL_TOP_LEFT;
+        c.mask = mask;
+        const SpatialGradientTensors t = make_gradient_tensors(c);
+        for (int64_t e = 0; e < 5; e++) {
+            t.inputs.k.at(0, 0, 15, e) = t.inputs.v.at(0, 0, 15, e) = 3e38f;
+        }
+        expect_gradients_agree(c, t);
     }
 }
 

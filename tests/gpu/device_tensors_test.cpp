@@ -10,6 +10,7 @@
 #include "device_memory.h"
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/spatial_gradients.h"
 
 namespace muattn::test {
 namespace {
@@ -75,6 +76,24 @@ TEST_P(DeviceTensors, SpatialAttention) {
             ASSERT_EQ(got[size_t(i)], 77.0f) << "writes before the tensor";
         }
     }
+}
+
+// For which GPUs have no kernels: nothing of the tensors is read or written here.
+TEST_P(DeviceTensors, GradientsAreRefused) {
+    SpatialBackwardCase c;
+    c.B = 2, c.n_q = 7, c.n_k = 9, c.d = 4, c.d_v = 5;
+    c.causal = MUATTN_CAUSAL_TOP_LEFT;
+    const SpatialGradientTensors t = make_gradient_tensors(c);
+    const muattn_tensor q = on_device(t.inputs.q), k = on_device(t.inputs.k), v = on_device(t.inputs.v),
+                        out = on_device(t.inputs.out), lse = on_device(t.inputs.lse), d_out = on_device(t.d_out),
+                        d_q = on_device(t.d_q);
+    const muattn_spatial_options options = c.options();
+    muattn_spatial_gradients gradients{};
+    gradients.d_q = &d_q;
+    EXPECT_EQ(muattn_spatial_attention_backward(&q, &k, &v, &out, &lse, &d_out, nullptr, &options, &gradients),
+              MUATTN_UNSUPPORTED)
+        << muattn_last_error();
+    EXPECT_NE(std::string(muattn_last_error()).find("no kernel"), std::string::npos) << muattn_last_error();
 }
 
 TEST_P(DeviceTensors, ChannelAttention) {
