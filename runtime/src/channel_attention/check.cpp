@@ -47,12 +47,7 @@ muattn_status check_first_tokens(ChannelSetting &setting, Argument &argument, co
 muattn_status check_tokens_like(const ChannelSetting &setting, Argument &argument, const muattn_tensor *tensor,
                                 const Argument &first, const char *rule) {
     static constexpr const char *kDims[2][4] = {{"B", "H", "n", "d"}, {"B", "H", "d", "n"}};
-    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
-    MUATTN_RETURN_IF_ERROR(check_device(argument, first));
-    for (int dim = 0; dim < 4; dim++) {
-        MUATTN_RETURN_IF_ERROR(check_size(argument, dim, kDims[setting.channels_first][dim], first.size(dim), rule));
-    }
-    return MUATTN_OK;
+    return check_like(argument, tensor, first, kDims[setting.channels_first], rule);
 }
 
 muattn_status check_channel_options(ChannelSetting &setting, const muattn_channel_options &options) {

@@ -95,7 +95,7 @@ int Head::do_rows(int64_t task) const {
             }
         }
     }
-    const float scale = call_.scale.values[call_.scale.differ ? h_ : 0];
+    const float scale = call_.scale.at(h_);
     if (steps_.softmax) {
         TaskArguments arguments(context_);
         array(arguments, maps_.s);

@@ -127,7 +127,7 @@ int Head::multiply_tokens(int64_t task) const {
         float factor;
         bool wanted;
     };
-    const float scale = call_.scale.values[call_.scale.differ ? h_ : 0], multiplier = call_.output_multiplier;
+    const float scale = call_.scale.at(h_), multiplier = call_.output_multiplier;
     const Product products[] = {
         {call_.out, call_.v, call_.v, maps_.a, nullptr, multiplier, steps_.out},
         {call_.d_q, call_.k, call_.q, maps_.w, maps_.c_q, scale, steps_.d_q},

@@ -16,6 +16,7 @@ struct PerHead {
     const float *values = nullptr;
     bool differ = false;
 
+    float at(int64_t head) const { return values[differ ? head : 0]; }
     HostArray array(int64_t heads) const { return {values, halide_type_t(halide_type_float, 32), heads, differ}; }
 };
 

@@ -243,6 +243,16 @@ muattn_status check_size(const Argument &argument, int dim, const char *dim_name
     return MUATTN_OK;
 }
 
+muattn_status check_like(Argument &argument, const muattn_tensor *tensor, const Argument &other,
+                         const char *const (&dims)[4], const char *rule) {
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
+    MUATTN_RETURN_IF_ERROR(check_device(argument, other));
+    for (int dim = 0; dim < 4; dim++) {
+        MUATTN_RETURN_IF_ERROR(check_size(argument, dim, dims[dim], other.size(dim), rule));
+    }
+    return MUATTN_OK;
+}
+
 muattn_status check_output(const Argument &output, const Argument *const *others, int count) {
     if (!output.is_empty() && !elements_are_distinct(output.tensor)) {
         return fail(output.status, "%s.strides: two indices must not share an element", output.name);

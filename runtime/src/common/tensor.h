@@ -42,6 +42,10 @@ muattn_status check_head_dim(const Argument &argument, int dim, const char *dim_
 // argument.shape[dim] == size, where size is another argument's: rule says so in words, e.g. "must equal q's".
 muattn_status check_size(const Argument &argument, int dim, const char *dim_name, int64_t size, const char *rule);
 
+// Takes over a tensor that has the device and the shape of another argument; dims: the names of its dimensions.
+muattn_status check_like(Argument &argument, const muattn_tensor *tensor, const Argument &other,
+                         const char *const (&dims)[4], const char *rule);
+
 // The output's elements are distinct, and none is an element of an input.
 muattn_status check_output(const Argument &output, const Argument *const *others, int count);
 

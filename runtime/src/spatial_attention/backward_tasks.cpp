@@ -72,7 +72,7 @@ muattn_status BackwardTasks::reserve() {
     for (int64_t h = 0; h < forward_.H; h++) {
         // d_scale is a sum of q d_q / scale: with a scale of 0, or near the ends of what a float can be, d_q is multiplied with it after that.
         constexpr float kLeast = 1e-15f, kMost = 1e15f;
-        const float scale = forward_.scale.values[forward_.scale.differ ? h : 0], size = std::fabs(scale);
+        const float scale = forward_.scale.at(h), size = std::fabs(scale);
         d_q_scale_[h] = call_.d_scale != nullptr && !(size >= kLeast && size <= kMost) ? 1 : scale;
     }
     return MUATTN_OK;
@@ -209,7 +209,7 @@ int BackwardTasks::do_chunk(int64_t index) {
             sums[0] = call_.d_scale != nullptr ? scale_sum(map, h, row, rows, sum) : 0;
             sums[1] = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows) : 0;
         }
-        const float scale = forward_.scale.values[forward_.scale.differ ? h : 0];
+        const float scale = forward_.scale.at(h);
         for (int64_t i = row; call_.wants_q && scale != d_q_scale_[h] && i < row + rows; i++) {
             float *of_row = sum.data + g * sum.head + i * sum.row;
             std::transform(of_row, of_row + d, of_row, [&](float x) { return x * scale; });

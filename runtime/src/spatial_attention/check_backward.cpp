@@ -35,11 +35,7 @@ muattn_status check_gradient(bool &wanted, Argument &argument, const muattn_tens
     if (!wanted) {
         return MUATTN_OK;
     }
-    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
-    MUATTN_RETURN_IF_ERROR(check_device(argument, of));
-    for (int dim = 0; dim < 4; dim++) {
-        MUATTN_RETURN_IF_ERROR(check_size(argument, dim, dims[dim], of.size(dim), rule));
-    }
+    MUATTN_RETURN_IF_ERROR(check_like(argument, tensor, of, dims, rule));
     return others.add(argument);
 }
 
@@ -57,11 +53,7 @@ muattn_status check_spatial_backward(SpatialBackwardCall &call, const muattn_ten
         return fail(MUATTN_INVALID_LSE, "lse must be given: the forward call's");
     }
     MUATTN_RETURN_IF_ERROR(check_spatial_inputs(forward, q, k, v, options, out, lse));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.d_out, d_out));
-    MUATTN_RETURN_IF_ERROR(check_device(call.d_out, forward.q));
-    for (int dim = 0; dim < 4; dim++) {
-        MUATTN_RETURN_IF_ERROR(check_size(call.d_out, dim, kOut[dim], forward.out.size(dim), "must equal out's"));
-    }
+    MUATTN_RETURN_IF_ERROR(check_like(call.d_out, d_out, forward.out, kOut, "must equal out's"));
     call.with_d_lse = d_lse != nullptr;
     if (call.with_d_lse) {
         MUATTN_RETURN_IF_ERROR(check_rows(call.d_lse, d_lse, forward));
