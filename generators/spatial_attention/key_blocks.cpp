@@ -83,15 +83,19 @@ public:
         define_logit_gradients(key, query, query_in);
 
         // Queries of the block that see some key of the panel: [skipped, end).
-        r_i = RDom(0, Bi, "r_i");
         const Expr skipped = clamp(x * panel - (window_last - 1) - row(0, ib, jb), 0, Bi);
         const Expr end = min(min(n_q(), x * panel + panel - window_first) - row(0, ib, jb), Bi);
-        queries(x, ib, g, jb) = max(end - skipped, 0);
-        r_i.where(r_i < queries(x, ib, g, jb));
-        const Expr ri = unsafe_promise_clamped(skipped + r_i, 0, Bi - 1);
-        const Expr keep = P(j, ri, x, ib, g, jb);
-        dK_block(j, e, x, ib, g, jb) += dS(j, ri, x, ib, g, jb) * guarded(Q(e, ri, ib, g, jb), keep);
-        dV_block(j, e, x, ib, g, jb) += keep * guarded(dO(e, ri, ib, g, jb), keep);
+        const auto sum_queries = [&](Func &sum, RDom &summed, Func &queries, const Expr &wanted, Func &weights,
+                                     Func &rows) {
+            queries(x, ib, g, jb) = max(end - skipped, 0) * wanted;
+            summed = RDom(0, Bi, "r_i");
+            summed.where(summed < queries(x, ib, g, jb));
+            const Expr i_in = unsafe_promise_clamped(skipped + summed, 0, Bi - 1);
+            sum(j, e, x, ib, g, jb) +=
+                weights(j, i_in, x, ib, g, jb) * guarded(rows(e, i_in, ib, g, jb), P(j, i_in, x, ib, g, jb));
+        };
+        sum_queries(dK_block, r_k, queries_k, wants_k, dS, Q);
+        sum_queries(dV_block, r_n, queries_v, wants_v, P, dO);
         // Panels that some query of a tile sees: none if the tile is past the last row.
         r_j = RDom(0, panel, 0, Bp, "r_j");
         const Expr last_panel = min(panels, (row(t * qu + qu - 1, ib, jb) + window_last - 1) / panel + 1);

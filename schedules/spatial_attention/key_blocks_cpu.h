@@ -86,7 +86,7 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
         .bound_extent(f.j, panel)
         .align_storage(f.e, f.padded_d)
         .vectorize(f.e, lanes, TailStrategy::RoundUp);
-    for (Func *block_local : {&f.Q, &f.dO, &f.seen, &f.queries, &f.QK, &f.tanh, &f.bias, &f.P, &f.GV, &f.dZ, &f.dS, &f.dK_block, &f.dV_block, &f.dQ_block}) {
+    for (Func *block_local : {&f.Q, &f.dO, &f.seen, &f.queries_k, &f.queries_v, &f.QK, &f.tanh, &f.bias, &f.P, &f.GV, &f.dZ, &f.dS, &f.dK_block, &f.dV_block, &f.dQ_block}) {
         if (block_local->defined()) {
             block_local->bound_extent(f.ib, 1)
                 .bound_extent(f.jb, 1)
@@ -132,7 +132,8 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
     };
     // What is kept becomes the limit of the products' loops; computed in place it would be asked in each of their iterations.
     f.seen.compute_at(f.dQ, f.r_q.x);
-    f.queries.compute_at(f.dQ, f.r_q.x);
+    f.queries_k.compute_at(f.dQ, f.r_q.x);
+    f.queries_v.compute_at(f.dQ, f.r_q.x);
     in_tiles(f.P);
     in_tiles(f.dS);
     if (f.dM.defined()) {
@@ -154,7 +155,7 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
     }
 
     // Sums over a block.
-    const auto sum_at = [&](Func &sum, Func &stage) {
+    const auto sum_at = [&](Func &sum, Func &stage, RDom &summed) {
         sum.compute_at(stage, eo)
             .bound_extent(f.x, 1)
             .bound_extent(f.j, panel)
@@ -164,13 +165,13 @@ inline void schedule_spatial_key_blocks_cpu(SpatialKeyBlocksStages &f, const sch
             .unroll(f.j)
             .unroll(f.e)
             .update()
-            .reorder(f.j, f.e, f.r_i)
+            .reorder(f.j, f.e, summed.x)
             .vectorize(f.j, lanes)
             .unroll(f.j)
             .unroll(f.e);
     };
-    sum_at(f.dK_block, f.dKT);
-    sum_at(f.dV_block, f.dVT);
+    sum_at(f.dK_block, f.dKT, f.r_k);
+    sum_at(f.dV_block, f.dVT, f.r_n);
     f.dQ_block.compute_at(f.dQ, f.r_q[3])
         .bound_extent(f.t, 1)
         .bound_extent(f.e, ev)

@@ -83,6 +83,8 @@ struct SpatialKeyBlocks {
                + 5 * floats(rows * keys)                            // P, dS, tanh, dZ, bias
                + floats(panels * panel() * (columns + columns_v))   // dKT, dVT
                + floats(0) + 6 * floats(side * transpose_row())     // K_rows, V_rows, dK_cols, dV_cols
+               + floats(rows * block_panels)                        // seen
+               + 2 * floats(block_panels)                           // queries_k, queries_v
                + floats(lanes);                                     // D_lanes
     }
 };

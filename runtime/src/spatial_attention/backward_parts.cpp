@@ -23,12 +23,12 @@ BackwardParts::BackwardParts(const SpatialBackwardCall &call, const schedule::Sp
                       room = kPartialFloats / std::max<int64_t>(mask_elements * chains(), 1);
         parts = std::clamp<int64_t>(std::min((kTasks + chains() - 1) / chains(), room + 1), 1, maps_of_chain);
     }
-    const int64_t tasks_without_lanes = chains() * parts;
-    if (tasks_without_lanes < kTasks / 2 && !keys_share_mask) {
-        lanes = std::min((kTasks + tasks_without_lanes - 1) / tasks_without_lanes, spans);
+    const int64_t tasks_without_shares = chains() * parts;
+    if (tasks_without_shares < kTasks / 2 && !keys_share_mask) {
+        shares = std::min((kTasks + tasks_without_shares - 1) / tasks_without_shares, spans);
     }
     const bool first_in_scratch = !call.wants_q && call.d_scale != nullptr;
-    partial_q = call.wants_q || first_in_scratch ? lanes - (first_in_scratch ? 0 : 1) : 0;
+    partial_q = call.wants_q || first_in_scratch ? shares - (first_in_scratch ? 0 : 1) : 0;
     stripe = kRowsOfTask / group;
     if (partial_q > 0) {
         stripe = std::min(stripe, kPartialFloats / std::max<int64_t>(partial_q * maps * group * forward.d, 1));

@@ -85,7 +85,9 @@ muattn_status BackwardTasks::run() {
     // Once at least: a call without queries has gradients by keys.
     for (begin_ = 0; begin_ == 0 || begin_ < n_q; begin_ += rows) {
         end_ = std::min(begin_ + rows, n_q);
-        tasks_.run(parts_.tasks(), [this](int64_t index) { return do_task(index); });
+        if (needs_kernels()) {
+            tasks_.run(parts_.tasks(), [this](int64_t index) { return do_task(index); });
+        }
         if (parts_.partial_q > 0 || sums_rows()) {
             tasks_.run(maps() * BackwardParts::chunks(rows_of_stripe()),
                        [this](int64_t index) { return do_chunk(index); });
@@ -119,22 +121,22 @@ BackwardTasks::Map BackwardTasks::map_of(int64_t chain, int64_t of_chain) const 
             parts_.chains_of_heads == 1 ? of_chain % heads_of_chain : chain % parts_.chains_of_heads};
 }
 
-// Lanes outermost: with a causal mask the first keys are seen by the most queries.
+// Shares outermost: with a causal mask the first keys are seen by the most queries.
 int BackwardTasks::do_task(int64_t index) {
     const int64_t chain = index % parts_.chains(), part = index / parts_.chains() % parts_.parts,
-                  lane = index / parts_.chains() / parts_.parts, of_chain = maps() / parts_.chains();
+                  share = index / parts_.chains() / parts_.parts, of_chain = maps() / parts_.chains();
     const Target mask = call_.wants_mask ? mask_gradient(chain, part) : Target{};
     for (int64_t i = parts_.first_map(part, of_chain); i < parts_.first_map(part + 1, of_chain); i++) {
-        if (const int error = do_spans(map_of(chain, i), lane, mask)) {
+        if (const int error = do_spans(map_of(chain, i), share, mask)) {
             return error;
         }
     }
     return 0;
 }
 
-BackwardTasks::Target BackwardTasks::query_gradient(const Map &map, int64_t lane) const {
+BackwardTasks::Target BackwardTasks::query_gradient(const Map &map, int64_t share) const {
     const int64_t d = forward_.d, group = forward_.group();
-    const int64_t in_scratch = lane - (call_.wants_q ? 1 : 0);
+    const int64_t in_scratch = share - (call_.wants_q ? 1 : 0);
     if (in_scratch < 0) {
         return {at(call_.d_q, map.b, map.h_kv * group, begin_), call_.d_q.tensor.strides[2],
                 call_.d_q.tensor.strides[1]};
@@ -158,13 +160,13 @@ BackwardTasks::Target BackwardTasks::mask_gradient(int64_t chain, int64_t part) 
     return {at(mask, b, mask.size(1) != 1 ? h : 0, first_row), mask.tensor.strides[2], mask.tensor.strides[1]};
 }
 
-int BackwardTasks::do_spans(const Map &map, int64_t lane, const Target &mask) {
-    const Target d_q = query_gradient(map, lane);
+int BackwardTasks::do_spans(const Map &map, int64_t share, const Target &mask) {
+    const Target d_q = query_gradient(map, share);
     for (int64_t g = 0; d_q.data != nullptr && g < forward_.group(); g++) {
         clear_rows(d_q.data + g * d_q.head, d_q.row, rows_of_stripe(), forward_.d);
     }
     const VisibleKeys &visible = forward_.visible[map.b];
-    for (int64_t span = parts_.first_span(lane); span < parts_.first_span(lane + 1); span++) {
+    for (int64_t span = parts_.first_span(share); span < parts_.first_span(share + 1); span++) {
         const int64_t key = span * parts_.span, after = std::min(key + parts_.span, forward_.n_k);
         if (begin_ == 0 && call_.wants_k) {
             clear_rows(at(call_.d_k, map.b, map.h_kv, key), call_.d_k.tensor.strides[2], after - key, forward_.d);
@@ -184,7 +186,7 @@ int BackwardTasks::do_spans(const Map &map, int64_t lane, const Target &mask) {
     return 0;
 }
 
-// A chunk of the stripe's rows, of all heads of a map: their d_q of all lanes becomes one, and their parts of d_scale and d_sink are summed.
+// A chunk of the stripe's rows, of all heads of a map: their d_q of all shares becomes one, and their parts of d_scale and d_sink are summed.
 int BackwardTasks::do_chunk(int64_t index) {
     const int64_t chunks = BackwardParts::chunks(rows_of_stripe()), map_index = index / chunks,
                   row = index % chunks * BackwardParts::kChunk;
@@ -193,8 +195,8 @@ int BackwardTasks::do_chunk(int64_t index) {
     const Map map{map_index / forward_.Hk, map_index % forward_.Hk};
     const Target sum = query_gradient(map, 0);
     for (int64_t g = 0; g < group; g++) {
-        for (int64_t lane = 1; sum.data != nullptr && lane < parts_.lanes; lane++) {
-            const Target part = query_gradient(map, lane);
+        for (int64_t share = 1; sum.data != nullptr && share < parts_.shares; share++) {
+            const Target part = query_gradient(map, share);
             for (int64_t i = row; i < row + rows; i++) {
                 float *to = sum.data + g * sum.head + i * sum.row;
                 const float *from = part.data + g * part.head + i * part.row;

@@ -40,18 +40,21 @@ private:
     };
 
     muattn_status reserve();
+    bool needs_kernels() const {
+        return call_.wants_q || call_.wants_k || call_.wants_v || call_.wants_mask || call_.d_scale != nullptr;
+    }
     bool sums_rows() const { return call_.d_scale != nullptr || call_.d_sink != nullptr; }
     int64_t rows_of_stripe() const { return end_ - begin_; }
     int64_t maps() const { return forward_.B * forward_.Hk; }
 
     void clear_mask();
     int do_task(int64_t index);
-    int do_spans(const Map &map, int64_t lane, const Target &mask);
+    int do_spans(const Map &map, int64_t share, const Target &mask);
     int call_kernel(const Map &map, const Part &part, const Target &d_q, const Target &mask);
     int run_with_mask(TaskArguments &arguments, const Part &part, const Target &mask) const;
     int run_with_sums_over_keys(TaskArguments &arguments, const Part &part, const Target &mask) const;
     Map map_of(int64_t chain, int64_t of_chain) const;
-    Target query_gradient(const Map &map, int64_t lane) const;
+    Target query_gradient(const Map &map, int64_t share) const;
     Target mask_gradient(int64_t chain, int64_t part) const;
     void bind_masks(TaskArguments &arguments, const Map &map, const Part &part) const;
 
