@@ -223,6 +223,22 @@ TEST_P(SpatialBackward, SameBitsForAnyNumberOfThreads) {
     }
 }
 
+// As the gradient of one projection: no element is shared, whatever the numbers of heads.
+TEST_P(SpatialBackward, PackedGradients) {
+    for (const int64_t d : {1, 7, 16, 40}) {
+        SpatialBackwardCase c = sized(37, 37, d, d);
+        c.B = 2, c.H = 4, c.Hk = 2;
+        SpatialGradientTensors t = make_gradient_tensors(c);
+        ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+        const std::vector<float> expected = t.results();
+        const std::vector<Tensor> parts = packed_tensors(std::vector<int64_t>{4, 2, 2}, c.B, c.n_q, d);
+        t.d_q = parts[0], t.d_k = parts[1], t.d_v = parts[2];
+        t.clear();
+        ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+        EXPECT_TRUE(same_bits(t.results(), expected)) << "d = " << d;
+    }
+}
+
 // What rings of machines count on: with out and lse of all keys, the gradients of disjoint sets of keys add up.
 TEST_P(SpatialBackward, DisjointSetsOfKeysAddUp) {
     SpatialBackwardCase c = sized(60, 90, 12, 10);

@@ -1,5 +1,6 @@
 #include "support/tensors.h"
 
+#include <numeric>
 #include <utility>
 
 #ifndef __wasi__
@@ -171,15 +172,20 @@ std::vector<float> Tensor::elements() const {
     return all;
 }
 
-std::vector<Tensor> packed_tensors(int count, int64_t B, int64_t H, int64_t n, int64_t d) {
-    const int64_t slice = H * d, token = count * slice;
+std::vector<Tensor> packed_tensors(const std::vector<int64_t> &heads, int64_t B, int64_t n, int64_t d) {
+    const int64_t token = std::accumulate(heads.begin(), heads.end(), int64_t(0)) * d;
     auto memory = std::make_shared<Memory>(size_t(B * n * token + 2 * kGuard));
     std::vector<Tensor> tensors;
-    for (int i = 0; i < count; i++) {
-        float *data = memory->begin() + kGuard + i * slice;
+    float *data = memory->begin() + kGuard;
+    for (const int64_t H : heads) {
         tensors.emplace_back(memory, data, Shape{B, H, n, d}, Shape{n * token, d, token, 1});
+        data += H * d;
     }
     return tensors;
+}
+
+std::vector<Tensor> packed_tensors(int count, int64_t B, int64_t H, int64_t n, int64_t d) {
+    return packed_tensors(std::vector<int64_t>(size_t(count), H), B, n, d);
 }
 
 WriteWatch::WriteWatch(const Tensor &tensor)

@@ -95,6 +95,8 @@ private:
 
 // 'count' tensors interleaved in one array [B, n, count, H, d], as a fused projection gives Q, K and V.
 std::vector<Tensor> packed_tensors(int count, int64_t B, int64_t H, int64_t n, int64_t d);
+// The same where each has heads of its own number, one after the other: [B, n, all heads, d].
+std::vector<Tensor> packed_tensors(const std::vector<int64_t> &heads, int64_t B, int64_t n, int64_t d);
 
 // A copy of the memory around a tensor, to see afterwards what was written.
 class WriteWatch {

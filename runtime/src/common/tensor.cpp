@@ -1,7 +1,7 @@
 #include "tensor.h"
 
+#include <algorithm>
 #include <cstdlib>
-#include <utility>
 
 #include "error.h"
 
@@ -63,23 +63,32 @@ bool elements_are_distinct(const muattn_tensor &t) {
     return true;
 }
 
-// Whether left is a sum of steps[i] * stride[i] with |steps[i]| < shape[i]. Strides fall. Where a stride does not step over
-// all that the smaller ones reach, the answer is yes, to be safe.
-bool is_reachable(const Wide *shape, const Wide *stride, int count, Wide left) {
-    if (count == 0 || left == 0) {
+// A dimension of two tensors: how far apart two of their indices may be, in steps of stride, which is not negative.
+struct Steps {
+    Wide stride, least, most;
+};
+
+Wide divide_down(Wide a, Wide b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+// Whether left is a sum of steps, as many of each dimension as it has. Strides fall. Where many numbers of a dimension's steps are worth a look,
+// the answer is yes, to be safe.
+bool is_reachable(const Steps *dims, int count, Wide left) {
+    if (count == 0) {
         return left == 0;
     }
-    Wide reach = 0;
+    Wide least = 0, most = 0;  // of the others
     for (int i = 1; i < count; i++) {
-        reach += stride[i] * (shape[i] - 1);
+        least += dims[i].stride * dims[i].least;
+        most += dims[i].stride * dims[i].most;
     }
-    if (stride[0] <= reach) {
+    const Wide stride = dims[0].stride, first = std::max(dims[0].least, -divide_down(most - left, stride)),
+               last = std::min(dims[0].most, divide_down(left - least, stride));
+    constexpr int kWorthALook = 3;
+    if (last - first >= kWorthALook) {
         return true;
     }
-    left = left < 0 ? -left : left;
-    const Wide steps = left / stride[0];
-    for (const Wide candidate : {steps, steps + 1}) {
-        if (candidate < shape[0] && is_reachable(shape + 1, stride + 1, count - 1, left - candidate * stride[0])) {
+    for (Wide steps = first; steps <= last; steps++) {
+        if (is_reachable(dims + 1, count - 1, left - steps * stride)) {
             return true;
         }
     }
@@ -111,29 +120,31 @@ bool may_overlap(const Argument &argument_a, const Argument &argument_b) {
     if (element_a != element_b) {
         return true;
     }
-    Wide shape[4], stride[4];
+    if ((at_b - at_a) % element != 0) {
+        return true;
+    }
+    Steps dims[4];
+    int count = 0;
     for (int i = 0; i < 4; i++) {
         const int64_t sa = a.strides[i], sb = b.strides[i];
         if (sa != sb && a.shape[i] > 1 && b.shape[i] > 1) {
             return true;
         }
-        shape[i] = a.shape[i] > b.shape[i] ? a.shape[i] : b.shape[i];
-        stride[i] = shape[i] > 1 ? magnitude(a.shape[i] > 1 ? sa : sb) : 0;
-    }
-    for (int i = 1; i < 4; i++) {
-        for (int at = i; at > 0 && stride[at] > stride[at - 1]; at--) {
-            std::swap(stride[at], stride[at - 1]);
-            std::swap(shape[at], shape[at - 1]);
+        const int64_t stride = a.shape[i] > 1 ? sa : sb;
+        if ((a.shape[i] == 1 && b.shape[i] == 1) || stride == 0) {
+            continue;
         }
+        Steps steps{magnitude(stride), -Wide(b.shape[i] - 1), Wide(a.shape[i] - 1)};
+        if (stride < 0) {
+            steps = {steps.stride, -steps.most, -steps.least};
+        }
+        int at = count++;
+        for (; at > 0 && dims[at - 1].stride < steps.stride; at--) {
+            dims[at] = dims[at - 1];
+        }
+        dims[at] = steps;
     }
-    if ((at_b - at_a) % element != 0) {
-        return true;
-    }
-    int count = 4;
-    while (count > 0 && stride[count - 1] == 0) {
-        count--;
-    }
-    return is_reachable(shape, stride, count, (at_b - at_a) / element);
+    return is_reachable(dims, count, (at_b - at_a) / element);
 }
 
 }  // namespace
