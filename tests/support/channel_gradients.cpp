@@ -1,13 +1,3 @@
-// The bounds. With u = 2^-23, for a row i of the map:
-//   - A weight A_ij is wrong by 2 w_i A_ij (compare.h): by its own power of two, and by those of the row's sum. Norms round logits as much
-//     as their products do.
-//   - A sum of products over tokens, S_ij = sum_t x_ti y_tj or m_ij = sum_t d_out_ti V_tj, is wrong by u times the sum of their magnitudes,
-//     S'_ij or m'_ij; by itself, not under a softmax or a sum, by u (1 + sqrt(n) / 2) times that.
-//   - So D_i = sum_j A_ij m_ij is wrong by 2 (w_i + u) M_i with M_i = sum_j A_ij m'_ij, and dz_ij = o A_ij (m_ij - D_i) by 2 (w_i + u) Z_ij
-//     with Z_ij = |o| A_ij (m'_ij + 2 M_i): its factors A, m and D each may be.
-//   - What is a sum over dz may be wrong by the same sum of magnitudes over 2 (w_i + u) Z_ij: d_q_ti = s sum_j dz_ij y_tj, d_k, and
-//     sum_ij dz_ij S_ij; through the norms also x_ti sum_j dz_ij S_ij. d_v_tj = o sum_i d_out_ti A_ij has 2 w_i A_ij instead.
-// Roundings of either sign cancel in these sums, so that results stay far below: gradients of 64 channels reach a tenth.
 #include "support/channel_gradients.h"
 
 #include <cmath>
@@ -19,157 +9,11 @@
 #include "reference/channel_map.h"
 #include "reference/softmax.h"
 #include "support/backends.h"
+#include "support/channel_gradient_bounds.h"
 #include "support/compare.h"
 
 namespace muattn::test {
 namespace {
-
-using reference::ChannelMatrix;
-using reference::Dot;
-
-constexpr double kUnit = 0x1p-23;
-constexpr double kSmallest = std::numeric_limits<float>::denorm_min();
-
-// Of one head: maps, and how far results may be off.
-struct Bounds {
-    ChannelMatrix x, y, v, d_out;
-    std::vector<double> q_lengths, k_lengths;
-    std::vector<double> q_squares, k_squares;
-    std::vector<std::vector<Dot>> map, d_map;  // by rows; map before norms
-    std::vector<std::vector<double>> A, Z;     // Z times 2 (w_i + u)
-    std::vector<std::vector<double>> S_size;   // of normalised channels
-    std::vector<double> weight;                // w_i
-    double scale, multiplier;
-
-    Bounds(const ChannelGradientCase &c, const ChannelGradientTensors &t, int64_t b, int64_t h);
-
-    int64_t d() const { return x.d; }
-    Expected at(double value, double allowed) const { return {value, allowed + double(d() + x.n) * kSmallest}; }
-    double of_sum(double size) const { return kUnit * (1 + std::sqrt(double(x.n)) / 2) * size; }  // over tokens
-    double of_q(int64_t token, int64_t i) const;
-    double of_k(int64_t token, int64_t j) const;
-    double of_v(int64_t token, int64_t j) const;
-    double of_scale() const;
-    double of_multiplier() const;
-
-private:
-    void divide(ChannelMatrix &matrix, const std::vector<double> &lengths) const;
-};
-
-std::vector<double> squares_of(const ChannelMatrix &matrix) {
-    std::vector<double> sums(static_cast<size_t>(matrix.d));
-    for (int64_t t = 0; t < matrix.n; t++) {
-        for (int64_t i = 0; i < matrix.d; i++) {
-            sums[size_t(i)] += matrix.at(t, i) * matrix.at(t, i);
-        }
-    }
-    return sums;
-}
-
-Bounds::Bounds(const ChannelGradientCase &c, const ChannelGradientTensors &t, int64_t b, int64_t h)
-    : x(t.forward.q.view(), c.channels, b, h),
-      y(t.forward.k.view(), c.channels, b, h),
-      v(t.forward.v.view(), c.channels, b, h),
-      d_out(t.d_out.view(), c.channels, b, h),
-      q_lengths(c.normalize ? x.lengths() : std::vector<double>(size_t(c.d), 1.0)),
-      k_lengths(c.normalize ? y.lengths() : std::vector<double>(size_t(c.d), 1.0)),
-      q_squares(squares_of(x)),
-      k_squares(squares_of(y)) {
-    const muattn_channel_options options = c.options();
-    scale = reference::channel_scale(options, c.n, h);
-    multiplier = reference::channel_multiplier(options, c.d);
-    for (int64_t i = 0; i < c.d; i++) {
-        map.push_back(reference::map_row(x, y, i));
-        d_map.push_back(reference::map_row(d_out, v, i));
-        std::vector<Dot> row = map.back();
-        reference::normalize(row, q_lengths[size_t(i)], k_lengths);
-        std::vector<double> logits, sizes, weights, errors;
-        double logit_size = 0, mean_size = 0;
-        for (const Dot &dot : row) {
-            logits.push_back(scale * dot.value);
-            sizes.push_back(dot.size);
-            reference::grow(logit_size, scale * dot.size);
-        }
-        const reference::Softmax softmax(logits);
-        for (int64_t j = 0; j < c.d; j++) {
-            weights.push_back(softmax.normalized(softmax.weights[size_t(j)]));
-            mean_size += weights.back() * d_map.back()[size_t(j)].size;
-        }
-        weight.push_back(relative_weight_error(logit_size * (c.normalize ? 2 : 1), c.d));
-        for (int64_t j = 0; j < c.d; j++) {
-            const double z =
-                std::fabs(multiplier) * weights[size_t(j)] * (d_map.back()[size_t(j)].size + 2 * mean_size);
-            errors.push_back(2 * (weight.back() + kUnit) * z);
-        }
-        A.push_back(weights);
-        Z.push_back(errors);
-        S_size.push_back(sizes);
-    }
-    divide(x, q_lengths);
-    divide(y, k_lengths);
-}
-
-void Bounds::divide(ChannelMatrix &matrix, const std::vector<double> &lengths) const {
-    for (size_t place = 0; place < matrix.numbers.size(); place++) {
-        matrix.numbers[place] /= lengths[place % size_t(matrix.d)];
-    }
-}
-
-double Bounds::of_q(int64_t token, int64_t i) const {
-    double sum = 0;
-    for (int64_t j = 0; j < d(); j++) {
-        sum += Z[size_t(i)][size_t(j)] *
-               (std::fabs(y.at(token, j)) + std::fabs(x.at(token, i)) * S_size[size_t(i)][size_t(j)]);
-    }
-    return std::fabs(scale) * sum / q_lengths[size_t(i)];
-}
-
-double Bounds::of_k(int64_t token, int64_t j) const {
-    double sum = 0;
-    for (int64_t i = 0; i < d(); i++) {
-        sum += Z[size_t(i)][size_t(j)] *
-               (std::fabs(x.at(token, i)) + std::fabs(y.at(token, j)) * S_size[size_t(i)][size_t(j)]);
-    }
-    return std::fabs(scale) * sum / k_lengths[size_t(j)];
-}
-
-double Bounds::of_v(int64_t token, int64_t j) const {
-    double sum = 0;
-    for (int64_t i = 0; i < d(); i++) {
-        sum += 2 * weight[size_t(i)] * A[size_t(i)][size_t(j)] * std::fabs(d_out.at(token, i));
-    }
-    return std::fabs(multiplier) * sum;
-}
-
-double Bounds::of_scale() const {
-    double sum = 0;
-    for (int64_t i = 0; i < d(); i++) {
-        for (int64_t j = 0; j < d(); j++) {
-            sum += Z[size_t(i)][size_t(j)] * S_size[size_t(i)][size_t(j)];
-        }
-    }
-    return sum;
-}
-
-double Bounds::of_multiplier() const {
-    double sum = 0;
-    for (int64_t i = 0; i < d(); i++) {
-        for (int64_t j = 0; j < d(); j++) {
-            sum += 2 * (weight[size_t(i)] + kUnit) * A[size_t(i)][size_t(j)] * d_map[size_t(i)][size_t(j)].size;
-        }
-    }
-    return sum;
-}
-
-std::vector<Bounds> bounds_of(const ChannelGradientCase &c, const ChannelGradientTensors &t) {
-    std::vector<Bounds> heads;
-    for (int64_t b = 0; b < c.B; b++) {
-        for (int64_t h = 0; h < c.H; h++) {
-            heads.emplace_back(c, t, b, h);
-        }
-    }
-    return heads;
-}
 
 const muattn_tensor *pointer(const muattn_tensor &tensor, bool given = true) { return given ? &tensor : nullptr; }
 
@@ -276,18 +120,18 @@ void expect_agrees(const ChannelGradientCase &c, const ChannelGradientTensors &t
     }
     const std::vector<reference::ChannelGradients> heads = reference::channel_attention_backward(
         t.forward.q.view(), t.forward.k.view(), t.forward.v.view(), c.options(), t.d_out.view());
-    const std::vector<Bounds> bounds = bounds_of(c, t);
+    const std::vector<ChannelGradientBounds> bounds = bounds_of(c, t);
     const struct {
         const char *name;
         bool wanted;
         const Tensor &tensor;
         const WriteWatch &watch;
         std::vector<double> reference::ChannelGradients::*values;
-        double (Bounds::*allowed)(int64_t, int64_t) const;
+        double (ChannelGradientBounds::*allowed)(int64_t, int64_t) const;
     } gradients[] = {
-        {"d_q", c.d_q, t.d_q, watch_q, &reference::ChannelGradients::q, &Bounds::of_q},
-        {"d_k", c.d_k, t.d_k, watch_k, &reference::ChannelGradients::k, &Bounds::of_k},
-        {"d_v", c.d_v, t.d_v, watch_v, &reference::ChannelGradients::v, &Bounds::of_v},
+        {"d_q", c.d_q, t.d_q, watch_q, &reference::ChannelGradients::q, &ChannelGradientBounds::of_q},
+        {"d_k", c.d_k, t.d_k, watch_k, &reference::ChannelGradients::k, &ChannelGradientBounds::of_k},
+        {"d_v", c.d_v, t.d_v, watch_v, &reference::ChannelGradients::v, &ChannelGradientBounds::of_v},
     };
     for (const auto &gradient : gradients) {
         expect_untouched(gradient.watch, gradient.wanted, gradient.name);
@@ -304,9 +148,9 @@ void expect_agrees(const ChannelGradientCase &c, const ChannelGradientTensors &t
                            }))
             << "of " << gradient.name;
     }
-    double multiplier = 0, multiplier_allowed = kSmallest;
+    double multiplier = 0, multiplier_allowed = ChannelGradientBounds::kSmallest;
     for (int64_t h = 0; h < c.H; h++) {
-        double scale = 0, scale_allowed = kSmallest;
+        double scale = 0, scale_allowed = ChannelGradientBounds::kSmallest;
         for (int64_t b = 0; b < c.B; b++) {
             const size_t head = size_t(b * c.H + h);
             scale += heads[head].scale, scale_allowed += bounds[head].of_scale();
@@ -314,7 +158,8 @@ void expect_agrees(const ChannelGradientCase &c, const ChannelGradientTensors &t
         }
         const float got = (*t.d_scale)[size_t(h)];
         if (c.d_scale && !std::isnan(scale)) {
-            EXPECT_NEAR(double(got), scale, scale_allowed + kUnit * std::fabs(scale)) << "of d_scale[" << h << "]";
+            EXPECT_NEAR(double(got), scale, scale_allowed + ChannelGradientBounds::kUnit * std::fabs(scale))
+                << "of d_scale[" << h << "]";
         } else {
             EXPECT_EQ(is_untouched(got), !c.d_scale);
             EXPECT_TRUE(std::isnan(got));
@@ -322,7 +167,7 @@ void expect_agrees(const ChannelGradientCase &c, const ChannelGradientTensors &t
     }
     const float got = t.d_output_multiplier->front();
     if (c.d_output_multiplier && !std::isnan(multiplier)) {
-        EXPECT_NEAR(double(got), multiplier, multiplier_allowed + kUnit * std::fabs(multiplier))
+        EXPECT_NEAR(double(got), multiplier, multiplier_allowed + ChannelGradientBounds::kUnit * std::fabs(multiplier))
             << "of d_output_multiplier";
     } else {
         EXPECT_EQ(is_untouched(got), !c.d_output_multiplier);
@@ -341,10 +186,12 @@ void expect_halves_agree(const ChannelGradientCase &c, const ChannelGradientTens
     for (const WriteWatch &watch : watches) {
         EXPECT_EQ(watch.changes_outside(), 0);
     }
-    const std::vector<Bounds> bounds = bounds_of(c, t);
-    const auto head = [&](int64_t b, int64_t h) -> const Bounds & { return bounds[size_t(b * c.H + h)]; };
+    const std::vector<ChannelGradientBounds> bounds = bounds_of(c, t);
+    const auto head = [&](int64_t b, int64_t h) -> const ChannelGradientBounds & {
+        return bounds[size_t(b * c.H + h)];
+    };
     EXPECT_TRUE(agrees(t.map, [&](int64_t b, int64_t h, int64_t i, int64_t j) {
-        const Dot &dot = head(b, h).map[size_t(i)][size_t(j)];
+        const reference::Dot &dot = head(b, h).map[size_t(i)][size_t(j)];
         return head(b, h).at(dot.value, head(b, h).of_sum(dot.size));
     })) << "of map";
     EXPECT_TRUE(agrees(t.attention_map, [&](int64_t b, int64_t h, int64_t i, int64_t j) {
