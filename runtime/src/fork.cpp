@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "common/memory.h"
+#include "common/openmp.h"
 #include "gpu/device.h"
 #include "system/thread_pool.h"
 
@@ -24,6 +25,7 @@ void after_in_parent() {
 void after_in_child() {
     start_scratch_anew_in_child();
     thread_pool::start_anew_in_child();
+    openmp::forget_in_child();
     gpu::forget_devices_of_parent();
 }
 

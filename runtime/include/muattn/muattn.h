@@ -443,6 +443,14 @@ typedef void (*muattn_task)(void *context, int index);
 typedef void (*muattn_parallel_for)(void *user, int count, muattn_task task, void *context);
 /* Calls use the caller's thread pool instead of the library's; NULL: the library's own again. Not while a call is running. */
 MUATTN_API void muattn_set_parallel_for(muattn_parallel_for parallel_for, void *user);
+/* Calls use the threads of an OpenMP runtime (GNU's, LLVM's, Intel's) that this process has loaded already, as a program does that is
+ * compiled with OpenMP, or Python with PyTorch: two pools would take turns waiting for each other's threads. library: the file
+ * name of a loaded library whose runtime it shall be, as "libtorch_cpu.so"; NULL: the first that is found.
+ * muattn_get_num_threads() is then omp_get_max_threads() of the calling thread, 1 in a parallel region, and at most what
+ * muattn_set_num_threads() was told. A child of fork(), where such a runtime has no threads, has the library's own again. Undone by
+ * muattn_set_parallel_for(NULL, NULL). Not while a call is running.
+ * Errors: MUATTN_UNSUPPORTED, and nothing has changed: there is none (on Windows and WebAssembly, always). */
+MUATTN_API muattn_status muattn_use_openmp(const char *library);
 
 /* All memory comes from here. allocate returns size bytes aligned to alignment (a power of two), or NULL.
  * Both NULL: the library's own again. Memory that the library has kept is freed. Not while a call is running.

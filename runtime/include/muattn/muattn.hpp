@@ -151,5 +151,6 @@ inline void force_backend(const std::string &name) {
 }
 
 inline void set_num_threads(int n) { check(muattn_set_num_threads(n)); }
+inline void use_openmp(const char *library = nullptr) { check(muattn_use_openmp(library)); }
 
 }  // namespace muattn

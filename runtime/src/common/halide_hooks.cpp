@@ -20,7 +20,9 @@ struct ParallelFor {
 };
 
 ParallelFor parallel_for;
-std::atomic<int> num_threads{0};
+std::atomic<const ThreadSource *> thread_source{nullptr};
+std::atomic<int> num_threads{0},
+    most_threads{thread_pool::kMostThreads};  // the second: what muattn_set_num_threads() was told
 
 // One Halide loop, in the form that the caller's parallel-for understands.
 struct CallersLoop {
@@ -153,7 +155,9 @@ int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_
     }
     constexpr int kPartsOfThread = 4;  // with two threads 2 and 8 took as long
     PoolLoop loop{user_context, task, closure, min, size, kPartsOfThread * threads, {0}, {0}};
-    thread_pool::run(do_next_run, &loop, loop.runs(), threads);
+    const ThreadSource *source = thread_source;
+    (source != nullptr && source->threads() > 0 ? source->run : thread_pool::run)(do_next_run, &loop, loop.runs(),
+                                                                                  threads);
     return loop.error;
 }
 
@@ -191,6 +195,13 @@ void install_hooks() {
 #else
 void install_hooks() {}
 #endif
+
+void set_thread_source(const ThreadSource *source) {
+    if (parallel_for.function != nullptr) {  // else calls of other threads may read it
+        parallel_for = {};
+    }
+    thread_source = source;
+}
 
 int run_kernel_tasks(CallContext &call, int count, KernelTask function, void *context) {
     return run_loop(&call, count, function, context);
@@ -239,11 +250,15 @@ muattn_status muattn_set_num_threads(int n) {
     if (n < 1 || n > kMost) {
         return fail(MUATTN_INVALID_ARGUMENT, "the number of threads must lie in 1..%d, not be %d", kMost, n);
     }
-    num_threads = n;
+    num_threads = most_threads = n;
     return MUATTN_OK;
 }
 
 int muattn_get_num_threads(void) {
+    const ThreadSource *source = thread_source.load(std::memory_order_relaxed);
+    if (const int n = source != nullptr ? source->threads() : 0) {
+        return std::min(n, most_threads.load(std::memory_order_relaxed));
+    }
     int n = num_threads.load(std::memory_order_relaxed);
     if (n == 0) {
         const int first = std::min(threads_at_first(), thread_pool::kMostThreads);
@@ -252,5 +267,8 @@ int muattn_get_num_threads(void) {
     return n;
 }
 
-void muattn_set_parallel_for(muattn_parallel_for function, void *user) { parallel_for = {function, user}; }
+void muattn_set_parallel_for(muattn_parallel_for function, void *user) {
+    set_thread_source(nullptr);
+    parallel_for = {function, user};
+}
 }

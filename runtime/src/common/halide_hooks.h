@@ -6,6 +6,7 @@
 
 #include "memory.h"
 #include "muattn/muattn.h"
+#include "system/thread_pool.h"
 
 namespace muattn {
 
@@ -21,6 +22,14 @@ struct CallContext {
 
 // Before a kernel runs.
 void install_hooks();
+
+// The threads that loops run on, other than the pool's own: run() is as thread_pool::run(), threads() says how many there are for a call of the
+// calling thread, 0 that there are none at the moment. Null: the pool's own again. A caller's parallel-for is forgotten.
+struct ThreadSource {
+    decltype(&thread_pool::run) run = nullptr;
+    int (*threads)() = nullptr;
+};
+void set_thread_source(const ThreadSource *source);
 
 // function(context, i) for i in [0, count), on the threads that kernels run on. Returns when all are done.
 void run_parallel(int count, muattn_task function, void *context);

@@ -1,0 +1,9 @@
+// Loops on the threads of an OpenMP runtime that the process has loaded.
+#pragma once
+
+namespace muattn::openmp {
+
+// The child of a fork() has none of its parent's threads, and the runtime does not know.
+void forget_in_child();
+
+}  // namespace muattn::openmp
