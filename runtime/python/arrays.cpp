@@ -67,14 +67,61 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
     raise(PyExc_TypeError, name + " must be " + kind + ", not " + type);
 }
 
+void check_rank(const std::string &name, size_t rank, Dimensions dimensions) {
+    if (int(rank) != dimensions.count) {
+        raise(PyExc_ValueError, name + " must have " + std::to_string(dimensions.count) + " dimensions " +
+                                    dimensions.names + ", not " + std::to_string(rank) +
+                                    missing_dimensions(name, rank, dimensions));
+    }
+}
+
+// All strides 0 mean 'dense' to the library, but in Python one element, repeated: where only one element is innermost that is fine;
+// else another stride that is not 0 makes the library see strides[3], and refuse it.
+void tell_dense_from_repeated(muattn_tensor &t, bool has_elements) {
+    if (!has_elements) {  // NumPy gives strides of 0 then; without elements any will do
+        std::fill(t.strides, t.strides + 4, 0);
+    } else if (t.shape[3] == 1) {
+        t.strides[3] = 1;
+    } else if (t.strides[3] == 0) {
+        t.strides[0] = 1;
+    }
+}
+
+bool is_tuple(nb::handle array) { return PyTuple_CheckExact(array.ptr()); }
+
+int64_t integer_at(PyObject *tuple, Py_ssize_t index) {
+    const int64_t value = PyLong_AsLongLong(PyTuple_GetItem(tuple, index));
+    if (value == -1 && PyErr_Occurred() != nullptr) {
+        throw nb::python_error();
+    }
+    return value;
+}
+
+// Of a tuple (address, shape, strides, is_bool).
+muattn_tensor describe_tuple(const std::string &name, nb::handle tuple, Dimensions dimensions) {
+    PyObject *const shape = PyTuple_GetItem(tuple.ptr(), 1), *const strides = PyTuple_GetItem(tuple.ptr(), 2);
+    if (shape == nullptr || strides == nullptr) {
+        throw nb::python_error();
+    }
+    check_rank(name, size_t(PyTuple_Size(shape)), dimensions);
+    muattn_tensor t{};
+    t.data = reinterpret_cast<void *>(intptr_t(integer_at(tuple.ptr(), 0)));
+    t.dtype = PyTuple_GetItem(tuple.ptr(), 3) == Py_True ? MUATTN_BOOL : MUATTN_FLOAT32;
+    bool has_elements = true;
+    for (int i = 0; i < 4; i++) {
+        const bool given = i < dimensions.count;
+        t.shape[i] = given ? integer_at(shape, i) : 1;
+        t.strides[i] = given ? integer_at(strides, i) : 1;
+        has_elements = has_elements && t.shape[i] != 0;
+    }
+    tell_dense_from_repeated(t, has_elements);
+    return t;
+}
+
 template<typename Array>
 muattn_tensor describe(const std::string &name, const Array &array, Dimensions dimensions) {
     const int rank = dimensions.count;
-    if (int(array.ndim()) != rank) {
-        raise(PyExc_ValueError, name + " must have " + std::to_string(rank) + " dimensions " + dimensions.names +
-                                    ", not " + std::to_string(array.ndim()) +
-                                    missing_dimensions(name, array.ndim(), dimensions));
-    }
+    check_rank(name, array.ndim(), dimensions);
     const bool is_bool = dimensions.is_mask && array.dtype() == nb::dtype<bool>();
     if (array.dtype() != nb::dtype<float>() && !is_bool) {
         raise(PyExc_ValueError, name + ".dtype must be float32" + (dimensions.is_mask ? " or bool" : "") + ", not " +
@@ -97,27 +144,31 @@ muattn_tensor describe(const std::string &name, const Array &array, Dimensions d
         t.shape[i] = i < rank ? array.shape(i) : 1;
         t.strides[i] = i < rank ? array.stride(i) : 1;
     }
-    if (array.size() == 0) {  // NumPy gives strides of 0 then; without elements any will do
-        std::fill(t.strides, t.strides + 4, 0);
-        return t;
-    }
-    // All strides 0 mean 'dense' to the library, but here one element, repeated: where only one element is innermost that
-    // is fine; else another stride that is not 0 makes the library see strides[3], and refuse it.
-    if (t.shape[3] == 1) {
-        t.strides[3] = 1;
-    } else if (t.strides[3] == 0) {
-        t.strides[0] = 1;
-    }
+    tell_dense_from_repeated(t, array.size() != 0);
     return t;
 }
 
 Tensor readable(const char *name, nb::handle array, Dimensions dimensions) {
     Tensor t;
+    if (is_tuple(array)) {
+        t.tensor = describe_tuple(name, array, dimensions);
+        return t;
+    }
     if (!nb::try_cast(array, t.read_only) || !t.read_only.is_valid()) {
         raise_no_array(name, array, "an array (NumPy or DLPack)");
     }
     t.tensor = describe(name, t.read_only, dimensions);
     return t;
+}
+
+// The array's own strides, as describe() may have changed them. False: it has no elements.
+bool read_strides(const Tensor &t, nb::handle array, int64_t (&strides)[4]) {
+    bool has_elements = true;
+    for (int i = 0; i < 4; i++) {
+        strides[i] = is_tuple(array) ? integer_at(PyTuple_GetItem(array.ptr(), 2), i) : t.read_only.stride(size_t(i));
+        has_elements = has_elements && t.tensor.shape[i] != 0;
+    }
+    return has_elements;
 }
 
 }  // namespace
@@ -131,15 +182,16 @@ Tensor input(const char *name, nb::handle array, Dimensions dimensions) { return
 
 Tensor mask(const char *name, nb::handle array) {
     Tensor t = readable(name, array, kMask);
-    if (t.read_only.size() == 0) {
+    int64_t strides[4];
+    if (!read_strides(t, array, strides)) {
         return t;
     }
     // A repeated dimension of a mask may as well have extent 1; all strides 0 would mean 'dense' to the library.
     for (int i = 0; i < 4; i++) {
-        if (t.read_only.stride(size_t(i)) == 0) {
+        if (strides[i] == 0) {
             t.tensor.shape[i] = 1;
         }
-        t.tensor.strides[i] = t.read_only.stride(size_t(i));
+        t.tensor.strides[i] = strides[i];
     }
     t.tensor.strides[3] = t.tensor.shape[3] == 1 ? 1 : t.tensor.strides[3];
     return t;
@@ -147,12 +199,13 @@ Tensor mask(const char *name, nb::handle array) {
 
 Tensor mask_in_full(const char *name, nb::handle array) {
     Tensor t = readable(name, array, kMask);
-    if (t.read_only.size() == 0) {
+    int64_t strides[4];
+    if (!read_strides(t, array, strides)) {
         return t;
     }
     bool repeats_one = true;
     for (int i = 0; i < 4; i++) {
-        t.tensor.strides[i] = t.tensor.shape[i] == 1 ? 1 : t.read_only.stride(size_t(i));
+        t.tensor.strides[i] = t.tensor.shape[i] == 1 ? 1 : strides[i];
         repeats_one = repeats_one && t.tensor.strides[i] == 0;
     }
     if (repeats_one) {
@@ -165,6 +218,10 @@ Tensor mask_in_full(const char *name, nb::handle array) {
 
 Tensor output(const char *name, nb::handle array, Dimensions dimensions) {
     Tensor t;
+    if (is_tuple(array)) {
+        t.tensor = describe_tuple(name, array, dimensions);
+        return t;
+    }
     if (!nb::try_cast(array, t.writable) || !t.writable.is_valid()) {
         raise_no_array(name, array, "a writable array (NumPy or DLPack)");
     }

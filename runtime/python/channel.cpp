@@ -146,7 +146,7 @@ nb::object attend_and_map(nb::handle q_array, nb::handle k_array, nb::handle v_a
 }
 
 nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::handle d_out_array,
-                         nb::handle attention_map_array, const Names &wanted, const ChannelSettings &settings) {
+                         nb::handle attention_map_array, const Wanted &wanted, const ChannelSettings &settings) {
     const Dimensions dimensions = dimensions_of(settings);
     const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
                  v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
@@ -168,16 +168,17 @@ nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_ar
 }
 
 nb::dict apply_backward(nb::handle map_array, nb::handle q_squares_array, nb::handle k_squares_array,
-                        nb::handle v_array, nb::handle d_out_array, const Names &wanted,
+                        nb::handle v_array, nb::handle d_out_array, const Wanted &wanted,
                         const ChannelSettings &settings) {
     const Dimensions dimensions = dimensions_of(settings);
     const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
     const Tensor v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
     const ChannelOptions call(settings, v.tensor.shape[1]);
     // The library always computes the first.
-    const nb::object d_attention_map_array = new_map(v.tensor, settings);
-    const Tensor d_attention_map = output("d_attention_map", d_attention_map_array, kMap);
     Gradients gradients(wanted);
+    const bool given = PyDict_Check(wanted.ptr()) != 0 && gradients.wants("attention_map");
+    const nb::object d_attention_map_array = given ? nb::object(wanted["attention_map"]) : new_map(v.tensor, settings);
+    const Tensor d_attention_map = output("d_attention_map", d_attention_map_array, kMap);
     const muattn_tensor *d_v = gradients.matrices("v", v.tensor);
     check(without_gil([&] {
         return muattn_channel_apply_backward(&sums.map.tensor, sums.squares(sums.q_squares),
@@ -190,7 +191,7 @@ nb::dict apply_backward(nb::handle map_array, nb::handle q_squares_array, nb::ha
 }
 
 nb::dict map_backward(nb::handle q_array, nb::handle k_array, nb::handle map_array, nb::handle q_squares_array,
-                      nb::handle k_squares_array, nb::handle d_attention_map_array, const Names &wanted,
+                      nb::handle k_squares_array, nb::handle d_attention_map_array, const Wanted &wanted,
                       const ChannelSettings &settings) {
     const Dimensions dimensions = dimensions_of(settings);
     const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions);

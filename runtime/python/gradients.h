@@ -1,22 +1,22 @@
-// Where gradients go: new arrays, of those that the caller wants.
+// Where gradients go: new arrays of those that the caller wants, or arrays of the caller's.
 #pragma once
 
 #include <deque>
-#include <string>
-#include <vector>
+#include <initializer_list>
 
 #include "arrays.h"
 
 namespace muattn::python {
 
-using Names = std::vector<std::string>;
+// A list of names, or a dict from names to arrays to write to.
+using Wanted = nanobind::object;
 
 class Gradients {
 public:
-    explicit Gradients(const Names &wanted) : wanted_(wanted) {}
+    explicit Gradients(const Wanted &wanted) : wanted_(wanted), given_(PyDict_Check(wanted.ptr())) {}
 
     bool wants(const char *name) const;
-    // An array of this shape for the gradient by the argument of this name. Null: it is not wanted.
+    // A new array of this shape, or the caller's, for the gradient by the argument of this name. Null: it is not wanted.
     const muattn_tensor *matrices(const char *name, const muattn_tensor &shape);
     // The same with so many numbers.
     float *numbers(const char *name, int64_t count);
@@ -24,9 +24,10 @@ public:
     nanobind::dict arrays() const { return arrays_; }
 
 private:
-    const muattn_tensor &add(const char *name, nanobind::object array, Dimensions dimensions);
+    const muattn_tensor &add(const char *name, std::initializer_list<int64_t> shape, Dimensions dimensions);
 
-    const Names &wanted_;
+    const Wanted &wanted_;
+    const bool given_;
     std::deque<Tensor> tensors_;
     nanobind::dict arrays_;
 };

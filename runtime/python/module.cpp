@@ -74,6 +74,11 @@ void fill(nb::module_ m) {
           "The kernels of this build: a list of 'operation/direction/dtype/algorithm(+feature)*/backend'.");
     m.def(
         "set_num_threads", [](int n) { check(muattn_set_num_threads(n)); }, "n"_a);
+    m.def(
+        "use_openmp",
+        [](std::optional<std::string> library) { check(muattn_use_openmp(library ? library->c_str() : nullptr)); },
+        "library"_a.none());
+    m.def("use_own_threads", [] { muattn_set_parallel_for(nullptr, nullptr); });
     m.def("get_num_threads", &muattn_get_num_threads, "Threads that a call may use, its own included.");
     m.def("version", [] { return std::string(muattn_version()); });
 }

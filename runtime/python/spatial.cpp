@@ -44,7 +44,7 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
 
 nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::handle out_array,
                          nb::handle lse_array, nb::handle d_out_array, nb::handle d_lse_array, nb::handle mask_array,
-                         const Names &wanted, const SpatialSettings &settings) {
+                         const Wanted &wanted, const SpatialSettings &settings) {
     const Tensor q = input("q", q_array), k = input("k", k_array), v = input("v", v_array),
                  out = input("out", out_array), lse = input("lse", lse_array, kRows),
                  d_out = input("d_out", d_out_array);
