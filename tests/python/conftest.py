@@ -1,4 +1,5 @@
 import os
+import sys
 
 # The references' matrix products are small: on busy cores, BLAS threads mostly wait for each other (1.5 s against 0.3 s
 # for one against a cache of 5,000 keys).
@@ -27,3 +28,10 @@ def restore_process_state():
     yield
     muattn.set_num_threads(threads)
     muattn.force_backend(None)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_each_time():
+    """Of PyTorch's generator, where a test has loaded it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

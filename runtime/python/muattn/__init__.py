@@ -24,7 +24,7 @@ from ._gradients import (
     spatial_attention_backward,
 )
 from ._halves import channel_apply, channel_map
-from ._machine import force_backend, set_num_threads
+from ._machine import force_backend, set_num_threads, use_openmp, use_own_threads
 from ._muattn import backends, current_backend, get_num_threads, kernels, last_kernel, version as _version
 
 __version__ = _version()
@@ -49,4 +49,6 @@ __all__ = [
     "spatial_attention",
     "spatial_attention_backward",
     "spatial_scale",
+    "use_openmp",
+    "use_own_threads",
 ]

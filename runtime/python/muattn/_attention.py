@@ -8,13 +8,13 @@ from typing import Any, Literal, Sequence, overload
 from . import _muattn
 from ._devices import exported, new_array, queue_of, require_processor
 from ._options import base_width, choice, flag, integer
-from ._refusals import refuse
+from ._refusals import WITHOUT_OUT, refuse
 from ._results import like
 from ._settings import (
     CHANNEL_SCALINGS, SPATIAL_SCALINGS, Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings,
     spatial_settings,
 )
-from ._torch import outside_graphs, written
+from ._torch import needs_operator, outside_graphs, written
 
 
 @overload
@@ -63,12 +63,21 @@ def spatial_attention(
     key, as where n_k = 0, has output 0 and lse -inf, or the sink. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
     CUDA memory: the call goes to PyTorch's current stream and does not wait for it.
 
-    Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that requires a gradient
-    while gradients are enabled, or that says more than its memory does), TypeError (not an array, a masked array of
-    NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call. Gradients: spatial_attention_backward().
+    PyTorch tensors that need a gradient, or that torch.func maps, go to muattn.torch.spatial_attention(), unless out is given.
+
+    Raises ValueError (the message names the argument and the rule; also for a PyTorch tensor that says more than its memory does),
+    TypeError (not an array, a masked array of NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call: there
+    use muattn.torch. Gradients without PyTorch: spatial_attention_backward().
     """
+    if out is None and needs_operator(q, k, v, mask, scale, sink):
+        from . import torch
+
+        return torch.spatial_attention(
+            q, k, v, scaling=scaling, d_base=d_base, scale=scale, causal=causal, window=window, mask=mask, key_lengths=key_lengths,
+            softcap=softcap, sink=sink, return_lse=return_lse,
+        )
     refuse(
-        q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
+        WITHOUT_OUT, q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
         sink=sink, out=out,
     )
     with_lse = flag("return_lse", return_lse)
@@ -101,7 +110,11 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
     """
-    refuse(out_a=out_a, lse_a=lse_a, out_b=out_b, lse_b=lse_b)
+    if needs_operator(out_a, lse_a, out_b, lse_b):
+        from . import torch
+
+        return torch.merge(out_a, lse_a, out_b, lse_b)
+    refuse(WITHOUT_OUT, out_a=out_a, lse_a=lse_a, out_b=out_b, lse_b=lse_b)
     arrays = {"out_a": out_a, "lse_a": lse_a, "out_b": out_b, "lse_b": lse_b}
     queue = queue_of(**arrays)
     if queue is None:
@@ -115,12 +128,12 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
 @overload
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    output_multiplier: float | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ..., out: Any = ...,
+    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    output_multiplier: float | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True], out: Any = ...,
+    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @outside_graphs
 def channel_attention(
@@ -152,7 +165,13 @@ def channel_attention(
     Returns out, or (out, attention_map): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention
     does. Gradients: channel_attention_backward().
     """
-    refuse(q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
+    if out is None and not return_map and needs_operator(q, k, v, scale, output_multiplier):
+        from . import torch
+
+        return torch.channel_attention(
+            q, k, v, scaling=scaling, d_base=d_base, scale=scale, output_multiplier=output_multiplier, normalize=normalize, layout=layout
+        )
+    refuse(WITHOUT_OUT, q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
     if flag("return_map", return_map):
         require_processor("channel_attention(..., return_map=True)", q=q, k=k, v=v, out=out)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Sequence
 from . import _muattn
 from ._devices import exported, require_processor
 from ._options import pair
-from ._refusals import refuse
+from ._refusals import FORWARD, refuse
 from ._results import like
 from ._settings import (
     Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings, spatial_settings,
@@ -74,7 +74,7 @@ def spatial_attention_backward(
     _given("out", out, "what spatial_attention() gave")
     _given("lse", lse, "what spatial_attention(..., return_lse=True) gave")
     arrays = {"q": q, "k": k, "v": v, "out": out, "lse": lse, "d_out": d_out, "d_lse": d_lse, "mask": mask}
-    refuse(**arrays, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, sink=sink)
+    refuse(FORWARD, **arrays, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, sink=sink)
     settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink)
     require_processor("spatial_attention_backward()", **arrays)
     gradients = _muattn.spatial_attention_backward(*exported(None, outputs=(), **arrays), names, settings)
@@ -119,7 +119,7 @@ def channel_attention_backward(
     """
     names = _names(wanted, _OF_CHANNEL)
     arrays = {"q": q, "k": k, "v": v, "d_out": d_out, "attention_map": attention_map}
-    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    refuse(FORWARD, **arrays, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
     require_processor("channel_attention_backward()", **arrays)
     return _of_channel(names, q, _muattn.channel_attention_backward(*exported(None, outputs=(), **arrays), names, settings))
@@ -144,7 +144,7 @@ def channel_apply_backward(
     names = _names(wanted, ("attention_map", "v"))
     q_squares, k_squares = pair("squares", squares)
     arrays = {"map": map, "q_squares": q_squares, "k_squares": k_squares, "v": v, "d_out": d_out}
-    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    refuse(FORWARD, **arrays, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
     require_processor("channel_apply_backward()", **arrays)
     return _of_channel(names, v, _muattn.channel_apply_backward(*exported(None, outputs=(), **arrays), names, settings))
@@ -168,7 +168,7 @@ def channel_map_backward(
     names = _names(wanted, ("q", "k", "scale", "output_multiplier"))
     q_squares, k_squares = pair("squares", squares)
     arrays = {"q": q, "k": k, "map": map, "q_squares": q_squares, "k_squares": k_squares, "d_attention_map": d_attention_map}
-    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    refuse(FORWARD, **arrays, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
     require_processor("channel_map_backward()", **arrays)
     return _of_channel(names, q, _muattn.channel_map_backward(*exported(None, outputs=(), **arrays), names, settings))

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 from . import _muattn
 from ._devices import exported, require_processor
 from ._options import flag, pair
-from ._refusals import refuse
+from ._refusals import BOTH_HALVES, refuse
 from ._results import like
 from ._settings import Array, ChannelScaling, Layout, Numbers, channel_settings
 from ._torch import outside_graphs, written
@@ -30,7 +30,7 @@ def channel_map(q, k, *, normalize=False, layout="channels_last"):
     Returns map [B, H, d, d], or with normalize (map, q_squares, k_squares), the squares [B, H, d]: sum_u Q[u, i]^2 and
     sum_u K[u, j]^2; new arrays of q's kind. Raises as channel_attention() does, and NotImplementedError for arrays in a GPU's memory.
     """
-    refuse(q=q, k=k)
+    refuse(BOTH_HALVES, q=q, k=k)
     settings = channel_settings("sp", None, None, None, normalize, layout)
     require_processor("channel_map()", q=q, k=k)
     sums = _muattn.channel_map(*exported(None, q=q, k=k), settings)
@@ -69,7 +69,7 @@ def channel_apply(
     """
     q_squares, k_squares = pair("squares", squares)
     arrays = {"map": map, "q_squares": q_squares, "k_squares": k_squares, "v": v, "out": out}
-    refuse(**arrays, scale=scale, output_multiplier=output_multiplier)
+    refuse(BOTH_HALVES, **arrays, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
     with_map = flag("return_map", return_map)
     require_processor("channel_apply()", **arrays)

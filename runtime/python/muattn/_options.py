@@ -21,12 +21,14 @@ def _is_bool(value):
 
 
 def integer(name, value, bits=64):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or _is_bool(value):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number = value
+    if type(value) is not int:  # torch.compile may know an int as a symbol, which has no attributes
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = None
+        if number is None or _is_bool(value):
+            raise TypeError(f"{name} must be an integer, not {value!r}")
     if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
         raise ValueError(f"{name} = {number} does not fit into {bits} bits")
     return number
@@ -67,10 +69,11 @@ def number(name, value):
     if value is None:
         return None
     entry = value
-    if hasattr(value, "reshape"):
-        entry = _entries(value)[0] if math.prod(value.shape) == 1 else None
-    if _is_bool(value) or not hasattr(entry, "__float__") or isinstance(entry, (bool, str, complex)):
-        raise TypeError(f"{name} must be a number, not {value!r}")
+    if type(value) is not float and type(value) is not int:
+        if hasattr(value, "reshape"):
+            entry = _entries(value)[0] if math.prod(value.shape) == 1 else None
+        if _is_bool(value) or not hasattr(entry, "__float__") or isinstance(entry, (bool, str, complex)):
+            raise TypeError(f"{name} must be a number, not {value!r}")
     try:
         found = float(entry)
     except OverflowError:

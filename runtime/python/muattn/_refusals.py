@@ -3,11 +3,18 @@ a tensor beside its memory."""
 
 import sys
 
+from ._torch import entries_of, is_recorded
 
 _PLAIN = {type(None), bool, int, float, str}
+_CONSTANTS = {"softcap"}  # no function of muattn's has a gradient by them
+
+# What PyTorch can record, instead of a call that is refused.
+WITHOUT_OUT = "leave out= and return_map= out: PyTorch then takes the call as an operator"
+BOTH_HALVES = "call muattn.torch.channel_attention(), which is both halves"
+FORWARD = "let PyTorch differentiate what muattn.torch has"
 
 
-def refuse(**arguments):
+def refuse(instead, /, **arguments):
     """Raises TypeError for masked arrays (numpy.ma), ValueError for tensors of PyTorch that are more than their memory."""
     masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
     tensor = getattr(sys.modules.get("torch"), "Tensor", ())
@@ -16,16 +23,16 @@ def refuse(**arguments):
         kind = type(value)
         if kind in _PLAIN:
             continue
-        if kind is list or kind is tuple:
-            refuse(**{f"{name}[{i}]": entry for i, entry in enumerate(value)})
-        elif isinstance(value, masked):
+        if isinstance(value, masked):
             _refuse_masked(name)
         elif isinstance(value, tensor):
             torch = sys.modules["torch"]
             if not asked:
-                _refuse_recording(torch)
+                _refuse_recording(torch, instead)
                 asked = True
-            _refuse_tensor(torch, name, value)
+            _refuse_tensor(torch, instead, name, value)
+        else:
+            refuse(instead, **{f"{name}[{i}]": entry for i, entry in enumerate(entries_of(value) or ())})
 
 
 def _refuse_masked(name):
@@ -34,39 +41,34 @@ def _refuse_masked(name):
     raise TypeError(f"{name} is a masked array (numpy.ma), whose mask would be ignored: pass {instead}{hidden}")
 
 
-def _refuse_recording(torch):
+def _refuse_recording(torch, instead):
     """torch.jit.trace, make_fx and torch.export run a function once and keep PyTorch's operators: results of others are constants
     to them. torch.compile never gets here."""
-    if torch._C._is_tracing() or (torch._C._len_torch_dispatch_stack() and _is_recorded(torch)):
+    if torch._C._is_tracing() or is_recorded(torch):
         raise ValueError(
-            "PyTorch is recording a graph (torch.jit.trace, torch.export, make_fx, FakeTensorMode), and a call of muattn cannot be "
-            "part of one: leave it outside"
+            "PyTorch is recording a graph (torch.jit.trace, torch.export, make_fx, FakeTensorMode), and this call cannot be part of one: leave it "
+            f"outside, or {instead}"
         )
 
 
-def _is_recorded(torch):
-    keys = torch._C._TorchDispatchModeKey
-    return any(torch._C._get_dispatch_mode(key) is not None for key in (keys.PROXY, keys.FAKE))
-
-
-def _refuse_tensor(torch, name, tensor):
+def _refuse_tensor(torch, instead, name, tensor):
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or torch._is_functional_tensor(tensor):
         raise ValueError(
-            f"{name} belongs to a transform of torch.func (grad, jvp, vmap, ...), and a call of muattn cannot be part of one yet: "
-            "leave it outside; for vmap, the leading dimensions of an array are there to batch over"
+            f"{name} belongs to a transform of torch.func (grad, jvp, vmap, ...), and this call cannot be part of one: leave it outside, or {instead}"
         )
     kind = type(tensor)
     if kind is not torch.Tensor and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         raise ValueError(
             f"{name} is a {kind.__qualname__}, a tensor that is more than the memory that muattn reads: pass the plain torch.Tensor "
-            "that it stands for"
+            "that it stands for, or call what muattn.torch has, if it can be part of operators"
         )
     if tensor.is_nested:
         raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
     if tensor.requires_grad and torch.is_grad_enabled():
+        if name in _CONSTANTS:
+            raise ValueError(f"{name} requires a gradient, and muattn has none by it: pass {name}.item()")
         raise ValueError(
-            f"{name} requires a gradient, and PyTorch does not record calls of muattn: call it under torch.no_grad(), pass {name}.detach(), "
-            "or wrap it in a torch.autograd.Function, whose backward() calls muattn's ..._backward()"
+            f"{name} requires a gradient, and PyTorch does not record this call: call it under torch.no_grad(), pass {name}.detach(), or {instead}"
         )
     forward = torch.autograd.forward_ad
     if forward._current_level >= 0 and forward.unpack_dual(tensor).tangent is not None:

@@ -17,7 +17,7 @@ Numbers = float | Sequence[float] | Any  # a number, or one per head: a sequence
 
 CHANNEL_SCALINGS = dict(_muattn.scalings)
 SPATIAL_SCALINGS = {name: rule for name, rule in CHANNEL_SCALINGS.items() if name != "mup_mean"}
-_LAYOUTS = dict(_muattn.layouts)
+LAYOUTS = dict(_muattn.layouts)
 
 
 def spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink):
@@ -34,7 +34,7 @@ def spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softca
 def channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout, tokens=None):
     return (
         choice("scaling", scaling, CHANNEL_SCALINGS), base_width(d_base), numbers("scale", scale),
-        number("output_multiplier", output_multiplier), flag("normalize", normalize), choice("layout", layout, _LAYOUTS),
+        number("output_multiplier", output_multiplier), flag("normalize", normalize), choice("layout", layout, LAYOUTS),
         _token_count(tokens),
     )
 

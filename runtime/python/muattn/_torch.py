@@ -2,7 +2,10 @@
 
 import functools
 import sys
+from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
+
+from . import _muattn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,7 +24,7 @@ def outside_graphs(function: Function) -> Function:
         return uncompiled[0](*args, **kwargs)
 
     call._torchdynamo_disable = True
-    call._torchdynamo_disable_msg = "muattn's kernels are no operators of PyTorch"
+    call._torchdynamo_disable_msg = "muattn's plain functions are no operators of PyTorch: those of muattn.torch are"
     return call
 
 
@@ -39,3 +42,64 @@ def written(array):
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor) and not array.is_inference():
         torch.autograd.graph.increment_version(array)
+
+
+_threads_of_torch = False
+
+
+def threads_are_chosen():
+    """The program has said which threads it wants: a tensor changes nothing then."""
+    global _threads_of_torch
+    _threads_of_torch = True
+
+
+def use_threads_of_torch():
+    """Where PyTorch is loaded, calls run on its OpenMP threads from now on: these spin for milliseconds after each of its operators, on the
+    processors that a pool of our own wants. Without OpenMP in it nothing changes."""
+    global _threads_of_torch
+    if not _threads_of_torch and "torch" in sys.modules:
+        _threads_of_torch = True
+        try:
+            _muattn.use_openmp("libtorch_cpu.so")
+        except NotImplementedError:
+            pass
+
+
+def entries_of(value):
+    """Those of a sequence, and of an array of Python's objects: both may hold tensors. None: value is neither."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return value
+    return value.reshape(-1).tolist() if isinstance(value, sys.modules["numpy"].ndarray) and value.dtype == object else None
+
+
+def _tensors_in(torch, values):
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif value is not None:
+            yield from (x for x in entries_of(value) or () if isinstance(x, torch.Tensor))
+
+
+def needs_operator(*values):
+    """Whether PyTorch has to know of a call with these arguments: a gradient is wanted, or it maps, traces or records what runs."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    tensors = list(_tensors_in(torch, values))
+    if not tensors:
+        return False
+    use_threads_of_torch()
+    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+        return True
+    if torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or any(x.is_meta for x in tensors):
+        return True
+    # Modes of the user's, as one that counts operations, see no call of the extension; on a GPU there is no operator.
+    return is_recorded(torch) or (torch._C._len_torch_dispatch_stack() > 0 and all(x.is_cpu for x in tensors))
+
+
+def is_recorded(torch):
+    """Whether torch.export, make_fx or FakeTensorMode see what runs."""
+    if not torch._C._len_torch_dispatch_stack():
+        return False
+    keys = torch._C._TorchDispatchModeKey
+    return any(torch._C._get_dispatch_mode(key) is not None for key in (keys.PROXY, keys.FAKE))

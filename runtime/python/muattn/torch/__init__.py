@@ -1,0 +1,30 @@
+"""muattn for PyTorch: operators with autograd, modules, and drop-ins for what people already run.
+
+    out = muattn.torch.spatial_attention(q, k, v, scaling="mup", d_base=64, causal="top_left")
+    out = muattn.torch.channel_attention(q, k, v, scale=temperature, normalize=True)
+
+    attention = muattn.torch.SpatialAttention(512, heads=8, d_base=32, causal="top_left")
+
+Calls run on PyTorch's own threads, as many as torch.get_num_threads() says. docs/pytorch.md has the rest.
+"""
+
+from .._torch import use_threads_of_torch
+
+use_threads_of_torch()
+
+from ._channel import channel_attention  # noqa: E402: threads first
+from ._merge import merge  # noqa: E402
+from ._modules import ChannelAttention, SpatialAttention, set_base  # noqa: E402
+from ._packed import packed_channel_attention, packed_spatial_attention  # noqa: E402
+from ._spatial import spatial_attention  # noqa: E402
+
+__all__ = [
+    "ChannelAttention",
+    "SpatialAttention",
+    "channel_attention",
+    "merge",
+    "packed_channel_attention",
+    "packed_spatial_attention",
+    "set_base",
+    "spatial_attention",
+]

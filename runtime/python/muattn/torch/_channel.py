@@ -1,0 +1,189 @@
+"""Channel attention with autograd."""
+
+from __future__ import annotations
+
+import torch
+
+from .. import _muattn
+from .._options import choice, flag
+from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
+from . import _operators
+from ._tensors import check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, view, width_of_base
+from ._vmap import fold_heads, one_by_one, unfold_heads
+
+_SCALINGS = {name: choice("scaling", name, CHANNEL_SCALINGS) for name in CHANNEL_SCALINGS}
+
+_OPTIONS = "str scaling, SymInt d_base, float? scale_number, float? multiplier_number, bool normalize, str layout"
+_FORWARD = f"channel_attention(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier, {_OPTIONS}) -> Tensor"
+_BACKWARD = (
+    f"channel_attention_backward(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier, {_OPTIONS}, Tensor d_out, "
+    "bool[] wanted) -> Tensor[]"
+)
+_NAMES = ("q", "k", "v", "scale", "output_multiplier")
+
+
+def settings_of(scale, output_multiplier, scaling, d_base, scale_number, multiplier_number, normalize, layout):
+    if scale is not None:
+        numbers_of_scale = scale.tolist()
+    else:
+        numbers_of_scale = None if scale_number is None else (scale_number,)
+    multiplier = multiplier_number if output_multiplier is None else output_multiplier.item()
+    return _SCALINGS[scaling], d_base, numbers_of_scale, multiplier, normalize, LAYOUTS[layout], 0
+
+
+def new_output(q, *_):
+    return torch.empty_like(rows(q))
+
+
+def compute(q, k, v, settings, out):
+    q, k, v = rows(q), rows(k), rows(v)
+    _muattn.channel_attention(None, view(q), view(k), view(v), view(out), settings)
+
+
+def compute_gradients(q, k, v, settings, d_out, gradients):
+    """Writes to the tensors of gradients, by name."""
+    q, k, v, d_out = rows(q), rows(k), rows(v), rows(d_out)
+    views = {name: view(gradient) for name, gradient in gradients.items()}
+    _muattn.channel_attention_backward(view(q), view(k), view(v), view(d_out), None, views, settings)
+
+
+def new_gradients(q, k, v, wanted):
+    """By name, as the kernels write them: scale's for each head."""
+    gradients = {}
+    for name, wants in zip(_NAMES, wanted):
+        if wants and name in "qkv":
+            gradients[name] = torch.empty_like(rows(q if name == "q" else k if name == "k" else v))
+        elif wants:
+            gradients[name] = q.new_empty(q.shape[1] if name == "scale" else 1)
+    return gradients
+
+
+def _in_order(gradients, scale):
+    """As the operator returns them."""
+    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    return list(gradients.values())
+
+
+def _forward(q, k, v, scale, output_multiplier, *options):
+    out = new_output(q)
+    compute(q, k, v, settings_of(scale, output_multiplier, *options), out)
+    return out
+
+
+def _backward(q, k, v, scale, output_multiplier, *rest):
+    *options, d_out, wanted = rest
+    gradients = new_gradients(q, k, v, wanted)
+    compute_gradients(q, k, v, settings_of(scale, output_multiplier, *options), d_out, gradients)
+    return _in_order(gradients, scale)
+
+
+def _fake_backward(q, k, v, scale, output_multiplier, *rest):
+    return _in_order(new_gradients(q, k, v, rest[-1]), scale)
+
+
+_forward_operator = _operators.define(_FORWARD, _forward, new_output)
+_backward_operator = _operators.define(_BACKWARD, _backward, _fake_backward)
+_call_backward_operator = _operators.never_differentiate(_backward_operator)
+_operators.autocast_to_float32(_forward_operator)
+
+
+def _save(ctx, inputs, output):
+    ctx.options = inputs[5:]
+    ctx.save_for_backward(*inputs[:5])
+
+
+def _backward_of_operator(ctx, d_out):
+    wanted = list(ctx.needs_input_grad[:5])
+    nothing = [None] * len(ctx.needs_input_grad)
+    if not any(wanted):
+        return tuple(nothing)
+    found = iter(_call_backward_operator(*ctx.saved_tensors, *ctx.options, d_out, wanted))
+    return (*(next(found) if wants else None for wants in wanted), *nothing[5:])
+
+
+_call_operator = _operators.differentiate(_forward_operator, _save, _backward_of_operator)
+
+
+class _Eager(torch.autograd.Function):
+    """The same past the dispatcher. rest: the operator's arguments after the output multiplier."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, scale, output_multiplier, rest, settings):
+        out = new_output(q)
+        compute(q, k, v, settings, out)
+        ctx.rest, ctx.settings = rest, settings
+        ctx.save_for_backward(q, k, v, scale, output_multiplier)
+        return out
+
+    @staticmethod
+    def backward(ctx, d_out):
+        gradients = gradients_of(ctx.saved_tensors, ctx.rest, ctx.settings, d_out, ctx.needs_input_grad[:5])
+        return (*map(gradients.get, _NAMES), None, None)
+
+
+def gradients_of(inputs, rest, settings, d_out, wanted, given=None):
+    """By name, past the dispatcher where that may be. given: tensors of the caller's to write to, by name."""
+    q, k, v, scale, _ = inputs
+    if not is_eager_backward(d_out):
+        found = _call_backward_operator(*inputs, *rest, d_out, list(wanted))
+        return dict(zip((name for name, wants in zip(_NAMES, wanted) if wants), found))
+    gradients = given if given is not None else {}
+    gradients.update(new_gradients(q, k, v, [wants and name not in gradients for name, wants in zip(_NAMES, wanted)]))
+    compute_gradients(q, k, v, settings, d_out, gradients)
+    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    return gradients
+
+
+def _fold_forward(info, in_dims, *arguments):
+    if in_dims[4] is not None:  # one output multiplier for a call
+        return one_by_one(_forward_operator, info, in_dims, arguments)
+    folded = fold_heads(info.batch_size, in_dims[:4], arguments[:4], of_heads=(3,))
+    return unfold_heads(info.batch_size, _forward_operator(*folded, *arguments[4:])), 0
+
+
+_operators.map_over(_forward_operator, _fold_forward)
+_operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by_one(_backward_operator, info, in_dims, arguments))
+
+
+def arguments(q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last"):
+    """Those of the operator, checked, of those of channel_attention()."""
+    if torch.is_autocast_enabled("cpu"):
+        q, k, v = (x.float() if x.is_floating_point() else x for x in (q, k, v))
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        check(name, tensor)
+    choice("scaling", scaling, CHANNEL_SCALINGS)
+    choice("layout", layout, LAYOUTS)
+    scale, scale_number = heads_of("scale", scale)
+    output_multiplier, multiplier_number = heads_of("output_multiplier", output_multiplier)
+    if output_multiplier is not None and output_multiplier.shape[0] != 1:
+        raise ValueError(f"output_multiplier must be one number, not {output_multiplier.shape[0]}")
+    return (
+        q, k, v, scale, output_multiplier, scaling, width_of_base(d_base), scale_number, multiplier_number, flag("normalize", normalize), layout,
+    )
+
+
+def channel_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: ChannelScaling = "sp", d_base: int | None = None,
+    scale: Numbers | None = None, output_multiplier: float | torch.Tensor | None = None, normalize: bool = False,
+    layout: Layout = "channels_last",
+) -> torch.Tensor:
+    """Channel attention as muattn.channel_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k, v,
+    scale (a tensor of one number, or of one per head, in any shape: a learned temperature) and output_multiplier (a tensor of one).
+    torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes
+    float32, on the CPU, with any strides.
+
+    Returns out, in q's shape and order in memory. For the backward pass q, k and v are kept, and the map is computed again.
+
+    Raises as muattn.channel_attention() does; RuntimeError where a second derivative is asked for.
+    """
+    inputs = arguments(
+        q, k, v, scaling=scaling, d_base=d_base, scale=scale, output_multiplier=output_multiplier, normalize=normalize, layout=layout
+    )
+    if not is_eager(*inputs[:5]):
+        return _call_operator(*inputs)
+    settings = settings_of(*inputs[3:])
+    if torch.is_grad_enabled() and needs_gradient(inputs[:5]):
+        return _Eager.apply(*inputs[:5], inputs[5:], settings)
+    out = new_output(inputs[0])
+    compute(*inputs[:3], settings, out)
+    return out

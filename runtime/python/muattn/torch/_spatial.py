@@ -1,0 +1,285 @@
+"""Spatial attention with autograd."""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import torch
+
+from .. import _muattn
+from .._options import choice, flag, integer, resolve_window
+from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Window
+from .._torch import entries_of
+from . import _operators
+from ._tensors import (
+    beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows, sum_over_heads, view,
+    view_or_none, width_of_base,
+)
+from ._vmap import fold_heads, one_by_one, unfold_heads
+
+_CAUSALS = dict(_muattn.causals)
+_SCALINGS = {name: choice("scaling", name, SPATIAL_SCALINGS) for name in SPATIAL_SCALINGS}
+
+_OPTIONS = (
+    "Tensor? key_lengths, Tensor? causal_offsets, str scaling, SymInt d_base, float? scale_number, str causal, SymInt causal_offset, "
+    "SymInt[]? window, float softcap"
+)
+_FORWARD = f"spatial_attention(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? mask, Tensor? sink, {_OPTIONS}) -> (Tensor, Tensor)"
+_BACKWARD = (
+    "spatial_attention_backward(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? mask, Tensor? sink, "
+    f"{_OPTIONS}, Tensor out, Tensor lse, Tensor d_out, Tensor? d_lse, bool[] wanted) -> Tensor[]"
+)
+_NAMES = ("q", "k", "v", "scale", "mask", "sink")
+
+
+def settings_of(scale, sink, key_lengths, causal_offsets, scaling, d_base, scale_number, causal, causal_offset, window, softcap):
+    if scale is not None:
+        numbers_of_scale = scale.tolist()
+    else:
+        numbers_of_scale = None if scale_number is None else (scale_number,)
+    return (
+        _SCALINGS[scaling], d_base, numbers_of_scale, _CAUSALS[causal], causal_offset,
+        None if causal_offsets is None else causal_offsets.tolist(), window, None if key_lengths is None else key_lengths.tolist(),
+        softcap, None if sink is None else sink.tolist(),
+    )
+
+
+def new_outputs(q, k, v, *_):
+    B, H, n_q, _ = q.shape
+    return beside_tokens(q, B, H, n_q, v.shape[-1]), q.new_empty((B, H, n_q))
+
+
+def compute(q, k, v, mask, settings, out, lse):
+    """Writes to out and lse, which may be None."""
+    q, k, v, mask = rows(q), rows(k), rows(v), _plain(mask)
+    _muattn.spatial_attention(None, view(q), view(k), view(v), view_or_none(mask), view(out), view_or_none(lse), lse is not None, settings)
+
+
+def compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients):
+    """Writes to the tensors of gradients, by name."""
+    q, k, v, mask, out, lse, d_out, d_lse = rows(q), rows(k), rows(v), _plain(mask), rows(out), _plain(lse), rows(d_out), _plain(d_lse)
+    if "mask" in gradients and mask.numel() > 1 and not any(mask.stride()):  # one element for all
+        mask = mask.contiguous()
+    _muattn.spatial_attention_backward(
+        view(q), view(k), view(v), view(out), view(lse), view(d_out), view_or_none(d_lse), view_or_none(mask),
+        {name: view(gradient) for name, gradient in gradients.items()}, settings,
+    )
+
+
+def _plain(tensor):
+    return tensor.resolve_neg() if tensor is not None and tensor.is_neg() else tensor
+
+
+def new_gradients(q, k, v, mask, wanted):
+    """By name, as the kernels write them: scale's and sink's for each head."""
+    gradients = {}
+    for name, wants in zip(_NAMES, wanted):
+        if wants and name in "qkv":
+            gradients[name] = torch.empty_like(rows(q if name == "q" else k if name == "k" else v))
+        elif wants:
+            gradients[name] = q.new_empty(mask.shape if name == "mask" else q.shape[1])
+    return gradients
+
+
+def _in_order(gradients, scale):
+    """As the operator returns them."""
+    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    return list(gradients.values())
+
+
+def _forward(q, k, v, scale, mask, sink, *options):
+    out, lse = new_outputs(q, k, v)
+    compute(q, k, v, mask, settings_of(scale, sink, *options), out, lse)
+    return out, lse
+
+
+def _backward(q, k, v, scale, mask, sink, *rest):
+    *options, out, lse, d_out, d_lse, wanted = rest
+    gradients = new_gradients(q, k, v, mask, wanted)
+    compute_gradients(q, k, v, mask, settings_of(scale, sink, *options), out, lse, d_out, d_lse, gradients)
+    return _in_order(gradients, scale)
+
+
+def _fake_backward(q, k, v, scale, mask, sink, *rest):
+    return _in_order(new_gradients(q, k, v, mask, rest[-1]), scale)
+
+
+_forward_operator = _operators.define(_FORWARD, _forward, new_outputs)
+_backward_operator = _operators.define(_BACKWARD, _backward, _fake_backward)
+_call_backward_operator = _operators.never_differentiate(_backward_operator)
+_operators.autocast_to_float32(_forward_operator)
+
+
+def _save(ctx, inputs, output):
+    tensors, ctx.options = inputs[:8], inputs[8:]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _backward_of_operator(ctx, d_out, d_lse):
+    *tensors, out, lse = ctx.saved_tensors
+    wanted = list(ctx.needs_input_grad[:6])
+    nothing = [None] * len(ctx.needs_input_grad)
+    if not any(wanted) or (d_out is None and d_lse is None):
+        return tuple(nothing)
+    d_out = torch.zeros_like(out) if d_out is None else d_out
+    found = iter(_call_backward_operator(*tensors, *ctx.options, out, lse, d_out, d_lse, wanted))
+    return (*(next(found) if wants else None for wants in wanted), *nothing[6:])
+
+
+_call_operator = _operators.differentiate(_forward_operator, _save, _backward_of_operator)
+
+
+class _Eager(torch.autograd.Function):
+    """The same past the dispatcher. rest: the operator's arguments after the sink."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, scale, mask, sink, rest, settings):
+        out, lse = new_outputs(q, k, v)
+        compute(q, k, v, mask, settings, out, lse)
+        ctx.rest, ctx.settings = rest, settings
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(q, k, v, scale, mask, sink, out, lse)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx, d_out, d_lse):
+        if d_out is None and d_lse is None:
+            return (None,) * 8
+        *inputs, out, lse = ctx.saved_tensors
+        d_out = torch.zeros_like(out) if d_out is None else d_out
+        gradients = gradients_of(inputs, ctx.rest, ctx.settings, out, lse, d_out, d_lse, ctx.needs_input_grad[:6])
+        return (*map(gradients.get, _NAMES), None, None)
+
+
+def gradients_of(inputs, rest, settings, out, lse, d_out, d_lse, wanted, given=None):
+    """By name, past the dispatcher where that may be. given: tensors of the caller's to write to, by name."""
+    q, k, v, scale, mask, sink = inputs
+    if not is_eager_backward(d_out, d_lse):
+        found = _call_backward_operator(*inputs, *rest, out, lse, d_out, d_lse, list(wanted))
+        return dict(zip((name for name, wants in zip(_NAMES, wanted) if wants), found))
+    gradients = given if given is not None else {}
+    gradients.update(new_gradients(q, k, v, mask, [wants and name not in gradients for name, wants in zip(_NAMES, wanted)]))
+    compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients)
+    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    return gradients
+
+
+def _fold_forward(info, in_dims, *arguments):
+    if any(dim is not None for dim in in_dims[6:8]):  # key_lengths, causal_offsets are per batch entry
+        return one_by_one(_forward_operator, info, in_dims, arguments)
+    folded = fold_heads(info.batch_size, in_dims[:6], arguments[:6], of_heads=(3, 5))
+    out, lse = _forward_operator(*folded, *arguments[6:])
+    return (unfold_heads(info.batch_size, out), unfold_heads(info.batch_size, lse)), (0, 0)
+
+
+_operators.map_over(_forward_operator, _fold_forward)
+_operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by_one(_backward_operator, info, in_dims, arguments))
+
+
+def _is_size(value):
+    return isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool)
+
+
+def _causal(causal, batch):
+    """(alignment, offset, offsets)"""
+    if causal is None:
+        return "none", 0, None
+    if _is_size(causal):
+        return "offset", causal, None
+    if isinstance(causal, str):
+        if causal in ("top_left", "bottom_right"):
+            return causal, 0, None
+    elif isinstance(causal, torch.Tensor) and causal.dim() == 0:
+        return "offset", 0, integer_tensor("causal", causal).expand(batch)
+    elif getattr(causal, "shape", None) == ():
+        return "offset", integer("causal", causal), None
+    elif entries_of(causal) is not None or hasattr(causal, "reshape"):
+        return "offset", 0, integer_tensor("causal", causal)
+    raise ValueError(
+        f"causal must be None, 'top_left', 'bottom_right', an integer offset or one for each batch entry, not {causal!r}"
+    )
+
+
+def _window(window):
+    if window is None:
+        return None
+    sides = [item(side) for side in window] if hasattr(window, "__iter__") else window
+    symbols = [isinstance(side, torch.SymInt) for side in sides] if isinstance(sides, list) else ()
+    if not any(symbols):
+        return list(resolve_window(sides))
+    known = resolve_window([0 if is_symbol else side for side, is_symbol in zip(sides, symbols)])
+    for side, is_symbol in zip(sides, symbols):
+        if is_symbol:
+            torch._check(side >= 0, lambda: "window's sides must be at least 0, or None for open")
+    return [side if is_symbol else number for side, is_symbol, number in zip(sides, symbols, known)]
+
+
+def arguments(
+    q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None
+):
+    """Those of the operator, checked, of those of spatial_attention()."""
+    if torch.is_autocast_enabled("cpu"):
+        q, k, v = (x.float() if x.is_floating_point() else x for x in (q, k, v))
+        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        check(name, tensor)
+    if mask is not None:
+        check("mask", mask, dtypes=(torch.float32, torch.bool))
+    choice("scaling", scaling, SPATIAL_SCALINGS)
+    scale, scale_number = heads_of("scale", scale)
+    sink, sink_number = heads_of("sink", sink)
+    if sink_number is not None:
+        sink = torch.tensor([sink_number], dtype=torch.float32, device="cpu")
+    key_lengths = None if key_lengths is None else integer_tensor("key_lengths", key_lengths)
+    alignment, offset, offsets = _causal(causal, q.shape[0])
+    cap = 0.0 if softcap is None else constant("softcap", softcap)
+    if softcap is not None and not cap > 0:
+        raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
+    return (
+        q, k, v, scale, mask, sink, key_lengths, offsets, scaling, width_of_base(d_base), scale_number, alignment, offset, _window(window), cap,
+    )
+
+
+@overload
+def spatial_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
+    softcap: float | None = ..., sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ...,
+) -> torch.Tensor: ...
+@overload
+def spatial_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
+    softcap: float | None = ..., sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True],
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+def spatial_attention(
+    q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None,
+    return_lse=False,
+):
+    """Spatial attention as muattn.spatial_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k,
+    v, an additive mask, scale and sink (tensors of one number, or of one per head, in any shape), and lse. torch.compile, torch.export,
+    torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes float32, on the CPU, with any
+    strides.
+
+    Returns out [B, H, n_q, d_v], whose memory is that of [B, n_q, H, d_v], or (out, lse).
+
+    Raises as muattn.spatial_attention() does; RuntimeError where a second derivative is asked for.
+    """
+    inputs = arguments(
+        q, k, v, scaling=scaling, d_base=d_base, scale=scale, causal=causal, window=window, mask=mask, key_lengths=key_lengths, softcap=softcap,
+        sink=sink,
+    )
+    return_lse = flag("return_lse", return_lse)
+    if not is_eager(*inputs[:8]):
+        out, lse = _call_operator(*inputs)
+        return (out, lse) if return_lse else out
+    settings = settings_of(inputs[3], *inputs[5:])
+    if torch.is_grad_enabled() and needs_gradient(inputs[:6]):
+        out, lse = _Eager.apply(*inputs[:6], inputs[6:], settings)
+    else:
+        B, H, n_q, _ = inputs[0].shape
+        out = beside_tokens(inputs[0], B, H, n_q, inputs[2].shape[-1])
+        lse = inputs[0].new_empty((B, H, n_q)) if return_lse else None
+        compute(*inputs[:3], inputs[4], settings, out, lse)
+    return (out, lse) if return_lse else out

@@ -1,0 +1,171 @@
+"""Tensors as the extension takes them, and which calls may go to it past PyTorch's dispatcher."""
+
+import torch
+
+from .._options import base_width, integers, number, numbers
+from .._torch import entries_of
+
+_is_mapped = torch._C._functorch.is_functorch_wrapped_tensor  # by torch.func
+_FLOATS = (torch.float32,)
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer, type(None)})
+
+
+def is_eager(*tensors):
+    """Whether nothing but the memory of the tensors and, at most, autograd is concerned: no torch.compile, no torch.func, no mode, no
+    subclass. A call of the extension and of an autograd.Function is then a tenth of what the dispatcher takes."""
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() or torch._C._is_tracing():
+        return False
+    for tensor in tensors:
+        if type(tensor) not in _PLAIN or (tensor is not None and tensor.is_meta):
+            return False
+    return True
+
+
+def is_eager_backward(*gradients):
+    """The same of a backward pass. With create_graph=True it is one of operators, which refuse a second derivative also where no gradient
+    that comes in requires one: torch.autograd.function.once_differentiable would return constants then."""
+    is_batched = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched=True
+    return not torch.is_grad_enabled() and is_eager(*gradients) and not any(x is not None and is_batched(x) for x in gradients)
+
+
+def sum_over_heads(gradients, scale_count):
+    """In place: kernels give scale's gradient for each head, and one scale for all has the sum."""
+    if scale_count == 1 and "scale" in gradients:
+        gradients["scale"] = gradients["scale"].sum(0, keepdim=True)
+
+
+def needs_gradient(tensors):
+    for tensor in tensors:
+        if tensor is not None and tensor.requires_grad:
+            return True
+    return False
+
+
+def check(name, tensor, rank=4, dtypes=_FLOATS):
+    if not torch.compiler.is_compiling():
+        if (
+            type(tensor) in _PLAIN and tensor is not None and tensor.dtype in dtypes and tensor.is_cpu and tensor.ndim == rank
+            and not tensor.is_nested and not _is_mapped(tensor) and torch.autograd.forward_ad._current_level < 0
+        ):
+            return
+        if isinstance(tensor, torch.Tensor) and _is_mapped(tensor) and not torch._C._are_functorch_transforms_active():
+            raise ValueError(f"{name} belongs to a transform of torch.func that is over")
+    _check(name, tensor, rank, dtypes)
+
+
+def _check(name, tensor, rank, dtypes):
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__qualname__}")
+    if tensor.dtype not in dtypes:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise ValueError(f"{name}.dtype must be {wanted}, not {str(tensor.dtype).removeprefix('torch.')}: convert it, or let torch.autocast do so")
+    if tensor.device.type not in ("cpu", "meta"):
+        raise NotImplementedError(
+            f"{name} is on {tensor.device}, and gradients are computed on the CPU: for the forward pass alone call muattn's function of "
+            "the same name under torch.no_grad()"
+        )
+    if tensor.dim() != rank:
+        raise ValueError(f"{name} must have {rank} dimensions, not {tensor.dim()}")
+    _refuse_tangent(name, tensor)
+    if tensor.is_nested:
+        raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
+
+
+def _refuse_tangent(name, tensor):
+    forward = torch.autograd.forward_ad
+    if forward._current_level >= 0 and forward.unpack_dual(tensor).tangent is not None:
+        raise NotImplementedError(f"{name} carries a forward-mode tangent: muattn has derivatives in reverse mode alone")
+
+
+def rows(tensor):
+    """As kernels read it: without PyTorch's negative bit, the innermost stride 1."""
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if tensor.stride(-1) != 1 and tensor.shape[-1] != 1:
+        tensor = tensor.contiguous()
+    return tensor
+
+
+def view(tensor):
+    """What the extension takes instead of an array; the tensor must outlive the call."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype is torch.bool
+
+
+def view_or_none(tensor):
+    return None if tensor is None else view(tensor)
+
+
+def beside_tokens(like, B, H, n, d):
+    """A new tensor [B, H, n, d] whose memory is [B, n, H, d], as q, k and v of packed projections, and the results of PyTorch's own
+    attention: a model makes [B, n, H * d] of it without a copy."""
+    return like.new_empty_strided((B, H, n, d), (n * H * d, d, H * d, 1))
+
+
+def _float_tensor(name, tensor):
+    if tensor.dtype is torch.bool or tensor.is_complex():
+        raise TypeError(f"{name} must be numbers, not {tensor.dtype}")
+    _refuse_tangent(name, tensor)
+    return tensor.reshape(-1).to(device="cpu", dtype=torch.float32)
+
+
+def joined_entries(name, value, tensor_of):
+    """The entries of a sequence that holds tensors, tensor_of() each, as one tensor that PyTorch follows; None: value is no such sequence."""
+    entries = entries_of(value)
+    if entries is None or not any(isinstance(x, torch.Tensor) for x in entries):
+        return None
+    for i, x in enumerate(entries):
+        if isinstance(x, torch.Tensor) and x.dim() > 0 and x.numel() != 1:
+            raise TypeError(f"{name}[{i}] must be a number, not a tensor of {x.numel()}")
+    return torch.cat([tensor_of(f"{name}[{i}]", x if isinstance(x, torch.Tensor) else [x]) for i, x in enumerate(entries)])
+
+
+def float_tensor(name, value):
+    """Numbers for heads, [1] or [H], float32, as a tensor that autograd follows."""
+    if isinstance(value, torch.Tensor):
+        return _float_tensor(name, value)
+    joined = joined_entries(name, value, float_tensor)
+    return torch.tensor(numbers(name, value), dtype=torch.float32, device="cpu") if joined is None else joined
+
+
+def integer_tensor(name, value):
+    """Integers for batch entries, [n], int64."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point() or value.is_complex() or value.dtype is torch.bool:
+            raise TypeError(f"{name} must be integers, not {value.dtype}")
+        return value.reshape(-1).to(device="cpu", dtype=torch.int64)
+    joined = joined_entries(name, value, integer_tensor)
+    return torch.tensor(integers(name, value), dtype=torch.int64, device="cpu") if joined is None else joined
+
+
+def heads_of(name, value):
+    """(tensor, number) of numbers for heads as a caller gives them: both None where there are none."""
+    if value is None:
+        return None, None
+    if isinstance(value, (float, int)) and not isinstance(value, bool):
+        return None, number(name, value)
+    return float_tensor(name, value), None
+
+
+def item(value):
+    """A tensor's only entry as a number, other things as they are. Where PyTorch maps or records the tensor, its item() is an error, a warning,
+    or a symbol; tolist() and operator.index() may pass in silence, and the number is a constant of the graph then."""
+    return value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+
+
+def width_of_base(d_base):
+    d_base = item(d_base)
+    if isinstance(d_base, torch.SymInt):
+        torch._check(d_base >= 1, lambda: "d_base must be at least 1")
+        return d_base
+    return base_width(d_base)
+
+
+def constant(name, value):
+    """A number that has no gradient."""
+    if isinstance(value, torch.Tensor):
+        if value.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{name} requires a gradient, and muattn has none by it: pass {name}.item()")
+        _refuse_tangent(name, value)
+    return number(name, item(value))
