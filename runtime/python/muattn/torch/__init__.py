@@ -4,6 +4,7 @@
     out = muattn.torch.channel_attention(q, k, v, scale=temperature, normalize=True)
 
     attention = muattn.torch.SpatialAttention(512, heads=8, d_base=32, causal="top_left")
+    muattn.torch.enable_sdpa()  # torch.nn.functional.scaled_dot_product_attention runs on muattn
 
 Calls run on PyTorch's own threads, as many as torch.get_num_threads() says. docs/pytorch.md has the rest.
 """
@@ -16,12 +17,15 @@ from ._channel import channel_attention  # noqa: E402: threads first
 from ._merge import merge  # noqa: E402
 from ._modules import ChannelAttention, SpatialAttention, set_base  # noqa: E402
 from ._packed import packed_channel_attention, packed_spatial_attention  # noqa: E402
+from ._sdpa import disable_sdpa, enable_sdpa  # noqa: E402
 from ._spatial import spatial_attention  # noqa: E402
 
 __all__ = [
     "ChannelAttention",
     "SpatialAttention",
     "channel_attention",
+    "disable_sdpa",
+    "enable_sdpa",
     "merge",
     "packed_channel_attention",
     "packed_spatial_attention",

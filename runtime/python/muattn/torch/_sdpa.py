@@ -1,0 +1,101 @@
+"""torch.nn.functional.scaled_dot_product_attention on muattn's kernels.
+
+On the CPU PyTorch sends to one operator, and one more for the gradients, what its fused attention takes; their kernels are exchanged.
+What does not come that way (dropout, v of another width than q, a mask that needs a gradient) is PyTorch's still."""
+
+from __future__ import annotations
+
+import torch
+
+from . import _spatial
+from ._tensors import beside_tokens
+
+_FORWARD, _BACKWARD = "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"
+_MOST_CHANNELS = 1024
+_exchange = None
+
+
+def _takes(q, k, v, dropout_p, mask):
+    """The rest is PyTorch's, as if nothing were exchanged."""
+    return (
+        q.dtype is torch.float32 and k.dtype is torch.float32 and v.dtype is torch.float32 and dropout_p == 0.0
+        and (mask is None or mask.dtype is torch.float32 or mask.dtype is torch.bool)
+        and all(x.stride(-1) == 1 for x in (q, k, v))
+        and q.shape[-1] <= _MOST_CHANNELS and q.shape[-1] > 0 and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
+    )
+
+
+def _in_four_dimensions(mask):
+    while mask is not None and mask.dim() < 4:
+        mask = mask.unsqueeze(0)
+    return mask
+
+
+def _settings(is_causal, scale):
+    return _spatial.settings_of(None, None, None, None, "sp", 0, scale, "top_left" if is_causal else "none", 0, None, 0.0)
+
+
+def _like(x):
+    B, H, n, d = x.shape
+    return beside_tokens(x, B, H, n, d)
+
+
+class _Exchange:
+    """As long as it is not removed, the kernels are muattn's."""
+
+    def __init__(self):
+        own_forward = torch.library.get_kernel(f"aten::{_FORWARD}", "CPU")
+        own_backward = torch.library.get_kernel(f"aten::{_BACKWARD}", "CPU")
+
+        def forward(keys, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=None, scale=None):
+            if not _takes(q, k, v, dropout_p, attn_mask):
+                return own_forward.call_boxed(keys, q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
+            B, H, n_q, _ = q.shape
+            out, lse = torch.empty_like(q), q.new_empty((B, n_q, H)).transpose(1, 2)  # as PyTorch's own lie, which compiled code counts on
+            _spatial.compute(q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse)
+            return out, lse
+
+        def backward(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, *, attn_mask=None, scale=None):
+            if not _takes(q, k, v, dropout_p, attn_mask):
+                return own_backward.call_boxed(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
+            gradients = {name: _like(x) for name, x in zip("qkv", (q, k, v))}
+            _spatial.compute_gradients(
+                q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients
+            )
+            return tuple(gradients.values())
+
+        self.library = torch.library.Library("aten", "IMPL", "CPU")
+        self.library.impl(_FORWARD, forward, with_keyset=True, allow_override=True)
+        self.library.impl(_BACKWARD, backward, with_keyset=True, allow_override=True)
+
+    def remove(self):
+        if self.library is not None:
+            self.library._destroy()
+            self.library = None
+
+
+def enable_sdpa() -> None:
+    """From now on torch.nn.functional.scaled_dot_product_attention, and all that calls it (torch.nn.MultiheadAttention, timm, diffusers,
+    transformers' "sdpa"), runs on muattn's kernels where tensors are float32 on the CPU and d is at most 1024, its backward pass too. Dropout,
+    other types, v of another width than q and masks that need a gradient stay PyTorch's. Calling it again changes nothing."""
+    global _exchange
+    if _exchange is None:
+        _exchange = _Exchange()
+
+
+def disable_sdpa() -> None:
+    """PyTorch's own kernels again."""
+    global _exchange
+    if _exchange is not None:
+        _exchange.remove()
+        _exchange = None
+
+
+def _register():
+    """torch.nn.attention.activate_flash_attention_impl("muattn") does the same, in versions of PyTorch that have it."""
+    register = getattr(torch.nn.attention, "register_flash_attention_impl", None)
+    if register is not None:
+        register("muattn", register_fn=_Exchange)
+
+
+_register()
