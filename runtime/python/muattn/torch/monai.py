@@ -1,0 +1,30 @@
+"""MONAI's channel attention block (monai.networks.blocks.cablock.CABlock) on muattn."""
+
+from __future__ import annotations
+
+import types
+
+import torch
+from torch import nn
+
+from .restormer import images_attention
+
+
+def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Of CABlock: its convolutions, muattn's attention with each head's temperature."""
+    if x.dtype is not torch.float32 and not torch.is_autocast_enabled("cpu"):
+        return type(self).forward(self, x)
+    return self.project_out(images_attention(self.qkv_dwconv(self.qkv(x)), self.num_heads, self.temperature))
+
+
+def patch(model: nn.Module) -> int:
+    """Lets every CABlock of model, for images and volumes, run on muattn; returns how many there are. With flash_attention=True too, whose own
+    way takes one temperature for all heads, their mean, and cuts its gradient: each head has its own here, as without flash_attention."""
+    from monai.networks.blocks.cablock import CABlock
+
+    count = 0
+    for module in model.modules():
+        if isinstance(module, CABlock):
+            module.forward = types.MethodType(_forward, module)
+            count += 1
+    return count
