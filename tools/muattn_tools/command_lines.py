@@ -25,6 +25,7 @@ def kernels() -> Parser:
         usage="""./dev bench [--backward] [--out FILE] [GOOGLE-BENCHMARK-ARGUMENT...]
        ./dev bench --scaling [ARGUMENT...]
        ./dev bench --peers [ARGUMENT...]
+       ./dev bench --torch [ARGUMENT...]
        ./dev bench --gpu [ARGUMENT...]""",
         description="""Times the kernels on bench/shapes.json with Google Benchmark: a table here, and in files the table and every counter.
 docs/benchmarks.md says what the columns mean.
@@ -70,7 +71,7 @@ def peers() -> Parser:
         "./dev bench --peers",
         description="""Times muattn, PyTorch, ONNX Runtime and OpenVINO on bench/shapes.json: in one process, the same arrays, in
 turn. What counts is the ratio of best times; absolute times of a shared machine mean little. Every output is compared
-with muattn's first. The first time, packages of 5 GB go into .venv-peers.""",
+with muattn's first. The first time, packages of 7 GB go into .venv-peers.""",
     )
     parser.add_argument("--backward", action="store_true",
                         help="time forward and backward passes, against PyTorch: its own SDPA, composed attention and torch.compile, with autograd")  # fmt: skip
@@ -99,13 +100,27 @@ def backward_shapes() -> list[str]:
     return [f"{shape['operation']}/{shape['name']}" for shape in json.loads(SHAPES.read_text())["backward"]]
 
 
+def torch_steps() -> Parser:
+    parser = Parser(
+        "./dev bench --torch",
+        description="""Times whole training steps of models of timm and transformers, as their packages make them, with muattn's attention and with
+none, in turn; the first loss of the first two must agree. Says what attention's share of a step is, and how many times as fast
+it is. The first time, packages of 7 GB go into .venv-peers.""",
+    )
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only models whose name contains this")
+    parser.add_argument("--seconds", type=positive, default=30.0, help="time for each model (default: 30)")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="default: all")
+    _add_out(parser)
+    return parser
+
+
 def gpu() -> Parser:
     parser = Parser(
         "./dev bench --gpu",
         description="""Times the CUDA backend on bench/shapes.json, on tensors of PyTorch in device memory, against every backend of PyTorch's
 scaled_dot_product_attention that takes float32, and a composed channel attention: CUDA events, in turn, TF32 off. Every
 output is compared with one in double precision first. Needs an NVIDIA GPU; without one: a line, and exit code 2. The first
-time, packages of 5 GB go into .venv-peers.""",
+time, packages of 7 GB go into .venv-peers.""",
     )
     parser.add_argument("--filter", default="", metavar="TEXT", help="only shapes whose operation/name contains this")
     parser.add_argument("--seconds", type=positive, default=0.5, help="time for each way and shape (default: 0.5)")
@@ -204,7 +219,7 @@ is made anew. docs/targets.md says more.""",
 
 
 VERBS = {"bench": kernels, "tune": tune, "report": report, "generate": generate}
-MODES = {("bench", "--scaling"): scaling, ("bench", "--peers"): peers, ("bench", "--gpu"): gpu, ("report", "--gpu"): report_gpu}
+MODES = {("bench", "--scaling"): scaling, ("bench", "--peers"): peers, ("bench", "--torch"): torch_steps, ("bench", "--gpu"): gpu, ("report", "--gpu"): report_gpu}
 
 
 def main(words: list[str]) -> None:
