@@ -217,7 +217,7 @@ def test_what_calls_it(case, monkeypatch):
     of_module(module, shape, forward, monkeypatch, (layers, layers))
 
 
-@pytest.mark.skipif(not hasattr(torch.nn.attention, "activate_flash_attention_impl"), reason="this PyTorch has no registry")
+@pytest.mark.skipif(not hasattr(torch.nn.attention, "restore_flash_attention_impl"), reason="this PyTorch has no registry that ends")
 def test_the_registry_of_pytorch(monkeypatch):
     x = torch.randn(1, 2, 5, 8)
     assert "muattn" in torch.nn.attention.list_flash_attention_impls()
