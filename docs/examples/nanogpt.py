@@ -1,6 +1,6 @@
 """A small GPT in the maximal update parametrization, on the text of Python's own help: python docs/examples/nanogpt.py [WIDTH [STEPS]]
 
-The ten lines with a comment at their end are what makes an ordinary GPT one of muattn and muP."""
+200 steps of width 128 take about a minute on two processors, and end near a loss of 2.4. The ten lines with a comment at their end are what makes an ordinary GPT one of muattn and muP."""
 
 import sys
 from pydoc_data import topics

@@ -60,7 +60,7 @@ def test_arrays(operator, arrays, error, message):
         ({"scale": [0.1, 0.2]}, ValueError, r"1 or the number of heads \(4\), not 2"),
         ({"scale": float("nan")}, ValueError, r"scale\[0\] must be 0 or of magnitude 1e-37..1e\+38"),
         ({"scale": 1e300}, ValueError, r"scale = 1e\+300 does not fit into a float32"),
-        ({"causal": True}, ValueError, "causal must be None, 'top_left', 'bottom_right', an integer offset or one for each batch entry, not True"),
+        ({"causal": True}, ValueError, "causal must be None, 'top_left', 'bottom_right', an integer offset or one for each batch entry, not True; PyTorch's is_causal=True is 'top_left'"),
         ({"causal": "left"}, ValueError, "causal must be"),
         ({"causal": [1]}, ValueError, "causal must have one entry per batch entry: 2, not 1"),
         ({"causal": np.array([1, 2, 3])}, ValueError, "causal must have one entry per batch entry: 2, not 3"),

@@ -2,6 +2,8 @@
 
 import copy
 import io
+import subprocess
+import sys
 
 import mup
 import pytest
@@ -88,6 +90,11 @@ def test_state_dict():
     (lambda: SpatialAttention(32, 4, scaling="mup_mean"), "scaling must be one of"),
     (lambda: ChannelAttention(32, 4, layout="last"), "layout must be one of"),
     (lambda: SpatialAttention(0, 4), "dim must be an integer of at least 1"),
+    (lambda: SpatialAttention(32, 4, causal=True), "causal must be .*'top_left'$"),
+    (lambda: SpatialAttention(32, 4, d_base=0), "d_base must be at least 1"),
+    (lambda: SpatialAttention(32, 4)(torch.randn(5, 32)), r"x must be \[B, n, 32\], not \[5, 32\]"),
+    (lambda: ChannelAttention(32, 4, scaling="sp", layout="channels_first")(torch.randn(2, 5, 32)), r"x must be \[B, 32, ...\], not \[2, 5, 32\]"),
+    (lambda: SpatialAttention(32, 4)(torch.randn(2, 5, 32).double()), "x.dtype must be float32"),
 ])  # fmt: skip
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
@@ -115,6 +122,17 @@ def test_set_base():
         muattn.torch.set_base(Model(64, 8), Model(32))
     with pytest.raises(ValueError, match="base has no SpatialAttention named 'spatial'"):
         muattn.torch.set_base(Model(64), nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="base has no SpatialAttention named 'the model itself'"):
+        muattn.torch.set_base(SpatialAttention(32, 4), nn.Linear(3, 3))
+    with pytest.raises(ValueError, match="model has no SpatialAttention and no ChannelAttention"):
+        muattn.torch.set_base(nn.Linear(3, 3), Model(32))
+    with pytest.raises(TypeError, match="not Model and NoneType"):
+        muattn.torch.set_base(Model(64), None)
+
+
+def test_drop_ins_are_imported_when_asked_for():
+    code = "import muattn.torch, sys\nassert 'timm' not in sys.modules\nmuattn.torch.timm.patch\nassert not hasattr(muattn.torch, 'jax')"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("optimizer", [mup.MuAdam, mup.MuSGD])

@@ -340,6 +340,11 @@ def test_autocast():
     assert out.dtype is torch.float32
     torch.testing.assert_close(out, muattn.torch.spatial_attention(*(x.float() for x in halves)))
     assert all(x.dtype is torch.bfloat16 for x in torch.autograd.grad(out.sum(), halves))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():  # the plain functions too
+        assert torch.equal(muattn.spatial_attention(*halves), out)
+        assert muattn.channel_attention(*halves[1:], halves[2]).dtype is torch.float32
+        lse = torch.zeros(2, 4, 19, dtype=torch.bfloat16)
+        assert muattn.merge(out.bfloat16(), lse, out, lse)[0].dtype is torch.float32
     with pytest.raises(ValueError, match="q.dtype must be float32, not bfloat16"):
         muattn.torch.spatial_attention(*halves)
 
@@ -359,7 +364,7 @@ def test_the_plain_functions_hand_over():
 
 @pytest.mark.parametrize("call, error, message", [
     (lambda x: muattn.torch.spatial_attention(x, x, x.double()), ValueError, "v.dtype must be float32, not float64"),
-    (lambda x: muattn.torch.spatial_attention(x[0], x, x), ValueError, "q must have 4 dimensions, not 3"),
+    (lambda x: muattn.torch.spatial_attention(x[0], x, x), ValueError, r"q must have 4 dimensions .*, not 3: q\[None\] where the batch is missing"),
     (lambda x: muattn.torch.spatial_attention(x, x.numpy(), x), TypeError, "k must be a torch.Tensor, not ndarray"),
     (lambda x: muattn.torch.spatial_attention(x, x[:, :1], x), ValueError, "v"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, causal=True), ValueError, "causal must be"),
@@ -368,7 +373,13 @@ def test_the_plain_functions_hand_over():
     (lambda x: muattn.torch.spatial_attention(x, x, x, scale=torch.ones(3)), ValueError, "scale"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, softcap=-1.0), ValueError, "softcap must be above 0"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, softcap=torch.ones(1).requires_grad_()), ValueError, "softcap requires a gradient"),
-    (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(5, 5)), ValueError, "mask must have 4 dimensions"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(5, 5)), ValueError, r"mask\[None, None\] is that of \[n_q, n_k\]"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(2, 1, 5, 5).long()), ValueError, "give mask != 0, which is bool"),
+    (lambda x: muattn.torch.spatial_attention(x.long(), x, x), ValueError, "q.dtype must be float32, not int64: convert it to float32"),
+    (lambda x: muattn.torch.packed_spatial_attention(x, 2), ValueError, "packed must have 3 dimensions"),
+    (lambda x: muattn.torch.packed_spatial_attention(x[0], 2), ValueError, r"packed.shape\[2\] must be a multiple of heads"),
+    (lambda x: muattn.torch.packed_channel_attention(x[0], 2, layout="channels_first"), ValueError, r"packed.shape\[1\] must be a multiple"),
+    (lambda x: muattn.torch.packed_spatial_attention(x[0], 1, return_lse=True), TypeError, "return_lse is no option here"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, key_lengths=torch.ones(2)), TypeError, "key_lengths must be integers"),
     (lambda x: muattn.torch.channel_attention(x, x, x, scaling="mup"), ValueError, "d_base"),
     (lambda x: muattn.torch.channel_attention(x, x, x, output_multiplier=torch.ones(2)), ValueError, "output_multiplier must be one number"),

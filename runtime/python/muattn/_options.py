@@ -115,7 +115,7 @@ def resolve_causal(causal):
     if isinstance(causal, (bool, str)) or not hasattr(causal, "__index__"):
         raise ValueError(
             "causal must be None, 'top_left', 'bottom_right', an integer offset or one for each batch entry, "
-            f"not {causal!r}"
+            f"not {causal!r}" + ("; PyTorch's is_causal=True is 'top_left'" if causal is True else "")
         )
     return causals["offset"], integer("causal", causal), None
 

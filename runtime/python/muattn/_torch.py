@@ -81,7 +81,8 @@ def _tensors_in(torch, values):
 
 
 def needs_operator(*values):
-    """Whether PyTorch has to know of a call with these arguments: a gradient is wanted, or it maps, traces or records what runs."""
+    """Whether PyTorch has to know of a call with these arguments: a gradient is wanted, or it maps, traces, records or casts
+    what runs."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False
@@ -92,6 +93,8 @@ def needs_operator(*values):
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return True
     if torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or any(x.is_meta for x in tensors):
+        return True
+    if torch.is_autocast_enabled("cpu") and all(x.is_cpu for x in tensors):  # which makes them float32 there
         return True
     # Modes of the user's, as one that counts operations, see no call of the extension; on a GPU there is no operator.
     return is_recorded(torch) or (torch._C._len_torch_dispatch_stack() > 0 and all(x.is_cpu for x in tensors))

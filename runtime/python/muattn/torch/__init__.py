@@ -9,6 +9,8 @@
 Calls run on PyTorch's own threads, as many as torch.get_num_threads() says. docs/pytorch.md has the rest.
 """
 
+import importlib
+
 from .._torch import use_threads_of_torch
 
 use_threads_of_torch()
@@ -32,3 +34,12 @@ __all__ = [
     "set_base",
     "spatial_attention",
 ]
+
+_DROP_INS = ("monai", "restormer", "timm", "transformers")
+
+
+def __getattr__(name):
+    """The drop-ins, which import the package that they are for when they are asked for."""
+    if name in _DROP_INS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

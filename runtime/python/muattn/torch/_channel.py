@@ -8,7 +8,7 @@ from .. import _muattn
 from .._options import choice, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from . import _operators
-from ._tensors import check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, view, width_of_base
+from ._tensors import CHANNELS_FIRST, TOKENS, cast, check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, view, width_of_base
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
 _SCALINGS = {name: choice("scaling", name, CHANNEL_SCALINGS) for name in CHANNEL_SCALINGS}
@@ -147,12 +147,11 @@ _operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by
 
 def arguments(q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last"):
     """Those of the operator, checked, of those of channel_attention()."""
-    if torch.is_autocast_enabled("cpu"):
-        q, k, v = (x.float() if x.is_floating_point() else x for x in (q, k, v))
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        check(name, tensor)
-    choice("scaling", scaling, CHANNEL_SCALINGS)
     choice("layout", layout, LAYOUTS)
+    q, k, v = cast(q, k, v)
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        check(name, tensor, CHANNELS_FIRST if layout == "channels_first" else TOKENS)
+    choice("scaling", scaling, CHANNEL_SCALINGS)
     scale, scale_number = heads_of("scale", scale)
     output_multiplier, multiplier_number = heads_of("output_multiplier", output_multiplier)
     if output_multiplier is not None and output_multiplier.shape[0] != 1:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .._options import choice
+from .._options import base_width, choice, number, resolve_causal, resolve_window
 from .._settings import LAYOUTS, CHANNEL_SCALINGS, SPATIAL_SCALINGS, Causal, ChannelScaling, Layout, SpatialScaling, Window
 from ._packed import packed_channel_attention, packed_spatial_attention
 
@@ -30,11 +30,20 @@ class _Attention(nn.Module):
 
     def _make(self, dim, heads, kv_heads, head_dim, d_base, qkv_bias, out_bias, device, dtype):
         _check_heads(dim, heads, kv_heads, head_dim)
+        base_width(d_base)
         self.dim, self.heads, self.kv_heads, self.d_base = dim, heads, kv_heads, d_base
         self.head_dim = dim // heads if head_dim is None else head_dim
         factory = {"device": device, "dtype": dtype}
         self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * self.head_dim, bias=qkv_bias, **factory)
         self.out = nn.Linear(heads * self.head_dim, dim, bias=out_bias, **factory)
+
+
+    def _check(self, x, channels):
+        expected = f"[B, n, {self.dim}]" if channels == -1 else f"[B, {self.dim}, ...]"
+        if x.dim() < 3 or (channels == -1 and x.dim() != 3) or x.shape[channels] != self.dim:
+            raise ValueError(f"x must be {expected}, not {list(x.shape)}")
+        if x.dtype is torch.float64:
+            raise ValueError("x.dtype must be float32, or another type in torch.autocast, not float64: call float() of x and of the module")
 
 
 class SpatialAttention(_Attention):
@@ -44,8 +53,9 @@ class SpatialAttention(_Attention):
       dim        channels of x and of the result
       heads      query heads
       kv_heads   key/value heads; heads is a multiple of it. None: as many as heads
-      d_base     head_dim of the muP base model, an integer that is fixed here; set_base() sets it from that model
-      scaling    the rule of the logits' scale: "mup" (sqrt(d_base) / head_dim), "sp", "mup_heads"
+      d_base     head_dim of the muP base model; set_base() sets it from that model. It is no parameter: state_dict() has it not
+      scaling    the rule of the logits' scale: "mup" (sqrt(d_base) / head_dim, without d_base 1 / head_dim), "mup_heads", "sp"
+                 (1 / sqrt(head_dim): a model that is not one of muP wants this)
       causal, window, softcap  as spatial_attention() has them
       head_dim   channels of a head; None: dim / heads
       qkv_bias, out_bias  whether the two projections have biases
@@ -65,10 +75,13 @@ class SpatialAttention(_Attention):
         super().__init__()
         choice("scaling", scaling, SPATIAL_SCALINGS)
         self._make(dim, heads, heads if kv_heads is None else kv_heads, head_dim, d_base, qkv_bias, out_bias, device, dtype)
+        for check, value in ((resolve_causal, causal), (resolve_window, window), (lambda x: number("softcap", x), softcap)):
+            check(value)
         self.scaling, self.causal, self.window, self.softcap = scaling, causal, window, softcap
 
     def forward(self, x: torch.Tensor, *, mask: torch.Tensor | None = None, key_lengths: torch.Tensor | list[int] | None = None) -> torch.Tensor:
         """x [B, n, dim] to [B, n, dim]. mask [B, heads, n, n], each dimension full or 1, and key_lengths [B]: as spatial_attention() has them."""
+        self._check(x, -1)
         attended = packed_spatial_attention(
             self.qkv(x), self.heads, self.kv_heads, scaling=self.scaling, d_base=self.d_base if self.scaling == "mup" else None,
             causal=self.causal, window=self.window, softcap=self.softcap, mask=mask, key_lengths=key_lengths,
@@ -88,7 +101,8 @@ class ChannelAttention(_Attention):
     Arguments
       dim          channels of x and of the result
       heads        heads
-      d_base       head_dim of the muP base model, an integer that is fixed here; set_base() sets it from that model
+      d_base       head_dim of the muP base model, which "mup" needs; set_base() sets it from that model. It is no parameter: state_dict() has
+                   it not
       scaling      the rule of the output multiplier: "mup" (d_base / head_dim), "mup_mean", "mup_heads", "sp"
       normalize    queries and keys are divided by their norms over tokens, as in XCiT and Restormer
       layout       "channels_last": x is [B, n, dim]; "channels_first": [B, dim, ...], with any number of dimensions of tokens
@@ -116,6 +130,7 @@ class ChannelAttention(_Attention):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same shape as x."""
+        self._check(x, -1 if self.layout == "channels_last" else 1)
         options = {
             "scaling": self.scaling, "d_base": self.d_base if self.scaling == "mup" else None, "scale": self.temperature,
             "normalize": self.normalize, "layout": self.layout,
@@ -140,24 +155,34 @@ class ChannelAttention(_Attention):
 
 def set_base(model: nn.Module, base: nn.Module) -> nn.Module:
     """Gives each SpatialAttention and ChannelAttention in model the head dimension of the one with the same name in base, the muP base
-    model, as its d_base: what mup.set_base_shapes(model, base) does for parameters. Call both. Returns model.
+    model, as its d_base: what mup.set_base_shapes(model, base) does for parameters. Call both, before torch.compile() or a wrapper that
+    renames modules, and again after load_state_dict() into a new model. Returns model.
 
-    Raises ValueError, and changes nothing, where base lacks a module, or a module's heads differ while scaling is "mup", under which they
-    are fixed.
+    Raises ValueError, and changes nothing, where model has no such module, base lacks one, or a module's heads differ while scaling is
+    "mup", under which they are fixed.
     """
+    if not isinstance(model, nn.Module) or not isinstance(base, nn.Module):
+        raise TypeError(f"model and base must be modules, not {type(model).__qualname__} and {type(base).__qualname__}")
     of_base = dict(base.named_modules())
     found = []
     for name, module in model.named_modules():
         if isinstance(module, _Attention):
-            other = of_base.get(name)
-            if type(other) is not type(module):
-                raise ValueError(f"base has no {type(module).__name__} named {name!r}")
-            if module.scaling == "mup" and other.heads != module.heads:
-                raise ValueError(
-                    f"{name!r} has {module.heads} heads, and {other.heads} in base: under scaling='mup' the head dimension grows, and heads are fixed; "
-                    "where heads grow take 'mup_heads'"
-                )
-            found.append((module, other.head_dim))
+            found.append((module, _base_width_of(name or "the model itself", module, of_base.get(name))))
+    if not found:
+        raise ValueError("model has no SpatialAttention and no ChannelAttention")
     for module, head_dim in found:
         module.d_base = head_dim
     return model
+
+
+def _base_width_of(name, module, other):
+    if type(other) is not type(module):
+        raise ValueError(
+            f"base has no {type(module).__name__} named {name!r}: make model and base by the same code, and call set_base() before torch.compile()"
+        )
+    if module.scaling == "mup" and other.heads != module.heads:
+        raise ValueError(
+            f"{name!r} has {module.heads} heads, and {other.heads} in base: under scaling='mup' the head dimension grows, and heads are fixed; "
+            "where heads grow take 'mup_heads'"
+        )
+    return other.head_dim

@@ -8,6 +8,18 @@ from . import _channel, _spatial
 from ._tensors import is_eager, is_eager_backward, needs_gradient
 
 
+def _check(packed, heads, first, options):
+    if "return_lse" in options:
+        raise TypeError("return_lse is no option here: call spatial_attention()")
+    if not isinstance(packed, torch.Tensor):
+        raise TypeError(f"packed must be a torch.Tensor, not {type(packed).__qualname__}")
+    names = "[batch, channels, tokens]" if first else "[batch, tokens, channels]"
+    if packed.dim() != 3:
+        raise ValueError(f"packed must have 3 dimensions {names}, not {packed.dim()}")
+    if packed.shape[1 if first else 2] % sum(heads):
+        raise ValueError(f"packed.shape[{1 if first else 2}] must be a multiple of heads + 2 kv_heads ({sum(heads)}), not {packed.shape[1 if first else 2]}")
+
+
 def _parts(packed, heads, first):
     """q, k, v, views of packed: [B, heads, n, d] of [B, n, channels] or, with channels first, [B, heads, d, n] of [B, channels, n]. heads: of
     each."""
@@ -85,7 +97,7 @@ def _is_trained(packed, options):
     """Whether autograd follows a call that nothing else has to know of."""
     tensors = [packed, *(x for x in options.values() if isinstance(x, torch.Tensor))]
     return (
-        torch.is_grad_enabled() and packed.stride(-1) == 1 and packed.dim() == 3 and not torch.is_autocast_enabled("cpu") and is_eager(*tensors)
+        torch.is_grad_enabled() and packed.stride(-1) == 1 and not torch.is_autocast_enabled("cpu") and is_eager(*tensors)
         and needs_gradient(tensors)
     )
 
@@ -94,6 +106,7 @@ def packed_spatial_attention(packed: torch.Tensor, heads: int, kv_heads: int | N
     """spatial_attention() of q, k and v in one tensor [B, n, (heads + 2 kv_heads) d], as one projection gives them: first q's heads, then k's,
     then v's. Returns [B, n, heads d]. Options: spatial_attention()'s, without return_lse."""
     counts = (heads, heads, heads) if kv_heads is None else (heads, kv_heads, kv_heads)
+    _check(packed, counts, False, options)
     parts = _parts(packed, counts, False)
     if not _is_trained(packed, options):
         return _joined(_spatial.spatial_attention(*parts, **options), False)
@@ -104,6 +117,7 @@ def packed_spatial_attention(packed: torch.Tensor, heads: int, kv_heads: int | N
 def packed_channel_attention(packed: torch.Tensor, heads: int, **options) -> torch.Tensor:
     """The same for channel_attention(): [B, n, 3 heads d] to [B, n, heads d] or, with layout="channels_first", [B, 3 heads d, n] to [B, heads d, n]."""
     counts, first = (heads, heads, heads), options.get("layout") == "channels_first"
+    _check(packed, counts, first, options)
     parts = _parts(packed, counts, first)
     if not _is_trained(packed, options):
         return _joined(_channel.channel_attention(*parts, **options), first)

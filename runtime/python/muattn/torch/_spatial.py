@@ -12,7 +12,7 @@ from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Windo
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows, sum_over_heads, view,
+    MASK, beside_tokens, cast, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows, sum_over_heads, view,
     view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
@@ -198,6 +198,7 @@ def _causal(causal, batch):
         return "offset", 0, integer_tensor("causal", causal)
     raise ValueError(
         f"causal must be None, 'top_left', 'bottom_right', an integer offset or one for each batch entry, not {causal!r}"
+        + ("; PyTorch's is_causal=True is 'top_left'" if causal is True else "")
     )
 
 
@@ -219,13 +220,11 @@ def arguments(
     q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None
 ):
     """Those of the operator, checked, of those of spatial_attention()."""
-    if torch.is_autocast_enabled("cpu"):
-        q, k, v = (x.float() if x.is_floating_point() else x for x in (q, k, v))
-        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+    q, k, v, mask = cast(q, k, v, mask)
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         check(name, tensor)
     if mask is not None:
-        check("mask", mask, dtypes=(torch.float32, torch.bool))
+        check("mask", mask, MASK)
     choice("scaling", scaling, SPATIAL_SCALINGS)
     scale, scale_number = heads_of("scale", scale)
     sink, sink_number = heads_of("sink", sink)

@@ -6,7 +6,6 @@ from .._options import base_width, integers, number, numbers
 from .._torch import entries_of
 
 _is_mapped = torch._C._functorch.is_functorch_wrapped_tensor  # by torch.func
-_FLOATS = (torch.float32,)
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer, type(None)})
 
 
@@ -43,34 +42,68 @@ def needs_gradient(tensors):
     return False
 
 
-def check(name, tensor, rank=4, dtypes=_FLOATS):
+TOKENS = ("batch", "heads", "tokens", "channels")
+CHANNELS_FIRST = ("batch", "heads", "channels", "tokens")
+MASK = ("batch", "heads", "n_q", "n_k")
+ROWS = ("batch", "heads", "tokens")
+
+
+def cast(*tensors):
+    """As torch.autocast makes them for operators of float32; None stays None."""
+    if not torch.is_autocast_enabled("cpu"):
+        return tensors
+    return tuple(x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in tensors)
+
+
+def check(name, tensor, dims=TOKENS):
+    """Raises what is wrong with an argument whose dimensions are dims; the library checks their sizes. Masks may be bool."""
     if not torch.compiler.is_compiling():
         if (
-            type(tensor) in _PLAIN and tensor is not None and tensor.dtype in dtypes and tensor.is_cpu and tensor.ndim == rank
-            and not tensor.is_nested and not _is_mapped(tensor) and torch.autograd.forward_ad._current_level < 0
+            type(tensor) in _PLAIN and tensor is not None and (tensor.dtype is torch.float32 or (tensor.dtype is torch.bool and dims is MASK))
+            and tensor.is_cpu and tensor.ndim == len(dims) and not tensor.is_nested and not _is_mapped(tensor)
+            and torch.autograd.forward_ad._current_level < 0
         ):
             return
         if isinstance(tensor, torch.Tensor) and _is_mapped(tensor) and not torch._C._are_functorch_transforms_active():
             raise ValueError(f"{name} belongs to a transform of torch.func that is over")
-    _check(name, tensor, rank, dtypes)
+    _check(name, tensor, dims)
 
 
-def _check(name, tensor, rank, dtypes):
+def _check(name, tensor, dims):
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__qualname__}")
-    if tensor.dtype not in dtypes:
-        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        raise ValueError(f"{name}.dtype must be {wanted}, not {str(tensor.dtype).removeprefix('torch.')}: convert it, or let torch.autocast do so")
+    if tensor.is_nested:
+        raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
+    if tensor.dtype is not torch.float32 and not (tensor.dtype is torch.bool and dims is MASK):
+        raise ValueError(_other_dtype(name, tensor.dtype, dims))
     if tensor.device.type not in ("cpu", "meta"):
         raise NotImplementedError(
             f"{name} is on {tensor.device}, and gradients are computed on the CPU: for the forward pass alone call muattn's function of "
             "the same name under torch.no_grad()"
         )
-    if tensor.dim() != rank:
-        raise ValueError(f"{name} must have {rank} dimensions, not {tensor.dim()}")
+    if tensor.dim() != len(dims):
+        raise ValueError(_other_rank(name, tensor.dim(), dims))
     _refuse_tangent(name, tensor)
-    if tensor.is_nested:
-        raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
+
+
+def _other_dtype(name, dtype, dims):
+    wanted = "float32 or bool" if dims is MASK else "float32"
+    message = f"{name}.dtype must be {wanted}, not {str(dtype).removeprefix('torch.')}"
+    if dtype.is_floating_point:
+        return f"{message}: convert it, or let torch.autocast do so"
+    if dims is MASK:
+        return f"{message}: for a mask of 0 and 1 give mask != 0, which is bool"
+    return message if dtype.is_complex or dtype is torch.bool else f"{message}: convert it to float32"
+
+
+def _other_rank(name, rank, dims):
+    """With what a caller whose tensor lacks one or two dimensions can write."""
+    message = f"{name} must have {len(dims)} dimensions [{', '.join(dims)}], not {rank}"
+    if len(dims) - rank == 1:
+        return f"{message}: {name}[None] where the batch is missing, {name}[:, None] where the heads are"
+    if len(dims) - rank == 2 and dims is MASK:
+        return f"{message}: {name}[None, None] is that of [n_q, n_k], {name}[:, None, None] that of [batch, n_k]"
+    return f"{message}: {name}[None, None] where batch and heads are missing" if len(dims) - rank == 2 else message
 
 
 def _refuse_tangent(name, tensor):
