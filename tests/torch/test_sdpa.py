@@ -231,3 +231,22 @@ def test_the_registry_of_pytorch(monkeypatch):
     with counted(monkeypatch) as calls:
         F.scaled_dot_product_attention(x, x, x)
     assert calls["compute"] == 0
+
+
+@pytest.mark.skipif(not hasattr(torch.nn.attention, "activate_flash_attention_impl"), reason="this PyTorch has no registry")
+@pytest.mark.parametrize("registry_first", [True, False])
+def test_both_ways_at_once(registry_first, monkeypatch):
+    """The kernels are there until both are undone, whichever is first, and PyTorch's own are found behind them."""
+    ways = [
+        (lambda: torch.nn.attention.activate_flash_attention_impl("muattn"), torch.nn.attention.restore_flash_attention_impl),
+        (muattn.torch.enable_sdpa, muattn.torch.disable_sdpa),
+    ]
+    (begin_a, end_a), (begin_b, end_b) = ways if registry_first else ways[::-1]
+    x = torch.randn(1, 2, 5, 8)
+    expected = F.scaled_dot_product_attention(x.double(), x.double(), x.double())
+    for step, count in ((begin_a, 1), (begin_b, 1), (end_a, 1), (end_b, 0)):
+        step()
+        with counted(monkeypatch) as calls:
+            F.scaled_dot_product_attention(x, x, x)
+            assert torch.equal(F.scaled_dot_product_attention(x.double(), x.double(), x.double()), expected)
+        assert calls["compute"] == count

@@ -5,6 +5,8 @@ What does not come that way (dropout, v of another width than q, a mask that nee
 
 from __future__ import annotations
 
+import threading
+
 import torch
 
 from . import _spatial
@@ -12,7 +14,6 @@ from ._tensors import beside_tokens
 
 _FORWARD, _BACKWARD = "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"
 _MOST_CHANNELS = 1024
-_exchange = None
 
 
 def _takes(q, k, v, dropout_p, mask):
@@ -40,38 +41,55 @@ def _like(x):
     return beside_tokens(x, B, H, n, d)
 
 
+def _exchanged():
+    """The exchange of the kernels, a library of PyTorch's: it lasts until that is destroyed."""
+    own_forward = torch.library.get_kernel(f"aten::{_FORWARD}", "CPU")
+    own_backward = torch.library.get_kernel(f"aten::{_BACKWARD}", "CPU")
+
+    def forward(keys, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=None, scale=None):
+        if not _takes(q, k, v, dropout_p, attn_mask):
+            return own_forward.call_boxed(keys, q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
+        B, H, n_q, _ = q.shape
+        out, lse = torch.empty_like(q), q.new_empty((B, n_q, H)).transpose(1, 2)  # as PyTorch's own lie, which compiled code counts on
+        _spatial.compute(q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse)
+        return out, lse
+
+    def backward(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, *, attn_mask=None, scale=None):
+        if not _takes(q, k, v, dropout_p, attn_mask):
+            return own_backward.call_boxed(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
+        gradients = {name: _like(x) for name, x in zip("qkv", (q, k, v))}
+        _spatial.compute_gradients(q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients)
+        return tuple(gradients.values())
+
+    library = torch.library.Library("aten", "IMPL", "CPU")
+    library.impl(_FORWARD, forward, with_keyset=True, allow_override=True)
+    library.impl(_BACKWARD, backward, with_keyset=True, allow_override=True)
+    return library
+
+
 class _Exchange:
-    """As long as it is not removed, the kernels are muattn's."""
+    """As long as one is not removed, the kernels are muattn's. All share one exchange: a second would take the first's kernels for PyTorch's
+    own, and call them when they are gone."""
+
+    _lock = threading.Lock()
+    _library = None
+    _present = set()
 
     def __init__(self):
-        own_forward = torch.library.get_kernel(f"aten::{_FORWARD}", "CPU")
-        own_backward = torch.library.get_kernel(f"aten::{_BACKWARD}", "CPU")
-
-        def forward(keys, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=None, scale=None):
-            if not _takes(q, k, v, dropout_p, attn_mask):
-                return own_forward.call_boxed(keys, q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
-            B, H, n_q, _ = q.shape
-            out, lse = torch.empty_like(q), q.new_empty((B, n_q, H)).transpose(1, 2)  # as PyTorch's own lie, which compiled code counts on
-            _spatial.compute(q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse)
-            return out, lse
-
-        def backward(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, *, attn_mask=None, scale=None):
-            if not _takes(q, k, v, dropout_p, attn_mask):
-                return own_backward.call_boxed(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
-            gradients = {name: _like(x) for name, x in zip("qkv", (q, k, v))}
-            _spatial.compute_gradients(
-                q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients
-            )
-            return tuple(gradients.values())
-
-        self.library = torch.library.Library("aten", "IMPL", "CPU")
-        self.library.impl(_FORWARD, forward, with_keyset=True, allow_override=True)
-        self.library.impl(_BACKWARD, backward, with_keyset=True, allow_override=True)
+        with self._lock:
+            if not self._present:
+                _Exchange._library = _exchanged()
+            self._present.add(self)
 
     def remove(self):
-        if self.library is not None:
-            self.library._destroy()
-            self.library = None
+        with self._lock:
+            if self in self._present:
+                self._present.remove(self)
+                if not self._present:
+                    self._library._destroy()
+
+
+_exchange = None
 
 
 def enable_sdpa() -> None:
