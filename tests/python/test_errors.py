@@ -1,5 +1,8 @@
 """Every message names the argument."""
 
+import subprocess
+import sys
+
 import muattn
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ def _read_only():
     [
         ((None, X, X), TypeError, "q must be an array .*, not NoneType"),
         ((X, X.tolist(), X), TypeError, "k must be an array .*, not list"),
+        ((X, X, (X.ctypes.data, X.shape, (512, 128, 16, 1), False)), TypeError, "v must be an array .*, not tuple"),
         ((X, X, X.astype(">f4")), TypeError, "v must be an array .*byte order"),
         ((X[0], X, X), ValueError, r"q must have 4 dimensions \[batch, heads, tokens, channels\], not 3"),
         ((X, X.astype(np.float64), X), ValueError, "k.dtype must be float32, not float64"),
@@ -31,6 +35,17 @@ def _read_only():
 def test_arrays(operator, arrays, error, message):
     with pytest.raises(error, match=message):
         operator(*arrays)
+
+
+def test_tuples_as_results():
+    with pytest.raises(TypeError, match="out must be a writable array .*, not tuple"):
+        muattn.spatial_attention(X, X, X, out=(X.ctypes.data, X.shape, (512, 128, 16, 1), False))
+
+
+def test_no_array_before_numpy_is_there():
+    code = "import muattn\ntry:\n    muattn.spatial_attention(object(), None, None)\nexcept TypeError as error:\n    print(error)\n"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert found == "q must be an array (NumPy or DLPack), not object"
 
 
 @pytest.mark.parametrize(

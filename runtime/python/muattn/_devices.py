@@ -94,6 +94,9 @@ def exported(queue: Queue | None, outputs: tuple[str, ...] = ("out", "lse"), **a
     end of the interpreter in it would unwind the extension's stack."""
     import numpy
 
+    for name, array in arrays.items():
+        if type(array) is tuple:  # to the extension, an address that it trusts
+            raise TypeError(f"{name} must be {'a writable' if name in outputs else 'an'} array (NumPy or DLPack), not tuple")
     return [
         array
         if array is None or (queue is None and isinstance(array, numpy.ndarray)) or not hasattr(array, "__dlpack__")

@@ -69,7 +69,8 @@ def entries_of(value):
     """Those of a sequence, and of an array of Python's objects: both may hold tensors. None: value is neither."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return value
-    return value.reshape(-1).tolist() if isinstance(value, sys.modules["numpy"].ndarray) and value.dtype == object else None
+    array = getattr(sys.modules.get("numpy"), "ndarray", ())
+    return value.reshape(-1).tolist() if isinstance(value, array) and value.dtype == object else None
 
 
 def _tensors_in(torch, values):
