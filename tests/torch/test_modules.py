@@ -13,7 +13,7 @@ from reference import channel_attention, spatial_attention
 from torch import nn
 
 import muattn.torch
-from muattn.torch import ChannelAttention, SpatialAttention
+from muattn.torch import ChannelAttention, SpatialAttention, packed_channel_attention, packed_spatial_attention
 
 
 def of_functions(module, x, attention, kv_heads, **options):
@@ -82,6 +82,22 @@ def test_state_dict():
     other.load_state_dict(torch.load(buffer))
     x = torch.randn(1, 5, 32)
     assert torch.equal(layer(x), other(x)) and torch.equal(copy.deepcopy(layer)(x), layer(x))
+
+
+@pytest.mark.parametrize("function, options", [
+    (packed_spatial_attention, {}), (packed_channel_attention, {}), (packed_channel_attention, {"layout": "channels_first"}),
+])  # fmt: skip
+def test_packed_results_in_place(function, options):
+    """They can be changed so; a backward pass that needs what was there says that it is gone."""
+    packed = torch.randn(2, 24, 24).requires_grad_()
+    (expected,) = torch.autograd.grad((2 * function(packed, 2, **options)).sum(), packed)
+    out = function(packed, 2, **options)
+    out.mul_(2)
+    if function is packed_channel_attention:
+        assert torch.equal(torch.autograd.grad(out.sum(), packed)[0], expected)
+    else:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.sum().backward()
 
 
 @pytest.mark.parametrize("make, message", [

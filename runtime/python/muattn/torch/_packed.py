@@ -38,21 +38,28 @@ def _apart(joined, heads, first):
     return joined.unflatten(1, (heads, -1)) if first else joined.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def _new_joined(q, first):
+    """What a call on q writes to, by _apart(): not a view, which PyTorch would not let a caller change in place."""
+    B, heads, *sizes = q.shape
+    return q.new_empty((B, heads * sizes[0], sizes[1]) if first else (B, sizes[0], heads * sizes[1]))
+
+
 class _PackedSpatial(torch.autograd.Function):
     @staticmethod
     def forward(ctx, packed, heads, scale, mask, sink, rest, settings):
         q, k, v = _parts(packed, heads, False)
-        out, lse = _spatial.new_outputs(q, k, v)
-        _spatial.compute(q, k, v, mask, settings, out, lse)
+        joined, lse = _new_joined(q, False), q.new_empty(q.shape[:3])
+        _spatial.compute(q, k, v, mask, settings, _apart(joined, heads[0], False), lse)
         ctx.heads, ctx.rest, ctx.settings = heads, rest, settings
-        ctx.save_for_backward(packed, scale, mask, sink, out, lse)
-        return _joined(out, False)
+        ctx.save_for_backward(packed, scale, mask, sink, joined, lse)
+        return joined
 
     @staticmethod
     def backward(ctx, d_joined):
-        packed, *others, out, lse = ctx.saved_tensors
+        packed, *others, joined, lse = ctx.saved_tensors
         wants_packed, _, *wanted, _, _ = ctx.needs_input_grad
-        inputs, d_out = (*_parts(packed, ctx.heads, False), *others), _apart(d_joined, ctx.heads[0], False)
+        inputs = (*_parts(packed, ctx.heads, False), *others)
+        out, d_out = (_apart(x, ctx.heads[0], False) for x in (joined, d_joined))
         d_packed, parts = _packed_gradient(packed, ctx.heads, False, wants_packed and is_eager_backward(d_joined))
         gradients = _spatial.gradients_of(inputs, ctx.rest, ctx.settings, out, lse, d_out, None, [wants_packed] * 3 + wanted, parts)
         d_packed = _join_gradients(gradients, False) if wants_packed and d_packed is None else d_packed
@@ -63,11 +70,11 @@ class _PackedChannel(torch.autograd.Function):
     @staticmethod
     def forward(ctx, packed, heads, first, scale, output_multiplier, rest, settings):
         q, k, v = _parts(packed, heads, first)
-        out = _channel.new_output(q)
-        _channel.compute(q, k, v, settings, out)
+        joined = _new_joined(q, first)
+        _channel.compute(q, k, v, settings, _apart(joined, heads[0], first))
         ctx.heads, ctx.first, ctx.rest, ctx.settings = heads, first, rest, settings
         ctx.save_for_backward(packed, scale, output_multiplier)
-        return _joined(out, first)
+        return joined
 
     @staticmethod
     def backward(ctx, d_joined):
