@@ -1,5 +1,8 @@
 """Restormer's and MONAI's blocks against MONAI's own, which is composed from PyTorch's operators."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from close import assert_close
@@ -53,6 +56,18 @@ def test_double_precision_stays_monais():
     muattn.torch.monai.patch(patched)
     x = torch.randn(2, 24, 5, 4).double()
     assert torch.equal(patched(x), own(x))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda block: pickle.loads(pickle.dumps(block))])
+def test_copies_are_patched_too(copied):
+    patched = CABlock(2, 24, 3, False)
+    muattn.torch.monai.patch(patched)
+    x = torch.randn(2, 24, 5, 4)
+    expected, other = patched(x), copied(patched)
+    assert torch.equal(other(x), expected) and other.forward.args[-1] is other
+    with torch.no_grad():
+        other.temperature.mul_(2)
+    assert torch.equal(patched(x), expected) and not torch.equal(other(x), expected)
 
 
 def test_restormer():

@@ -1,6 +1,7 @@
 """timm's modules and small models of theirs, patched, against themselves."""
 
 import copy
+import pickle
 
 import pytest
 import timm
@@ -100,6 +101,18 @@ def test_dropout_and_other_types_stay_timms():
     assert torch.equal(patched(x), expected)
     own, patched = own.eval().double(), patched.eval().double()
     assert torch.equal(patched(x.double()), own(x.double()))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_are_patched_too(copied):
+    patched = XCA(48, 4)
+    muattn.torch.timm.patch(patched)
+    x = tokens()
+    expected, other = patched(x), copied(patched)
+    assert torch.equal(other(x), expected) and other.forward.args[-1] is other
+    with torch.no_grad():
+        other.temperature.mul_(2)
+    assert torch.equal(patched(x), expected) and not torch.equal(other(x), expected)
 
 
 MODELS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import functools
 
 import torch
 from torch import nn
@@ -10,11 +10,11 @@ from torch import nn
 from .restormer import images_attention
 
 
-def _forward(self, x: torch.Tensor) -> torch.Tensor:
+def _forward(block, x: torch.Tensor) -> torch.Tensor:
     """Of CABlock: its convolutions, muattn's attention with each head's temperature."""
     if x.dtype is not torch.float32 and not torch.is_autocast_enabled("cpu"):
-        return type(self).forward(self, x)
-    return self.project_out(images_attention(self.qkv_dwconv(self.qkv(x)), self.num_heads, self.temperature))
+        return type(block).forward(block, x)
+    return block.project_out(images_attention(block.qkv_dwconv(block.qkv(x)), block.num_heads, block.temperature))
 
 
 def patch(model: nn.Module) -> int:
@@ -25,6 +25,6 @@ def patch(model: nn.Module) -> int:
     count = 0
     for module in model.modules():
         if isinstance(module, CABlock):
-            module.forward = types.MethodType(_forward, module)
+            module.forward = functools.partial(_forward, module)  # can be copied and pickled with it
             count += 1
     return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import functools
 
 import torch
 from torch import nn
@@ -70,6 +70,12 @@ def _swin(module, x, mask=None):
     return module.proj_drop(module.proj(attended))
 
 
+def _forward(ours, module, x, *arguments, **options):
+    if _is_for_us(module, x):
+        return ours(module, x, *arguments, **options)
+    return type(module).forward(module, x, *arguments, **options)
+
+
 def replacements():
     """By timm's class, what its forward becomes."""
     from timm.layers.attention import Attention
@@ -93,15 +99,6 @@ def patch(model: nn.Module) -> int:
     for module in model.modules():
         ours = ours_by_class.get(type(module))
         if ours is not None:
-            module.forward = types.MethodType(_chooser(ours), module)
+            module.forward = functools.partial(_forward, ours, module)  # can be copied and pickled with it
             count += 1
     return count
-
-
-def _chooser(ours):
-    def forward(self, x, *arguments, **options):
-        if _is_for_us(self, x):
-            return ours(self, x, *arguments, **options)
-        return type(self).forward(self, x, *arguments, **options)
-
-    return forward
