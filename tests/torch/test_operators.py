@@ -349,6 +349,21 @@ def test_autocast():
         muattn.torch.spatial_attention(*halves)
 
 
+def test_autocast_of_merge():
+    out, lse = torch.randn(1, 2, 5, 4, dtype=torch.bfloat16), torch.randn(1, 2, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = muattn.torch.merge(out, lse, out, lse)
+    torch.testing.assert_close(found[0], out.float())
+
+
+@pytest.mark.parametrize("function", [muattn.torch.spatial_attention, muattn.torch.channel_attention])
+def test_autocast_leaves_double_precision(function):
+    """As it does for PyTorch's operators: nobody asked for less."""
+    x = torch.randn(1, 2, 5, 4, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="q.dtype must be float32, not float64"):
+        function(x, x, x)
+
+
 def test_the_plain_functions_hand_over():
     q, k, v = qkv().values()
     out, lse = muattn.spatial_attention(q, k, v, causal="top_left", return_lse=True)

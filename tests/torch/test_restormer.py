@@ -56,6 +56,8 @@ def test_double_precision_stays_monais():
     muattn.torch.monai.patch(patched)
     x = torch.randn(2, 24, 5, 4).double()
     assert torch.equal(patched(x), own(x))
+    with torch.autocast("cpu", torch.bfloat16):  # which leaves it as it is
+        assert torch.equal(patched(x), own(x))
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda block: pickle.loads(pickle.dumps(block))])

@@ -101,6 +101,8 @@ def test_dropout_and_other_types_stay_timms():
     assert torch.equal(patched(x), expected)
     own, patched = own.eval().double(), patched.eval().double()
     assert torch.equal(patched(x.double()), own(x.double()))
+    with torch.autocast("cpu", torch.bfloat16):  # which leaves double precision as it is
+        assert torch.equal(patched(x.double()), own(x.double()))
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])

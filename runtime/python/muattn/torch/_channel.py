@@ -8,7 +8,7 @@ from .. import _muattn
 from .._options import choice, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from . import _operators
-from ._tensors import CHANNELS_FIRST, TOKENS, cast, check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, view, width_of_base
+from ._tensors import CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, view, width_of_base
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
 _SCALINGS = {name: choice("scaling", name, CHANNEL_SCALINGS) for name in CHANNEL_SCALINGS}
@@ -148,7 +148,7 @@ _operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by
 def arguments(q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last"):
     """Those of the operator, checked, of those of channel_attention()."""
     choice("layout", layout, LAYOUTS)
-    q, k, v = cast(q, k, v)
+    q, k, v = autocast(q, k, v)
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         check(name, tensor, CHANNELS_FIRST if layout == "channels_first" else TOKENS)
     choice("scaling", scaling, CHANNEL_SCALINGS)

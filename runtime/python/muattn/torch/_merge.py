@@ -6,7 +6,7 @@ import torch
 
 from .. import _muattn
 from . import _operators
-from ._tensors import ROWS, TOKENS, cast, check, rows, view
+from ._tensors import ROWS, TOKENS, autocast, check, rows, view
 from ._vmap import fold_heads, unfold_heads
 
 _NAMES = ("out_a", "lse_a", "out_b", "lse_b")
@@ -65,7 +65,7 @@ _operators.map_over(_operator, _fold)
 def merge(out_a: torch.Tensor, lse_a: torch.Tensor, out_b: torch.Tensor, lse_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """muattn.merge() as an operator of PyTorch, which autograd follows: two results of spatial_attention(..., return_lse=True) over disjoint
     sets of keys, as one over both. Arguments, results and errors are muattn.merge()'s."""
-    inputs = cast(out_a, lse_a, out_b, lse_b)
+    inputs = autocast(out_a, lse_a, out_b, lse_b)
     for name, tensor in zip(_NAMES, inputs):
         check(name, tensor, TOKENS if name.startswith("out") else ROWS)
     return _call_operator(*inputs)

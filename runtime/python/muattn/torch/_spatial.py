@@ -12,7 +12,7 @@ from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Windo
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    MASK, beside_tokens, cast, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows, sum_over_heads, view,
+    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows, sum_over_heads, view,
     view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
@@ -220,7 +220,7 @@ def arguments(
     q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None
 ):
     """Those of the operator, checked, of those of spatial_attention()."""
-    q, k, v, mask = cast(q, k, v, mask)
+    q, k, v, mask = autocast(q, k, v, mask)
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         check(name, tensor)
     if mask is not None:

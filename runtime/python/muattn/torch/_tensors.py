@@ -22,6 +22,18 @@ def is_eager(*tensors):
     return True
 
 
+def becomes_float32(tensor):
+    """Whether it is float32, or torch.autocast makes it so, which leaves double precision as it is."""
+    return tensor.dtype is torch.float32 or (torch.is_autocast_enabled("cpu") and tensor.dtype in (torch.bfloat16, torch.float16))
+
+
+def autocast(*values):
+    """As torch.autocast makes them where it is on; what is no tensor, too, for check() to see."""
+    if not torch.is_autocast_enabled("cpu"):
+        return values
+    return tuple(x.float() if isinstance(x, torch.Tensor) and becomes_float32(x) else x for x in values)
+
+
 def is_eager_backward(*gradients):
     """The same of a backward pass. With create_graph=True it is one of operators, which refuse a second derivative also where no gradient
     that comes in requires one: torch.autograd.function.once_differentiable would return constants then."""
@@ -46,13 +58,6 @@ TOKENS = ("batch", "heads", "tokens", "channels")
 CHANNELS_FIRST = ("batch", "heads", "channels", "tokens")
 MASK = ("batch", "heads", "n_q", "n_k")
 ROWS = ("batch", "heads", "tokens")
-
-
-def cast(*tensors):
-    """As torch.autocast makes them for operators of float32; None stays None."""
-    if not torch.is_autocast_enabled("cpu"):
-        return tensors
-    return tuple(x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in tensors)
 
 
 def check(name, tensor, dims=TOKENS):

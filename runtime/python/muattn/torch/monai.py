@@ -7,12 +7,13 @@ import functools
 import torch
 from torch import nn
 
+from ._tensors import becomes_float32
 from .restormer import images_attention
 
 
 def _forward(block, x: torch.Tensor) -> torch.Tensor:
     """Of CABlock: its convolutions, muattn's attention with each head's temperature."""
-    if x.dtype is not torch.float32 and not torch.is_autocast_enabled("cpu"):
+    if not becomes_float32(x):
         return type(block).forward(block, x)
     return block.project_out(images_attention(block.qkv_dwconv(block.qkv(x)), block.num_heads, block.temperature))
 

@@ -10,13 +10,14 @@ from torch import nn
 from ._channel import channel_attention
 from ._packed import packed_channel_attention, packed_spatial_attention
 from ._spatial import spatial_attention
+from ._tensors import becomes_float32
 
 
 def _is_for_us(module, x):
     """The rest is left to timm: dropout of the map, other types than float32 (but what torch.autocast makes so), other devices."""
     drop = getattr(module, "attn_drop", None)
     drops = module.training and isinstance(drop, nn.Dropout) and drop.p > 0
-    return not drops and x.device.type == "cpu" and (x.dtype is torch.float32 or torch.is_autocast_enabled("cpu"))
+    return not drops and x.device.type == "cpu" and becomes_float32(x)
 
 
 def _cross_covariance(module, x):
