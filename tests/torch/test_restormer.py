@@ -60,6 +60,13 @@ def test_double_precision_stays_monais():
         assert torch.equal(patched(x), own(x))
 
 
+def test_other_devices_stay_monais(monkeypatch):
+    patched = CABlock(2, 24, 3, False).to("meta")
+    muattn.torch.monai.patch(patched)
+    monkeypatch.setattr(muattn.torch.monai, "images_attention", None)
+    assert patched(torch.randn(2, 24, 5, 4, device="meta")).is_meta
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda block: pickle.loads(pickle.dumps(block))])
 def test_copies_are_patched_too(copied):
     patched = CABlock(2, 24, 3, False)
