@@ -89,6 +89,22 @@ def test_a_child_of_fork_has_threads_of_its_own():
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize("first", ["", "import muattn.torch\n    "])
+def test_a_child_of_fork_whose_parent_made_no_call(first):
+    """What would choose PyTorch's threads comes in the child, which has them no more."""
+    code = (
+        "import os, signal, torch, muattn\n"
+        "torch.set_num_threads(2)\n"
+        "x = torch.ones(1, 4, 300, 64)\n"
+        "torch.mm(torch.ones(500, 500), torch.ones(500, 500)), torch.randn(3000000) + 1\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        f"    signal.alarm(60)\n    {first}muattn.spatial_attention(x, x, x)\n    os._exit(0)\n"
+        "print(os.waitpid(child, 0)[1])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "0"
+
+
 def test_names_that_are_no_library():
     with pytest.raises(NotImplementedError, match="library: 'libnone.so' is not loaded, or needs no OpenMP runtime"):
         muattn.use_openmp("libnone.so")

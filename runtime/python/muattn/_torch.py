@@ -1,6 +1,7 @@
 """Living with PyTorch, without importing it."""
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
@@ -63,6 +64,16 @@ def use_threads_of_torch():
             _muattn.use_openmp("libtorch_cpu.so")
         except NotImplementedError:
             pass
+
+
+def _keep_own_threads_in_child():
+    """The OpenMP runtime of a child of fork() may wait for threads that only its parent has. muattn's own are begun anew."""
+    if "torch" in sys.modules:
+        threads_are_chosen()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_own_threads_in_child)
 
 
 def entries_of(value):
