@@ -264,6 +264,22 @@ def test_vmap_of_each_argument():
         torch.testing.assert_close(torch.func.vmap(function)(many), torch.stack([function(y) for y in many]))
 
 
+def test_lengths_and_offsets_that_change_before_the_backward_pass():
+    """As where a cache grows: the call's own count, in either form of the backward pass."""
+    q = torch.randn(2, 3, 6, 4, requires_grad=True)
+    packed = torch.randn(2, 6, 36, requires_grad=True)
+    for function, x in ((lambda q, **options: muattn.torch.spatial_attention(q, q, q, **options), q),
+                        (lambda x, **options: muattn.torch.packed_spatial_attention(x, 3, **options), packed)):  # fmt: skip
+        for name in ("key_lengths", "causal"):
+            numbers = torch.tensor([2, 4])
+            loss = (function(x, **{name: numbers}) ** 2).sum()
+            (expected,) = torch.autograd.grad(loss, x, retain_graph=True)
+            numbers += 1
+            for create_graph in (False, True):
+                (found,) = torch.autograd.grad(loss, x, retain_graph=True, create_graph=create_graph)
+                torch.testing.assert_close(found.detach(), expected)
+
+
 def test_second_derivatives_are_refused():
     for function in (spatial_of, channel_of, torch.compile(spatial_of, fullgraph=True, backend="aot_eager")):
         x = randn(2, 5, 48)

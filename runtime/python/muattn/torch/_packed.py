@@ -118,7 +118,7 @@ def packed_spatial_attention(packed: torch.Tensor, heads: int, kv_heads: int | N
     if not _is_trained(packed, options):
         return _joined(_spatial.spatial_attention(*parts, **options), False)
     inputs = _spatial.arguments(*parts, **options)
-    return _PackedSpatial.apply(packed, counts, *inputs[3:6], inputs[6:], _spatial.settings_of(inputs[3], *inputs[5:]))
+    return _PackedSpatial.apply(packed, counts, *inputs[3:6], _spatial.kept(*inputs[6:]), _spatial.settings_of(inputs[3], *inputs[5:]))
 
 
 def packed_channel_attention(packed: torch.Tensor, heads: int, **options) -> torch.Tensor:

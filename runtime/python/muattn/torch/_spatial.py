@@ -44,6 +44,12 @@ def settings_of(scale, sink, key_lengths, causal_offsets, scaling, d_base, scale
     )
 
 
+def kept(lengths, offsets, *options):
+    """The operator's arguments after the sink, for a backward pass: lengths and offsets as they are now, whatever the caller writes to his
+    tensors. What the kernels get, settings, has them as numbers."""
+    return *(None if x is None else x.clone() for x in (lengths, offsets)), *options
+
+
 def new_outputs(q, k, v, *_):
     B, H, n_q, _ = q.shape
     return beside_tokens(q, B, H, n_q, v.shape[-1]), q.new_empty((B, H, n_q))
@@ -275,7 +281,7 @@ def spatial_attention(
         return (out, lse) if return_lse else out
     settings = settings_of(inputs[3], *inputs[5:])
     if torch.is_grad_enabled() and needs_gradient(inputs[:6]):
-        out, lse = _Eager.apply(*inputs[:6], inputs[6:], settings)
+        out, lse = _Eager.apply(*inputs[:6], kept(*inputs[6:]), settings)
     else:
         B, H, n_q, _ = inputs[0].shape
         out = beside_tokens(inputs[0], B, H, n_q, inputs[2].shape[-1])
