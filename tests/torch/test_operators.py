@@ -425,6 +425,24 @@ def test_errors(call, error, message):
             call(tensor)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_types_behind_the_functions(dtype):
+    """Kernels read and write float32: other tensors would be read as such, and smaller ones written beyond their end."""
+    message = f"take tensors of float32, and masks of bool, not {str(dtype).removeprefix('torch.')}"
+    x, other = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4, dtype=dtype)
+    for function in (muattn.torch.spatial_attention, muattn.torch.channel_attention):
+        traced = torch.jit.trace(lambda x, function=function: function(x, x, x), x)
+        with pytest.raises(Exception, match=message):
+            traced(other)
+    with pytest.raises(ValueError, match=message):
+        torch.ops.muattn.merge(other, other[..., 0], other, other[..., 0])
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.to(dtype), lambda saved: saved):
+        loss = muattn.torch.channel_attention(x.requires_grad_(), x, x).sum()
+    with pytest.raises(ValueError, match=message):
+        loss.backward()
+
+
 def test_numbers_of_heads_in_any_form():
     q, k, v = qkv().values()
     scales = torch.tensor([0.1, 0.2, 0.3, 0.4], requires_grad=True)

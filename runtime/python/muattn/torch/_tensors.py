@@ -126,9 +126,18 @@ def rows(tensor):
     return tensor
 
 
+class _IsBool(dict):
+    def __missing__(self, dtype):
+        raise ValueError(f"muattn's operators take tensors of float32, and masks of bool, not {str(dtype).removeprefix('torch.')}")
+
+
+_IS_BOOL = _IsBool({torch.float32: False, torch.bool: True})
+
+
 def view(tensor):
-    """What the extension takes instead of an array; the tensor must outlive the call."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype is torch.bool
+    """What the extension takes instead of an array; the tensor must outlive the call. What check() has not seen comes here too: arguments of
+    torch.ops.muattn, a traced module that was made .half() since, what hooks make of saved tensors."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), _IS_BOOL[tensor.dtype]
 
 
 def view_or_none(tensor):
