@@ -73,12 +73,13 @@ TEST_F(OpenMP, AChildOfForkHasTheLibrarysThreads) {
     GTEST_SKIP() << "the sanitizer's allocator may hang in a child";
 #endif
     ASSERT_EQ(muattn_use_openmp(kRuntime), MUATTN_OK) << muattn_last_error();
+    ASSERT_EQ(muattn_set_num_threads(3), MUATTN_OK);
     set_threads(3);
     const std::vector<float> expected = out();  // OpenMP's threads are there
     const pid_t child = fork();
     if (child == 0) {
         alarm(1000);
-        _exit(computes(expected) ? 0 : 1);
+        _exit(muattn_use_openmp(kRuntime) == MUATTN_OK && muattn_get_num_threads() == 3 && computes(expected) ? 0 : 1);
     }
     int status = -1;
     ASSERT_EQ(waitpid(child, &status, 0), child);

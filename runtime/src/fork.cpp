@@ -25,7 +25,7 @@ void after_in_parent() {
 void after_in_child() {
     start_scratch_anew_in_child();
     thread_pool::start_anew_in_child();
-    openmp::forget_in_child();
+    openmp::forget_threads_in_child();
     gpu::forget_devices_of_parent();
 }
 

@@ -48,6 +48,7 @@ def test_concurrent_calls_give_the_bits_of_serial_ones(random):
 
 def test_the_number_of_threads_does_not_change_bits(random):
     q, k, v = random(2, 2, 300, 64), random(2, 2, 300, 64), random(2, 2, 300, 64)
+    muattn.use_own_threads()
     for operator in (muattn.spatial_attention, muattn.channel_attention):
         results = []
         for n in (1, 2, 3):

@@ -132,3 +132,19 @@ def test_what_the_program_chose_stays(choice):
     )
     expected = "2" if "own" in choice else "1"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == expected
+
+
+def test_a_new_thread_of_python_has_as_many():
+    code = (
+        "import threading, torch, muattn, muattn.torch\n"
+        "torch.set_num_threads(3)\n"
+        "x = torch.ones(1, 4, 30, 64)\n"
+        "def work(call):\n"
+        "    call(x, x, x)\n"
+        "    print(muattn.get_num_threads())\n"
+        "for call in (muattn.torch.spatial_attention, muattn.spatial_attention, muattn.torch.channel_attention):\n"
+        "    thread = threading.Thread(target=work, args=(call,))\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["3", "3", "3"]

@@ -447,8 +447,8 @@ MUATTN_API void muattn_set_parallel_for(muattn_parallel_for parallel_for, void *
  * compiled with OpenMP, or Python with PyTorch: two pools would take turns waiting for each other's threads. library: the file
  * name of a loaded library whose runtime it shall be, as "libtorch_cpu.so"; NULL: the first that is found.
  * muattn_get_num_threads() is then omp_get_max_threads() of the calling thread, 1 in a parallel region, and at most what
- * muattn_set_num_threads() was told. A child of fork(), where such a runtime has no threads, has the library's own again. Undone by
- * muattn_set_parallel_for(NULL, NULL). Not while a call is running.
+ * muattn_set_num_threads() was told. A child of fork(), where such a runtime has no threads, runs on as many of the library's own.
+ * Undone by muattn_set_parallel_for(NULL, NULL). Not while a call is running.
  * Errors: MUATTN_UNSUPPORTED, and nothing has changed: there is none (on Windows and WebAssembly, always). */
 MUATTN_API muattn_status muattn_use_openmp(const char *library);
 

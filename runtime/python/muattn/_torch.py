@@ -1,7 +1,6 @@
 """Living with PyTorch, without importing it."""
 
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
@@ -66,16 +65,6 @@ def use_threads_of_torch():
             pass
 
 
-def _keep_own_threads_in_child():
-    """The OpenMP runtime of a child of fork() may wait for threads that only its parent has. muattn's own are begun anew."""
-    if "torch" in sys.modules:
-        threads_are_chosen()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_keep_own_threads_in_child)
-
-
 def entries_of(value):
     """Those of a sequence, and of an array of Python's objects: both may hold tensors. None: value is neither."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
@@ -102,6 +91,7 @@ def needs_operator(*values):
     if not tensors:
         return False
     use_threads_of_torch()
+    torch.get_num_threads()  # tells OpenMP that number, which it has not in a new thread of Python's
     if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         return True
     if torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or any(x.is_meta for x in tensors):

@@ -156,8 +156,7 @@ int on_par_for(void *user_context, halide_task_t task, int min, int size, uint8_
     constexpr int kPartsOfThread = 4;  // with two threads 2 and 8 took as long
     PoolLoop loop{user_context, task, closure, min, size, kPartsOfThread * threads, {0}, {0}};
     const ThreadSource *source = thread_source;
-    (source != nullptr && source->threads() > 0 ? source->run : thread_pool::run)(do_next_run, &loop, loop.runs(),
-                                                                                  threads);
+    (source != nullptr ? source->run : thread_pool::run)(do_next_run, &loop, loop.runs(), threads);
     return loop.error;
 }
 
@@ -256,8 +255,8 @@ muattn_status muattn_set_num_threads(int n) {
 
 int muattn_get_num_threads(void) {
     const ThreadSource *source = thread_source.load(std::memory_order_relaxed);
-    if (const int n = source != nullptr ? source->threads() : 0) {
-        return std::min(n, most_threads.load(std::memory_order_relaxed));
+    if (source != nullptr) {
+        return std::min(source->threads(), most_threads.load(std::memory_order_relaxed));
     }
     int n = num_threads.load(std::memory_order_relaxed);
     if (n == 0) {

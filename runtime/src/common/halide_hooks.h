@@ -24,7 +24,7 @@ struct CallContext {
 void install_hooks();
 
 // The threads that loops run on, other than the pool's own: run() is as thread_pool::run(), threads() says how many there are for a call of the
-// calling thread, 0 that there are none at the moment. Null: the pool's own again. A caller's parallel-for is forgotten.
+// calling thread. Null: the pool's own again. A caller's parallel-for is forgotten.
 struct ThreadSource {
     decltype(&thread_pool::run) run = nullptr;
     int (*threads)() = nullptr;

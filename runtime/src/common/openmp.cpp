@@ -96,23 +96,22 @@ void work(void *p) {
 }
 
 void run(thread_pool::NextPart next_part, void *of_caller, int parts, int threads) {
+    if (is_child.load(std::memory_order_relaxed)) {
+        thread_pool::run(next_part, of_caller, parts, threads);
+        return;
+    }
     Loop loop{next_part, of_caller};
     runtime.parallel(work, &loop, unsigned(std::min(parts, threads)), 0);
 }
 
 // In a parallel region of the caller's all threads are taken.
-int threads() {
-    if (is_child.load(std::memory_order_relaxed)) {
-        return 0;
-    }
-    return runtime.in_parallel() != 0 ? 1 : std::min(runtime.max_threads(), thread_pool::kMostThreads);
-}
+int threads() { return runtime.in_parallel() != 0 ? 1 : std::min(runtime.max_threads(), thread_pool::kMostThreads); }
 
 const ThreadSource source{run, threads};
 
 }  // namespace
 
-void forget_in_child() { is_child = true; }
+void forget_threads_in_child() { is_child = true; }
 
 }  // namespace muattn::openmp
 
@@ -124,7 +123,6 @@ extern "C" muattn_status muattn_use_openmp(const char *library) {
                                        : "this process has loaded no OpenMP runtime%s",
                     library != nullptr ? library : "");
     }
-    openmp::is_child = false;
     set_thread_source(&openmp::source);
     return MUATTN_OK;
 }
@@ -132,7 +130,7 @@ extern "C" muattn_status muattn_use_openmp(const char *library) {
 #else
 
 namespace muattn::openmp {
-void forget_in_child() {}
+void forget_threads_in_child() {}
 }  // namespace muattn::openmp
 
 extern "C" muattn_status muattn_use_openmp(const char *) {

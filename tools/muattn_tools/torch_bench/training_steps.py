@@ -61,8 +61,9 @@ def table(results):
     ]
     for row in results["rows"]:
         own, ours, none = (row["milliseconds"][form] for form in (OWN, MUATTN, NONE))
+        alone = f"{(own - none) / (ours - none):.2f}" if ours > none else "-"
         lines.append(
-            f"| {row['name']} | {own:.1f} | {ours:.1f} | {own / ours:.2f} | {100 * (own - none) / own:.0f} % | {(own - none) / (ours - none):.2f} |"
+            f"| {row['name']} | {own:.1f} | {ours:.1f} | {own / ours:.2f} | {100 * (own - none) / own:.0f} % | {alone} |"
         )
     source = f"{results['device']}, {results['backend']}, {results['threads']} threads; {results['date']}, commit {results['commit']}; "
     source += f"torch {torch.__version__}; `{results['command']}`"

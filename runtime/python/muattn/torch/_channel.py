@@ -8,7 +8,10 @@ from .. import _muattn
 from .._options import choice, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from . import _operators
-from ._tensors import CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, view, width_of_base
+from ._tensors import (
+    CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, tell_openmp, view,
+    width_of_base,
+)
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
 _SCALINGS = {name: choice("scaling", name, CHANNEL_SCALINGS) for name in CHANNEL_SCALINGS}
@@ -37,6 +40,7 @@ def new_output(q, *_):
 
 def compute(q, k, v, settings, out):
     q, k, v = rows(q), rows(k), rows(v)
+    tell_openmp()
     _muattn.channel_attention(None, view(q), view(k), view(v), view(out), settings)
 
 
@@ -44,6 +48,7 @@ def compute_gradients(q, k, v, settings, d_out, gradients):
     """Writes to the tensors of gradients, by name."""
     q, k, v, d_out = rows(q), rows(k), rows(v), rows(d_out)
     views = {name: view(gradient) for name, gradient in gradients.items()}
+    tell_openmp()
     _muattn.channel_attention_backward(view(q), view(k), view(v), view(d_out), None, views, settings)
 
 

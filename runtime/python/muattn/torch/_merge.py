@@ -6,7 +6,7 @@ import torch
 
 from .. import _muattn
 from . import _operators
-from ._tensors import ROWS, TOKENS, autocast, check, rows, view
+from ._tensors import ROWS, TOKENS, autocast, check, rows, tell_openmp, view
 from ._vmap import fold_heads, unfold_heads
 
 _NAMES = ("out_a", "lse_a", "out_b", "lse_b")
@@ -20,6 +20,7 @@ def _outputs(out_a, lse_a, out_b, lse_b):
 def _forward(out_a, lse_a, out_b, lse_b):
     inputs = [rows(out_a), lse_a.contiguous(), rows(out_b), lse_b.contiguous()]
     out, lse = _outputs(*inputs)
+    tell_openmp()
     _muattn.merge(None, *(view(x) for x in inputs), view(out), view(lse))
     return out, lse
 

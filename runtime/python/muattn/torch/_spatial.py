@@ -12,8 +12,8 @@ from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Windo
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows, sum_over_heads, view,
-    view_or_none, width_of_base,
+    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows,
+    sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
@@ -58,6 +58,7 @@ def new_outputs(q, k, v, *_):
 def compute(q, k, v, mask, settings, out, lse):
     """Writes to out and lse, which may be None."""
     q, k, v, mask = rows(q), rows(k), rows(v), _plain(mask)
+    tell_openmp()
     _muattn.spatial_attention(None, view(q), view(k), view(v), view_or_none(mask), view(out), view_or_none(lse), lse is not None, settings)
 
 
@@ -66,6 +67,7 @@ def compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients
     q, k, v, mask, out, lse, d_out, d_lse = rows(q), rows(k), rows(v), _plain(mask), rows(out), _plain(lse), rows(d_out), _plain(d_lse)
     if "mask" in gradients and mask.numel() > 1 and not any(mask.stride()):  # one element for all
         mask = mask.contiguous()
+    tell_openmp()
     _muattn.spatial_attention_backward(
         view(q), view(k), view(v), view(out), view(lse), view(d_out), view_or_none(d_lse), view_or_none(mask),
         {name: view(gradient) for name, gradient in gradients.items()}, settings,

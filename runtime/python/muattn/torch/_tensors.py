@@ -140,6 +140,11 @@ def view(tensor):
     return tensor.data_ptr(), tensor.shape, tensor.stride(), _IS_BOOL[tensor.dtype]
 
 
+def tell_openmp():
+    """How many threads PyTorch takes here: in a new thread of Python's it does so when it first needs them itself."""
+    torch.get_num_threads()
+
+
 def view_or_none(tensor):
     return None if tensor is None else view(tensor)
 
