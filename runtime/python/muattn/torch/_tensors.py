@@ -64,7 +64,7 @@ def check(name, tensor, dims=TOKENS):
     """Raises what is wrong with an argument whose dimensions are dims; the library checks their sizes. Masks may be bool."""
     if not torch.compiler.is_compiling():
         if (
-            type(tensor) in _PLAIN and tensor is not None and (tensor.dtype is torch.float32 or (tensor.dtype is torch.bool and dims is MASK))
+            type(tensor) in _PLAIN and tensor is not None and (tensor.dtype is torch.float32 or (tensor.dtype is torch.bool and dims == MASK))
             and tensor.is_cpu and tensor.ndim == len(dims) and not tensor.is_nested and not _is_mapped(tensor)
             and torch.autograd.forward_ad._current_level < 0
         ):
@@ -79,7 +79,7 @@ def _check(name, tensor, dims):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__qualname__}")
     if tensor.is_nested:
         raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
-    if tensor.dtype is not torch.float32 and not (tensor.dtype is torch.bool and dims is MASK):
+    if tensor.dtype is not torch.float32 and not (tensor.dtype is torch.bool and dims == MASK):
         raise ValueError(_other_dtype(name, tensor.dtype, dims))
     if tensor.device.type not in ("cpu", "meta"):
         raise NotImplementedError(
@@ -92,11 +92,11 @@ def _check(name, tensor, dims):
 
 
 def _other_dtype(name, dtype, dims):
-    wanted = "float32 or bool" if dims is MASK else "float32"
+    wanted = "float32 or bool" if dims == MASK else "float32"
     message = f"{name}.dtype must be {wanted}, not {str(dtype).removeprefix('torch.')}"
     if dtype.is_floating_point:
         return f"{message}: convert it, or let torch.autocast do so"
-    if dims is MASK:
+    if dims == MASK:
         return f"{message}: for a mask of 0 and 1 give mask != 0, which is bool"
     return message if dtype.is_complex or dtype is torch.bool else f"{message}: convert it to float32"
 
@@ -106,7 +106,7 @@ def _other_rank(name, rank, dims):
     message = f"{name} must have {len(dims)} dimensions [{', '.join(dims)}], not {rank}"
     if len(dims) - rank == 1:
         return f"{message}: {name}[None] where the batch is missing, {name}[:, None] where the heads are"
-    if len(dims) - rank == 2 and dims is MASK:
+    if len(dims) - rank == 2 and dims == MASK:
         return f"{message}: {name}[None, None] is that of [n_q, n_k], {name}[:, None, None] that of [batch, n_k]"
     return f"{message}: {name}[None, None] where batch and heads are missing" if len(dims) - rank == 2 else message
 
