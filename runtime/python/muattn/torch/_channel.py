@@ -9,7 +9,7 @@ from .._options import choice, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from . import _operators
 from ._tensors import (
-    CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, rows, sum_over_heads, tell_openmp, view,
+    CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, rows, sum_over_heads, tell_openmp, view,
     width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
@@ -35,7 +35,7 @@ def settings_of(scale, output_multiplier, scaling, d_base, scale_number, multipl
 
 
 def new_output(q, *_):
-    return torch.empty_like(rows(q))
+    return new_like(q)
 
 
 def compute(q, k, v, settings, out):
@@ -54,12 +54,18 @@ def compute_gradients(q, k, v, settings, d_out, gradients):
 
 def new_gradients(q, k, v, wanted):
     """By name, as the kernels write them: scale's for each head."""
+    wants_q, wants_k, wants_v, wants_scale, wants_multiplier = wanted
     gradients = {}
-    for name, wants in zip(_NAMES, wanted):
-        if wants and name in "qkv":
-            gradients[name] = torch.empty_like(rows(q if name == "q" else k if name == "k" else v))
-        elif wants:
-            gradients[name] = q.new_empty(q.shape[1] if name == "scale" else 1)
+    if wants_q:
+        gradients["q"] = new_like(q)
+    if wants_k:
+        gradients["k"] = new_like(k)
+    if wants_v:
+        gradients["v"] = new_like(v)
+    if wants_scale:
+        gradients["scale"] = q.new_empty(q.shape[1])
+    if wants_multiplier:
+        gradients["output_multiplier"] = q.new_empty(1)
     return gradients
 
 
@@ -127,13 +133,14 @@ class _Eager(torch.autograd.Function):
 
 
 def gradients_of(inputs, rest, settings, d_out, wanted, given=None):
-    """By name, past the dispatcher where that may be. given: tensors of the caller's to write to, by name."""
+    """By name, past the dispatcher where that may be. given: tensors of the caller's for those of q, k and v."""
     q, k, v, scale, _ = inputs
     if not is_eager_backward(d_out):
         found = _call_backward_operator(*inputs, *rest, d_out, list(wanted))
         return dict(zip((name for name, wants in zip(_NAMES, wanted) if wants), found))
-    gradients = given if given is not None else {}
-    gradients.update(new_gradients(q, k, v, [wants and name not in gradients for name, wants in zip(_NAMES, wanted)]))
+    if given:
+        given.update(new_gradients(q, k, v, (False, False, False, *wanted[3:])))
+    gradients = given or new_gradients(q, k, v, wanted)
     compute_gradients(q, k, v, settings, d_out, gradients)
     sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
     return gradients

@@ -12,7 +12,7 @@ from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Windo
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, rows,
+    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_like, rows,
     sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
@@ -80,12 +80,20 @@ def _plain(tensor):
 
 def new_gradients(q, k, v, mask, wanted):
     """By name, as the kernels write them: scale's and sink's for each head."""
+    wants_q, wants_k, wants_v, wants_scale, wants_mask, wants_sink = wanted
     gradients = {}
-    for name, wants in zip(_NAMES, wanted):
-        if wants and name in "qkv":
-            gradients[name] = torch.empty_like(rows(q if name == "q" else k if name == "k" else v))
-        elif wants:
-            gradients[name] = q.new_empty(mask.shape if name == "mask" else q.shape[1])
+    if wants_q:
+        gradients["q"] = new_like(q)
+    if wants_k:
+        gradients["k"] = new_like(k)
+    if wants_v:
+        gradients["v"] = new_like(v)
+    if wants_scale:
+        gradients["scale"] = q.new_empty(q.shape[1])
+    if wants_mask:
+        gradients["mask"] = q.new_empty(mask.shape)
+    if wants_sink:
+        gradients["sink"] = q.new_empty(q.shape[1])
     return gradients
 
 
@@ -161,13 +169,14 @@ class _Eager(torch.autograd.Function):
 
 
 def gradients_of(inputs, rest, settings, out, lse, d_out, d_lse, wanted, given=None):
-    """By name, past the dispatcher where that may be. given: tensors of the caller's to write to, by name."""
+    """By name, past the dispatcher where that may be. given: tensors of the caller's for those of q, k and v."""
     q, k, v, scale, mask, sink = inputs
     if not is_eager_backward(d_out, d_lse):
         found = _call_backward_operator(*inputs, *rest, out, lse, d_out, d_lse, list(wanted))
         return dict(zip((name for name, wants in zip(_NAMES, wanted) if wants), found))
-    gradients = given if given is not None else {}
-    gradients.update(new_gradients(q, k, v, mask, [wants and name not in gradients for name, wants in zip(_NAMES, wanted)]))
+    if given:
+        given.update(new_gradients(q, k, v, mask, (False, False, False, *wanted[3:])))
+    gradients = given or new_gradients(q, k, v, mask, wanted)
     compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients)
     sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
     return gradients

@@ -5,7 +5,9 @@ import torch
 from .._options import base_width, integers, number, numbers
 from .._torch import entries_of
 
+_forward_mode = torch.autograd.forward_ad
 _is_mapped = torch._C._functorch.is_functorch_wrapped_tensor  # by torch.func
+_is_batched = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched=True
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer, type(None)})
 
 
@@ -37,8 +39,12 @@ def autocast(*values):
 def is_eager_backward(*gradients):
     """The same of a backward pass. With create_graph=True it is one of operators, which refuse a second derivative also where no gradient
     that comes in requires one: torch.autograd.function.once_differentiable would return constants then."""
-    is_batched = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched=True
-    return not torch.is_grad_enabled() and is_eager(*gradients) and not any(x is not None and is_batched(x) for x in gradients)
+    if torch.is_grad_enabled() or not is_eager(*gradients):
+        return False
+    for gradient in gradients:
+        if gradient is not None and _is_batched(gradient):
+            return False
+    return True
 
 
 def sum_over_heads(gradients, scale_count):
@@ -66,7 +72,7 @@ def check(name, tensor, dims=TOKENS):
         if (
             type(tensor) in _PLAIN and tensor is not None and (tensor.dtype is torch.float32 or (tensor.dtype is torch.bool and dims == MASK))
             and tensor.is_cpu and tensor.ndim == len(dims) and not tensor.is_nested and not _is_mapped(tensor)
-            and torch.autograd.forward_ad._current_level < 0
+            and _forward_mode._current_level < 0
         ):
             return
         if isinstance(tensor, torch.Tensor) and _is_mapped(tensor) and not torch._C._are_functorch_transforms_active():
@@ -112,8 +118,7 @@ def _other_rank(name, rank, dims):
 
 
 def _refuse_tangent(name, tensor):
-    forward = torch.autograd.forward_ad
-    if forward._current_level >= 0 and forward.unpack_dual(tensor).tangent is not None:
+    if _forward_mode._current_level >= 0 and _forward_mode.unpack_dual(tensor).tangent is not None:
         raise NotImplementedError(f"{name} carries a forward-mode tangent: muattn has derivatives in reverse mode alone")
 
 
@@ -124,6 +129,13 @@ def rows(tensor):
     if tensor.stride(-1) != 1 and tensor.shape[-1] != 1:
         tensor = tensor.contiguous()
     return tensor
+
+
+def new_like(tensor):
+    """For a gradient by it, in its order in memory as rows() has it."""
+    if tensor.stride(-1) == 1 or tensor.shape[-1] == 1:
+        return torch.empty_like(tensor)
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
 class _IsBool(dict):
