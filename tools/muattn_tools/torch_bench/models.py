@@ -87,9 +87,10 @@ def _first_values(module, query, key, value, *_, **__):
 
 
 def _gpt2(n: int, implementation: str) -> nn.Module:
-    """Without dropout of the map, which keeps PyTorch off its fused kernel, and muattn from being asked."""
+    """Without dropout: that of the map keeps PyTorch off its fused kernel and muattn from being asked, and all of it makes losses differ."""
     config = transformers.GPT2Config(
-        vocab_size=1000, n_positions=n, n_embd=768, n_layer=2, n_head=12, attn_pdrop=0.0, attn_implementation=implementation
+        vocab_size=1000, n_positions=n, n_embd=768, n_layer=2, n_head=12, embd_pdrop=0.0, resid_pdrop=0.0, attn_pdrop=0.0,
+        attn_implementation=implementation,
     )
     return transformers.GPT2LMHeadModel(config)
 
