@@ -175,10 +175,9 @@ nb::dict apply_backward(nb::handle map_array, nb::handle q_squares_array, nb::ha
     const Tensor v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
     const ChannelOptions call(settings, v.tensor.shape[1]);
     // The library always computes the first.
-    Gradients gradients(wanted);
-    const bool given = PyDict_Check(wanted.ptr()) != 0 && gradients.wants("attention_map");
-    const nb::object d_attention_map_array = given ? nb::object(wanted["attention_map"]) : new_map(v.tensor, settings);
+    const nb::object d_attention_map_array = new_map(v.tensor, settings);
     const Tensor d_attention_map = output("d_attention_map", d_attention_map_array, kMap);
+    Gradients gradients(wanted);
     const muattn_tensor *d_v = gradients.matrices("v", v.tensor);
     check(without_gil([&] {
         return muattn_channel_apply_backward(&sums.map.tensor, sums.squares(sums.q_squares),

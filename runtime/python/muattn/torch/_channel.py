@@ -9,8 +9,8 @@ from .._options import choice, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from . import _operators
 from ._tensors import (
-    CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, rows, sum_over_heads, tell_openmp, view,
-    width_of_base,
+    CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, new_token_gradients, numbers_of, rows,
+    sum_over_heads, tell_openmp, view, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
@@ -26,12 +26,8 @@ _NAMES = ("q", "k", "v", "scale", "output_multiplier")
 
 
 def settings_of(scale, output_multiplier, scaling, d_base, scale_number, multiplier_number, normalize, layout):
-    if scale is not None:
-        numbers_of_scale = scale.tolist()
-    else:
-        numbers_of_scale = None if scale_number is None else (scale_number,)
     multiplier = multiplier_number if output_multiplier is None else output_multiplier.item()
-    return _SCALINGS[scaling], d_base, numbers_of_scale, multiplier, normalize, LAYOUTS[layout], 0
+    return _SCALINGS[scaling], d_base, numbers_of(scale, scale_number), multiplier, normalize, LAYOUTS[layout], 0
 
 
 def new_output(q, *_):
@@ -54,14 +50,8 @@ def compute_gradients(q, k, v, settings, d_out, gradients):
 
 def new_gradients(q, k, v, wanted):
     """By name, as the kernels write them: scale's for each head."""
-    wants_q, wants_k, wants_v, wants_scale, wants_multiplier = wanted
-    gradients = {}
-    if wants_q:
-        gradients["q"] = new_like(q)
-    if wants_k:
-        gradients["k"] = new_like(k)
-    if wants_v:
-        gradients["v"] = new_like(v)
+    *_, wants_scale, wants_multiplier = wanted
+    gradients = new_token_gradients(q, k, v, wanted)
     if wants_scale:
         gradients["scale"] = q.new_empty(q.shape[1])
     if wants_multiplier:
@@ -71,7 +61,7 @@ def new_gradients(q, k, v, wanted):
 
 def _in_order(gradients, scale):
     """As the operator returns them."""
-    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    sum_over_heads(gradients, scale)
     return list(gradients.values())
 
 
@@ -105,11 +95,11 @@ def _save(ctx, inputs, output):
 
 def _backward_of_operator(ctx, d_out):
     wanted = list(ctx.needs_input_grad[:5])
-    nothing = [None] * len(ctx.needs_input_grad)
+    nothing = (None,) * len(ctx.needs_input_grad)
     if not any(wanted):
-        return tuple(nothing)
-    found = iter(_call_backward_operator(*ctx.saved_tensors, *ctx.options, d_out, wanted))
-    return (*(next(found) if wants else None for wants in wanted), *nothing[5:])
+        return nothing
+    found = _call_backward_operator(*ctx.saved_tensors, *ctx.options, d_out, wanted)
+    return (*_operators.in_places(found, wanted), *nothing[5:])
 
 
 _call_operator = _operators.differentiate(_forward_operator, _save, _backward_of_operator)
@@ -137,12 +127,12 @@ def gradients_of(inputs, rest, settings, d_out, wanted, given=None):
     q, k, v, scale, _ = inputs
     if not is_eager_backward(d_out):
         found = _call_backward_operator(*inputs, *rest, d_out, list(wanted))
-        return dict(zip((name for name, wants in zip(_NAMES, wanted) if wants), found))
+        return dict(zip(_NAMES, _operators.in_places(found, wanted)))
     if given:
         given.update(new_gradients(q, k, v, (False, False, False, *wanted[3:])))
     gradients = given or new_gradients(q, k, v, wanted)
     compute_gradients(q, k, v, settings, d_out, gradients)
-    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    sum_over_heads(gradients, scale)
     return gradients
 
 

@@ -50,6 +50,12 @@ def never_differentiate(operator):
     return differentiate(operator, lambda ctx, inputs, output: None, refuse)
 
 
+def in_places(found, wanted):
+    """What a backward operator found, a list of what is wanted, with None for the rest."""
+    entries = iter(found)
+    return [next(entries) if wants else None for wants in wanted]
+
+
 def map_over(operator, fold):
     """fold(info, in_dims, *arguments) -> (results, out_dims), as torch.library.register_vmap has it."""
     torch.library.register_vmap(operator.name(), fold, lib=library)

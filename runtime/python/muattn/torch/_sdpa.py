@@ -10,10 +10,10 @@ import threading
 import torch
 
 from . import _spatial
-from ._tensors import beside_tokens
+from ._tensors import beside_tokens, in_four_dimensions
 
 _FORWARD, _BACKWARD = "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"
-_MOST_CHANNELS = 1024
+MOST_CHANNELS = 1024
 
 
 def _takes(q, k, v, dropout_p, mask):
@@ -22,14 +22,8 @@ def _takes(q, k, v, dropout_p, mask):
         q.dtype is torch.float32 and k.dtype is torch.float32 and v.dtype is torch.float32 and dropout_p == 0.0
         and (mask is None or mask.dtype is torch.float32 or mask.dtype is torch.bool)
         and all(x.stride(-1) == 1 for x in (q, k, v))
-        and q.shape[-1] <= _MOST_CHANNELS and q.shape[-1] > 0 and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
+        and q.shape[-1] <= MOST_CHANNELS and q.shape[-1] > 0 and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
     )
-
-
-def _in_four_dimensions(mask):
-    while mask is not None and mask.dim() < 4:
-        mask = mask.unsqueeze(0)
-    return mask
 
 
 def _settings(is_causal, scale):
@@ -51,14 +45,14 @@ def _exchanged():
             return own_forward.call_boxed(keys, q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
         B, H, n_q, _ = q.shape
         out, lse = torch.empty_like(q), q.new_empty((B, n_q, H)).transpose(1, 2)  # as PyTorch's own lie, which compiled code counts on
-        _spatial.compute(q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse)
+        _spatial.compute(q, k, v, in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse)
         return out, lse
 
     def backward(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, *, attn_mask=None, scale=None):
         if not _takes(q, k, v, dropout_p, attn_mask):
             return own_backward.call_boxed(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
         gradients = {name: _like(x) for name, x in zip("qkv", (q, k, v))}
-        _spatial.compute_gradients(q, k, v, _in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients)
+        _spatial.compute_gradients(q, k, v, in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients)
         return tuple(gradients.values())
 
     library = torch.library.Library("aten", "IMPL", "CPU")

@@ -12,8 +12,8 @@ from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Windo
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_like, rows,
-    sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
+    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_token_gradients,
+    numbers_of, rows, sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
@@ -33,12 +33,8 @@ _NAMES = ("q", "k", "v", "scale", "mask", "sink")
 
 
 def settings_of(scale, sink, key_lengths, causal_offsets, scaling, d_base, scale_number, causal, causal_offset, window, softcap):
-    if scale is not None:
-        numbers_of_scale = scale.tolist()
-    else:
-        numbers_of_scale = None if scale_number is None else (scale_number,)
     return (
-        _SCALINGS[scaling], d_base, numbers_of_scale, _CAUSALS[causal], causal_offset,
+        _SCALINGS[scaling], d_base, numbers_of(scale, scale_number), _CAUSALS[causal], causal_offset,
         None if causal_offsets is None else causal_offsets.tolist(), window, None if key_lengths is None else key_lengths.tolist(),
         softcap, None if sink is None else sink.tolist(),
     )
@@ -80,14 +76,8 @@ def _plain(tensor):
 
 def new_gradients(q, k, v, mask, wanted):
     """By name, as the kernels write them: scale's and sink's for each head."""
-    wants_q, wants_k, wants_v, wants_scale, wants_mask, wants_sink = wanted
-    gradients = {}
-    if wants_q:
-        gradients["q"] = new_like(q)
-    if wants_k:
-        gradients["k"] = new_like(k)
-    if wants_v:
-        gradients["v"] = new_like(v)
+    *_, wants_scale, wants_mask, wants_sink = wanted
+    gradients = new_token_gradients(q, k, v, wanted)
     if wants_scale:
         gradients["scale"] = q.new_empty(q.shape[1])
     if wants_mask:
@@ -99,7 +89,7 @@ def new_gradients(q, k, v, mask, wanted):
 
 def _in_order(gradients, scale):
     """As the operator returns them."""
-    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    sum_over_heads(gradients, scale)
     return list(gradients.values())
 
 
@@ -135,12 +125,12 @@ def _save(ctx, inputs, output):
 def _backward_of_operator(ctx, d_out, d_lse):
     *tensors, out, lse = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:6])
-    nothing = [None] * len(ctx.needs_input_grad)
+    nothing = (None,) * len(ctx.needs_input_grad)
     if not any(wanted) or (d_out is None and d_lse is None):
-        return tuple(nothing)
+        return nothing
     d_out = torch.zeros_like(out) if d_out is None else d_out
-    found = iter(_call_backward_operator(*tensors, *ctx.options, out, lse, d_out, d_lse, wanted))
-    return (*(next(found) if wants else None for wants in wanted), *nothing[6:])
+    found = _call_backward_operator(*tensors, *ctx.options, out, lse, d_out, d_lse, wanted)
+    return (*_operators.in_places(found, wanted), *nothing[6:])
 
 
 _call_operator = _operators.differentiate(_forward_operator, _save, _backward_of_operator)
@@ -173,12 +163,12 @@ def gradients_of(inputs, rest, settings, out, lse, d_out, d_lse, wanted, given=N
     q, k, v, scale, mask, sink = inputs
     if not is_eager_backward(d_out, d_lse):
         found = _call_backward_operator(*inputs, *rest, out, lse, d_out, d_lse, list(wanted))
-        return dict(zip((name for name, wants in zip(_NAMES, wanted) if wants), found))
+        return dict(zip(_NAMES, _operators.in_places(found, wanted)))
     if given:
         given.update(new_gradients(q, k, v, mask, (False, False, False, *wanted[3:])))
     gradients = given or new_gradients(q, k, v, mask, wanted)
     compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients)
-    sum_over_heads(gradients, 0 if scale is None else scale.shape[0])
+    sum_over_heads(gradients, scale)
     return gradients
 
 

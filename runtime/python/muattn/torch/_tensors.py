@@ -47,9 +47,9 @@ def is_eager_backward(*gradients):
     return True
 
 
-def sum_over_heads(gradients, scale_count):
+def sum_over_heads(gradients, scale):
     """In place: kernels give scale's gradient for each head, and one scale for all has the sum."""
-    if scale_count == 1 and "scale" in gradients:
+    if "scale" in gradients and scale.shape[0] == 1:
         gradients["scale"] = gradients["scale"].sum(0, keepdim=True)
 
 
@@ -138,6 +138,25 @@ def new_like(tensor):
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
+def new_token_gradients(q, k, v, wanted):
+    """By name, those of q, k and v that are wanted."""
+    gradients = {}
+    if wanted[0]:
+        gradients["q"] = new_like(q)
+    if wanted[1]:
+        gradients["k"] = new_like(k)
+    if wanted[2]:
+        gradients["v"] = new_like(v)
+    return gradients
+
+
+def in_four_dimensions(mask):
+    """A mask that lacks the first ones, as PyTorch's may."""
+    while mask is not None and mask.dim() < 4:
+        mask = mask.unsqueeze(0)
+    return mask
+
+
 class _IsBool(dict):
     def __missing__(self, dtype):
         raise ValueError(f"muattn's operators take tensors of float32, and masks of bool, not {str(dtype).removeprefix('torch.')}")
@@ -210,6 +229,13 @@ def heads_of(name, value):
     if isinstance(value, (float, int)) and not isinstance(value, bool):
         return None, number(name, value)
     return float_tensor(name, value), None
+
+
+def numbers_of(tensor, number):
+    """What heads_of() gave, as the extension takes it."""
+    if tensor is not None:
+        return tensor.tolist()
+    return None if number is None else (number,)
 
 
 def item(value):

@@ -10,7 +10,7 @@ from torch import nn
 from ._channel import channel_attention
 from ._packed import packed_channel_attention, packed_spatial_attention
 from ._spatial import spatial_attention
-from ._tensors import becomes_float32
+from ._tensors import becomes_float32, in_four_dimensions
 
 
 def _is_for_us(module, x):
@@ -41,14 +41,8 @@ def _davit_windows(module, x):
     return module.proj(packed_spatial_attention(module.qkv(x), module.num_heads))
 
 
-def _mask_of(attn_mask):
-    while attn_mask is not None and attn_mask.dim() < 4:
-        attn_mask = attn_mask.unsqueeze(0)
-    return attn_mask
-
-
 def _vit(module, x, attn_mask=None, is_causal=False):
-    options = {"mask": None if is_causal else _mask_of(attn_mask), "causal": "top_left" if is_causal else None}
+    options = {"mask": None if is_causal else in_four_dimensions(attn_mask), "causal": "top_left" if is_causal else None}
     packed = module.qkv(x)
     if isinstance(module.q_norm, nn.Identity) and isinstance(module.k_norm, nn.Identity):
         attended = packed_spatial_attention(packed, module.num_heads, **options)

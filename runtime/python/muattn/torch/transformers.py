@@ -12,7 +12,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ._sdpa import _MOST_CHANNELS
+from ._sdpa import MOST_CHANNELS
 from ._spatial import spatial_attention
 from ._transformers_masks import Mask, make_mask, visible
 
@@ -62,7 +62,7 @@ def _takes(query, key, value, mask, position_bias, dropout):
         dropout == 0.0 and all(x.dtype is torch.float32 and x.device.type == "cpu" and x.dim() == 4 for x in (query, key, value))
         and (mask is None or mask.dim() == 4 and mask.dtype in (torch.float32, torch.bool))
         and (position_bias is None or position_bias.dtype is torch.float32)
-        and query.shape[0] == key.shape[0] and max(query.shape[3], value.shape[3]) <= _MOST_CHANNELS
+        and query.shape[0] == key.shape[0] and max(query.shape[3], value.shape[3]) <= MOST_CHANNELS
     )
 
 
