@@ -1,0 +1,57 @@
+"""What the operators say of arguments that are wrong."""
+
+import pytest
+import torch
+
+import muattn
+import muattn.torch
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda x: muattn.torch.spatial_attention(x, x, x.double()), ValueError, "v.dtype must be float32, not float64"),
+    (lambda x: muattn.torch.spatial_attention(x[0], x, x), ValueError, r"q must have 4 dimensions .*, not 3: q\[None\] where the batch is missing"),
+    (lambda x: muattn.torch.spatial_attention(x, x.numpy(), x), TypeError, "k must be a torch.Tensor, not ndarray"),
+    (lambda x: muattn.torch.spatial_attention(x, x[:, :1], x), ValueError, "v"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, causal=True), ValueError, "causal must be"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, causal=[0.5]), TypeError, "causal"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, scaling="mean"), ValueError, "scaling must be one of"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, scale=torch.ones(3)), ValueError, "scale"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, softcap=-1.0), ValueError, "softcap must be above 0"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, softcap=torch.ones(1).requires_grad_()), ValueError, "softcap requires a gradient"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(5, 5)), ValueError, r"mask\[None, None\] is that of \[n_q, n_k\]"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(2, 1, 5, 5).long()), ValueError, "give mask != 0, which is bool"),
+    (lambda x: muattn.torch.spatial_attention(x.long(), x, x), ValueError, "q.dtype must be float32, not int64: convert it to float32"),
+    (lambda x: muattn.torch.packed_spatial_attention(x, 2), ValueError, "packed must have 3 dimensions"),
+    (lambda x: muattn.torch.packed_spatial_attention(x[0], 2), ValueError, r"packed.shape\[2\] must be a multiple of heads"),
+    (lambda x: muattn.torch.packed_channel_attention(x[0], 2, layout="channels_first"), ValueError, r"packed.shape\[1\] must be a multiple"),
+    (lambda x: muattn.torch.packed_spatial_attention(x[0], 1, return_lse=True), TypeError, "return_lse is no option here"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x, key_lengths=torch.ones(2)), TypeError, "key_lengths must be integers"),
+    (lambda x: muattn.torch.channel_attention(x, x, x, scaling="mup"), ValueError, "d_base"),
+    (lambda x: muattn.torch.channel_attention(x, x, x, output_multiplier=torch.ones(2)), ValueError, "output_multiplier must be one number"),
+    (lambda x: muattn.torch.merge(x, x, x, x), ValueError, "lse_a must have 3 dimensions"),
+])  # fmt: skip
+def test_errors(call, error, message):
+    x = torch.randn(2, 2, 5, 8)
+    for tensor in (x, x.clone().requires_grad_()):
+        if tensor.requires_grad and "numpy" in message + str(call.__code__.co_names):
+            continue
+        with pytest.raises(error, match=message):
+            call(tensor)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_other_types_behind_the_functions(dtype):
+    """Kernels read and write float32: other tensors would be read as such, and smaller ones written beyond their end."""
+    message = f"take tensors of float32, and masks of bool, not {str(dtype).removeprefix('torch.')}"
+    x, other = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4, dtype=dtype)
+    for function in (muattn.torch.spatial_attention, muattn.torch.channel_attention):
+        traced = torch.jit.trace(lambda x, function=function: function(x, x, x), x)
+        with pytest.raises(Exception, match=message):
+            traced(other)
+    with pytest.raises(ValueError, match=message):
+        torch.ops.muattn.merge(other, other[..., 0], other, other[..., 0])
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.to(dtype), lambda saved: saved):
+        loss = muattn.torch.channel_attention(x.requires_grad_(), x, x).sum()
+    with pytest.raises(ValueError, match=message):
+        loss.backward()
