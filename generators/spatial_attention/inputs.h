@@ -10,12 +10,12 @@ template<typename T>
 class SpatialAttentionGenerator : public SpatialLogits<T> {
 public:
     using Base = SpatialLogits<T>;
-    using Base::d_v, Base::k, Base::n_k, Base::n_q, Base::q, Base::scale, Base::softcap, Base::v, Base::additive_mask,
-        Base::boolean_mask;
+    using Base::k, Base::n_k, Base::n_q, Base::q, Base::scale, Base::softcap, Base::additive_mask, Base::boolean_mask;
     using typename Base::Expr;
 
     Halide::GeneratorParam<bool> with_lse{"with_lse", false};
 
+    Halide::GeneratorInput<Halide::Buffer<float, 4>> v{"v"};  // (d_v, n_k, head, batch)
     // Per batch entry {window_first, window_last, key_length}: query i sees key j if window_first <= j - i < window_last and
     // j < key_length, at most n_k.
     Halide::GeneratorInput<Halide::Buffer<int32_t, 2>> visible{"visible"};
@@ -33,6 +33,7 @@ public:
     }
 
 protected:
+    Expr d_v() const { return this->columns_of(v); }
     Expr key_length(const Expr &b) const { return visible(2, b); }
 
     // A query sees a key of batch entry b, as far as causal, window and key lengths say.
@@ -70,6 +71,7 @@ protected:
     // The runtime checks shapes; here they are told to the compiler.
     void declare_shapes(const Halide::Func &out) {
         this->declare_input_shapes();
+        this->declare_value_shapes(v);
         sink.dim(0).set_min(0).set_stride(Expr());
         visible.dim(0).set_bounds(0, 3);
         visible.dim(1).set_min(0);

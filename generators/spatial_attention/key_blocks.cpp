@@ -28,7 +28,8 @@ public:
     NumberParams<schedule::SpatialKeyBlocks> numbers;
     GeneratorParam<bool> with_d_mask{"with_d_mask", false};
 
-    // q, k, v and masks of SpatialLogits: the group's heads, and a batch of 1. scale: of these heads.
+    // q, k and masks of SpatialLogits, and v: the group's heads, and a batch of 1. scale: of these heads.
+    Input<Buffer<float, 4>> v{"v"};
     Input<Buffer<float, 4>> out{"out"}, d_out{"d_out"};
     Input<Buffer<float, 2>> lse{"lse"}, d_lse{"d_lse"};  // (n_q, head)
     Input<Buffer<float, 1>> d_q_scale{"d_q_scale"};  // per head, what d_q is multiplied with: scale, or another number
@@ -139,11 +140,14 @@ public:
 
     void schedule() {
         declare_input_shapes();
+        declare_value_shapes(v);
         declare_shapes();
         schedule_spatial_key_blocks_cpu(*this, params);
     }
 
 private:
+    Expr d_v() const { return columns_of(v); }
+
     // What dO V^T is multiplied with, so that dS is the gradient by the product of a scaled query and a key.
     Expr logit_unit() const {
         return with_softcap == Softcap::never    ? Expr(kLn2)

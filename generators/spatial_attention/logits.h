@@ -1,4 +1,4 @@
-// The logits of spatial attention: what every algorithm of either direction has of inputs and features, and the mathematics of one logit.
+// The logits of spatial attention: what every algorithm has of inputs and features, and the mathematics of one logit.
 #pragma once
 #include "Halide.h"
 
@@ -31,7 +31,7 @@ public:
     Param<int> head_dim{"head_dim", 0};           // d = d_v; 0: any d and d_v
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
-    Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"}, v{"v"};
+    Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"};
     Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};  // per head
     Halide::GeneratorInput<float> softcap{"softcap"};
     Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
@@ -41,7 +41,11 @@ protected:
     Expr n_q() const { return q.dim(1).extent(); }
     Expr n_k() const { return k.dim(1).extent(); }
     Expr d() const { return head_dim != 0 ? Expr(int(head_dim)) : q.dim(0).extent(); }
-    Expr d_v() const { return head_dim != 0 ? Expr(int(head_dim)) : v.dim(0).extent(); }
+    // Of values, which are an input of the algorithms that read them.
+    template<typename Values>
+    Expr columns_of(const Values &v) const {
+        return head_dim != 0 ? Expr(int(head_dim)) : v.dim(0).extent();
+    }
 
     // Whether the call has a softcap, where that is optional. A GPU kernel has a condition of its own here: computed on the host,
     // it would be an argument of one bit, which Vulkan kernels misread.
@@ -115,15 +119,21 @@ protected:
     }
 
     // The runtime checks shapes; here they are told to the compiler.
+    template<typename Values>
+    void declare_value_shapes(Values &v) {
+        for (int dim = 0; dim < 4; dim++) {
+            v.dim(dim).set_min(0);
+        }
+        v.dim(1).set_bounds(0, k.dim(1).extent());
+    }
     void declare_input_shapes() {
         for (int dim = 0; dim < 4; dim++) {
-            for (auto *input : {&q, &k, &v, &additive_mask}) {
+            for (auto *input : {&q, &k, &additive_mask}) {
                 input->dim(dim).set_min(0);
             }
             boolean_mask.dim(dim).set_min(0);
         }
         k.dim(0).set_bounds(0, q.dim(0).extent());
-        v.dim(1).set_bounds(0, k.dim(1).extent());
         // What is the same for all has stride 0.
         scale.dim(0).set_min(0).set_stride(Expr());
         additive_mask.dim(0).set_stride(Expr());

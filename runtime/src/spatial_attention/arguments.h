@@ -19,11 +19,11 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     const int64_t rows[] = {call.B, call.H, call.n_q, 1};
     MUATTN_RETURN_IF_ERROR(binder.input(call.q));
     MUATTN_RETURN_IF_ERROR(binder.input(call.k));
-    MUATTN_RETURN_IF_ERROR(binder.input(call.v));
     MUATTN_RETURN_IF_ERROR(binder.input(call.scale.array(call.H)));
     binder.number(call.softcap);
     MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? call.mask : no_additive_mask()));
     MUATTN_RETURN_IF_ERROR(binder.input(boolean ? call.mask : no_boolean_mask()));
+    MUATTN_RETURN_IF_ERROR(binder.input(call.v));
     MUATTN_RETURN_IF_ERROR(binder.input(visible_keys(call)));
     binder.number(int32_t(call.group()));
     binder.number(call.window_first);
