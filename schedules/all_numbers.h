@@ -13,6 +13,7 @@
 #include "schedules/spatial_attention/few_keys_numbers.h"
 #include "schedules/spatial_attention/general_numbers.h"
 #include "schedules/spatial_attention/key_blocks_numbers.h"
+#include "schedules/spatial_attention/logit_stats_numbers.h"
 #include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn::schedule {
@@ -27,6 +28,7 @@ using spatial_attention_few_keys = SpatialFewKeys;
 using spatial_attention_split_keys = SpatialSplitKeys;
 using spatial_attention_block = SpatialBlock;
 using spatial_attention_key_blocks = SpatialKeyBlocks;
+using spatial_attention_logit_stats = SpatialLogitStats;
 using channel_attention_channels_last = ChannelsLast;
 using channel_attention_channels_first = ChannelsFirst;
 using channel_attention_tiles = ChannelTiles;
@@ -38,6 +40,7 @@ using channel_attention_squares = ChannelSquares;
 using channel_attention_softmax = ChannelMapRows;
 using channel_attention_transpose = ChannelMapRows;
 using channel_attention_gradient = ChannelMapRows;
+using channel_attention_logit_stats = ChannelMapRows;
 using merge_general = NoNumbers;
 }  // namespace of
 

@@ -7,6 +7,7 @@
 #include "support/backends.h"
 #include "support/cases.h"
 #include "support/channel_gradients.h"
+#include "support/logit_stats.h"
 #include "support/spatial_gradients.h"
 #include "support/tiles.h"
 
@@ -160,6 +161,14 @@ bool provoke_channel_part(const std::string &kernel) {
     return contains(kernel, "_product");
 }
 
+void provoke_logit_stats(bool of_spatial) {
+    SpatialCase spatial;
+    spatial.n_q = 9, spatial.n_k = 11, spatial.d = 7;
+    ChannelCase channel;
+    channel.n = 9, channel.d = 7;
+    of_spatial ? expect_stats_agree(spatial) : expect_stats_agree(channel);
+}
+
 void provoke_merge() {
     const Tensor a({1, 1, 2, 3}, dense()), b({1, 1, 2, 3}, dense()), out({1, 1, 2, 3}, dense());
     const Tensor lse_a({1, 1, 2, 1}, dense()), lse_b({1, 1, 2, 1}, dense()), lse({1, 1, 2, 1}, dense());
@@ -183,7 +192,9 @@ bool is_part(const std::string &kernel) {
 // is_named: whether the kernel is then that of the call.
 bool provoke(const std::string &operation, const std::string &kernel, bool &is_named) {
     is_named = true;
-    if (operation == "spatial_attention/forward/float32") {
+    if (contains(kernel, "logit_stats")) {
+        provoke_logit_stats(contains(operation, "spatial"));
+    } else if (operation == "spatial_attention/forward/float32") {
         provoke_spatial(kernel);
     } else if (operation == "spatial_attention/backward/float32") {
         provoke_spatial_backward(kernel);

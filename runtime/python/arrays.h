@@ -34,6 +34,7 @@ constexpr Dimensions kRows{3, "[batch, heads, tokens]"};
 constexpr Dimensions kMap{4, "[batch, heads, channels of q, channels of k]"};
 constexpr Dimensions kChannels{3, "[batch, heads, channels]"};
 constexpr Dimensions kHeads{1, "[heads]"};
+constexpr Dimensions kStats{4, "[batch, heads, 1, 4]"};
 
 // An array is also a tuple (address, shape, strides, is_bool), of memory that the caller keeps and has checked: tensors of PyTorch tell that
 // in a third of the time that DLPack takes.

@@ -76,6 +76,20 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
     return out_array;
 }
 
+// [B, H, 1, 4]
+nb::object logit_stats(nb::handle q_array, nb::handle k_array, nb::object stats_array,
+                       const ChannelSettings &settings) {
+    const Dimensions dimensions = dimensions_of(settings);
+    const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions);
+    const ChannelOptions call(settings, q.tensor.shape[1]);
+    if (stats_array.is_none()) {
+        stats_array = new_array({q.tensor.shape[0], q.tensor.shape[1], 1, 4});
+    }
+    const Tensor stats = output("stats", stats_array, kStats);
+    check(without_gil([&] { return muattn_channel_logit_stats(&q.tensor, &k.tensor, &call.options, &stats.tensor); }));
+    return stats_array;
+}
+
 // (map, q_squares, k_squares)
 nb::tuple map_of(const Tensor &q, const Tensor &k, const ChannelSettings &settings) {
     const ChannelOptions call(settings, q.tensor.shape[1]);
@@ -228,6 +242,7 @@ void add_channel(nb::module_ m) {
           "settings"_a);
     m.def("channel_attention_and_map", &attend_and_map, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
           "settings"_a);
+    m.def("channel_logit_stats", &logit_stats, "q"_a.none(), "k"_a.none(), "stats"_a.none(), "settings"_a);
     m.def("channel_map", &map, "q"_a.none(), "k"_a.none(), "settings"_a);
     m.def("channel_apply", &apply, "map"_a.none(), "q_squares"_a.none(), "k_squares"_a.none(), "v"_a.none(),
           "out"_a.none(), "return_map"_a, "settings"_a);

@@ -42,6 +42,24 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
     return return_lse ? nb::object(nb::make_tuple(out_array, lse_array)) : out_array;
 }
 
+// [B, H, 1, 4]
+nb::object logit_stats(nb::handle q_array, nb::handle k_array, nb::handle mask_array, nb::object stats_array,
+                       const SpatialSettings &settings) {
+    const Tensor q = input("q", q_array), k = input("k", k_array);
+    SpatialOptions call(settings, q.tensor.shape[0], q.tensor.shape[1]);
+    Tensor mask_tensor;
+    if (!mask_array.is_none()) {
+        mask_tensor = mask("mask", mask_array);
+        call.options.mask = &mask_tensor.tensor;
+    }
+    if (stats_array.is_none()) {
+        stats_array = new_array({q.tensor.shape[0], q.tensor.shape[1], 1, 4});
+    }
+    const Tensor stats = output("stats", stats_array, kStats);
+    check(without_gil([&] { return muattn_spatial_logit_stats(&q.tensor, &k.tensor, &call.options, &stats.tensor); }));
+    return stats_array;
+}
+
 nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::handle out_array,
                          nb::handle lse_array, nb::handle d_out_array, nb::handle d_lse_array, nb::handle mask_array,
                          const Wanted &wanted, const SpatialSettings &settings) {
@@ -110,6 +128,8 @@ void add_spatial(nb::module_ m) {
           "out"_a.none(), "lse"_a.none(), "return_lse"_a, "settings"_a);
     m.def("spatial_attention_backward", &attend_backward, "q"_a.none(), "k"_a.none(), "v"_a.none(), "out"_a.none(),
           "lse"_a.none(), "d_out"_a.none(), "d_lse"_a.none(), "mask"_a.none(), "wanted"_a, "settings"_a);
+    m.def("spatial_logit_stats", &logit_stats, "q"_a.none(), "k"_a.none(), "mask"_a.none(), "stats"_a.none(),
+          "settings"_a);
     m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
           "out"_a.none(), "lse"_a.none());
     m.def("spatial_scale", &scale, "scaling"_a, "d"_a, "d_base"_a);

@@ -18,6 +18,7 @@ using schedule::ChannelsLast;
 using schedule::SpatialFewKeys;
 using schedule::SpatialGeneral;
 using schedule::SpatialKeyBlocks;
+using schedule::SpatialLogitStats;
 using schedule::SpatialSplitKeys;
 
 namespace {
@@ -102,6 +103,10 @@ SpatialFewKeys few_keys_schedule(const std::string &backend) {
 
 SpatialKeyBlocks key_blocks_schedule(const std::string &backend) {
     return schedule_of<SpatialKeyBlocks>(Algorithm::key_blocks, backend);
+}
+
+SpatialLogitStats logit_stats_schedule(const std::string &backend) {
+    return schedule_of<SpatialLogitStats>(Algorithm::logit_stats, backend);
 }
 
 ChannelsLast channel_schedule(const std::string &backend) {

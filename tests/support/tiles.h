@@ -16,6 +16,7 @@
 #include "schedules/spatial_attention/few_keys_numbers.h"
 #include "schedules/spatial_attention/general_numbers.h"
 #include "schedules/spatial_attention/key_blocks_numbers.h"
+#include "schedules/spatial_attention/logit_stats_numbers.h"
 #include "schedules/spatial_attention/split_keys_numbers.h"
 
 namespace muattn::test {
@@ -24,6 +25,7 @@ schedule::SpatialGeneral spatial_schedule(const std::string &backend);
 schedule::SpatialSplitKeys split_keys_schedule(const std::string &backend);
 schedule::SpatialFewKeys few_keys_schedule(const std::string &backend);
 schedule::SpatialKeyBlocks key_blocks_schedule(const std::string &backend);
+schedule::SpatialLogitStats logit_stats_schedule(const std::string &backend);
 schedule::ChannelsLast channel_schedule(const std::string &backend);
 std::vector<schedule::ChannelsLast> channel_schedules(
     const std::string &backend);  // with blocks of each size that is built

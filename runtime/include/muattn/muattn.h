@@ -71,6 +71,7 @@ typedef enum muattn_status {
     MUATTN_INVALID_D_MASK,
     MUATTN_INVALID_D_SINK,
     MUATTN_INVALID_GRADIENTS, /* gradients itself */
+    MUATTN_INVALID_STATS,
     MUATTN_INVALID_BACKEND,
     MUATTN_INVALID_ARGUMENT, /* of a function that is not about tensors */
     MUATTN_UNSUPPORTED,      /* valid, but no kernel in this build does it */
@@ -247,6 +248,22 @@ MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *
                                                            const muattn_spatial_options *options,
                                                            const muattn_spatial_gradients *gradients);
 
+/* What the logits of muattn_spatial_attention_forward() are like, which a fused kernel shows nobody: in a model of muP they stay of the same
+ * size as width grows, and where a scale is wrong they are what grows first.
+ *
+ *   q, k, options  as the forward call has them; v is not needed
+ *   stats          [B, H, 1, 4], per batch entry and head: mean |logit|; the root of the mean square; the greatest logit; the mean of the
+ *                  rows' entropies, in nats
+ *
+ * Logits are those after scale and softcap, before a mask is added, of all pairs of a query and a key that it sees. A row's entropy is that of
+ * the softmax of these logits over its visible keys, without additive mask and sink: log(visible keys) where all are alike, 0 where one key has
+ * all weight. Rows that see no key count for nothing; where all are such, or there are none: 0, 0, -inf, 0. NaN in a visible logit makes all
+ * four NaN. Sums over rows are in double; a logit above 1.8e19 makes the root of the mean square infinite.
+ * Takes about as long as the forward call's first product and softmax. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
+ * nothing has been written then. */
+MUATTN_API muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, const muattn_tensor *k,
+                                                    const muattn_spatial_options *options, const muattn_tensor *stats);
+
 /* Merges two results over disjoint sets of keys. With lse as above, out and lse become those of one call over both sets.
  *
  *   out_a, out_b, out  [B, H, n_q, d_v]     lse_a, lse_b, lse  [B, H, n_q, 1]
@@ -323,6 +340,14 @@ MUATTN_API muattn_status muattn_channel_apply(const muattn_tensor *map, const mu
                                               const muattn_tensor *k_squares, const muattn_tensor *v,
                                               const muattn_channel_options *options, const muattn_tensor *out,
                                               const muattn_tensor *attention_map);
+
+/* What the logits of muattn_channel_attention_forward() are like: s Q^T K, with normalize of normalised channels, d x d of them per batch entry
+ * and head, all of which are visible. Otherwise as muattn_spatial_logit_stats().
+ *
+ *   q, k, options  as the forward call has them
+ *   stats          [B, H, 1, 4] */
+MUATTN_API muattn_status muattn_channel_logit_stats(const muattn_tensor *q, const muattn_tensor *k,
+                                                    const muattn_channel_options *options, const muattn_tensor *stats);
 
 /* Where gradients of channel attention go. NULL: not wanted. All zero: none is. */
 typedef struct muattn_channel_gradients {

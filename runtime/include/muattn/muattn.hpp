@@ -92,6 +92,17 @@ inline void channel_apply(const muattn_tensor &map, const muattn_tensor &v, cons
     check(muattn_channel_apply(&map, squares.q, squares.k, &v, &options, &out, attention_map));
 }
 
+// stats: [B, H, 1, 4].
+inline void spatial_logit_stats(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &stats,
+                                const SpatialOptions &options = {}) {
+    check(muattn_spatial_logit_stats(&q, &k, &options, &stats));
+}
+
+inline void channel_logit_stats(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &stats,
+                                const ChannelOptions &options = {}) {
+    check(muattn_channel_logit_stats(&q, &k, &options, &stats));
+}
+
 // attention_map null: it is computed again.
 inline void channel_attention_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                                        const muattn_tensor &d_out, const ChannelGradients &gradients,

@@ -34,7 +34,8 @@ muattn_status check_layout(ChannelSetting &setting, const muattn_channel_options
 muattn_status check_first_tokens(ChannelSetting &setting, Argument &argument, const muattn_tensor *tensor);
 muattn_status check_tokens_like(const ChannelSetting &setting, Argument &argument, const muattn_tensor *tensor,
                                 const Argument &first, const char *rule);
-// Scale and output multiplier, when sizes are known.
+// When sizes are known: the scale; scale and output multiplier.
+muattn_status check_channel_logits(ChannelSetting &setting, const muattn_channel_options &options);
 muattn_status check_channel_options(ChannelSetting &setting, const muattn_channel_options &options);
 
 }  // namespace muattn

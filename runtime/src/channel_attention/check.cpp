@@ -50,10 +50,9 @@ muattn_status check_tokens_like(const ChannelSetting &setting, Argument &argumen
     return check_like(argument, tensor, first, kDims[setting.channels_first], rule);
 }
 
-muattn_status check_channel_options(ChannelSetting &setting, const muattn_channel_options &options) {
+muattn_status check_channel_logits(ChannelSetting &setting, const muattn_channel_options &options) {
     MUATTN_RETURN_IF_ERROR(check_scale(setting.scale, options.scale, options.scale_count, setting.H,
                                        setting.normalize ? kMaxNormalizedScale : kMaxScale));
-    MUATTN_RETURN_IF_ERROR(resolve_output_multiplier(setting, options));
     if (options.tokens < 0) {
         return fail(MUATTN_INVALID_TOKENS, "tokens must be at least 1, or 0 for those of the arrays, not %lld",
                     static_cast<long long>(options.tokens));
@@ -63,6 +62,11 @@ muattn_status check_channel_options(ChannelSetting &setting, const muattn_channe
     MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, tokens, &rule_scale));
     setting.rule_scale = float(rule_scale);
     return MUATTN_OK;
+}
+
+muattn_status check_channel_options(ChannelSetting &setting, const muattn_channel_options &options) {
+    MUATTN_RETURN_IF_ERROR(check_channel_logits(setting, options));
+    return resolve_output_multiplier(setting, options);
 }
 
 const muattn_channel_options &or_defaults(const muattn_channel_options *options) {

@@ -36,6 +36,9 @@ int64_t HeadMaps::lay_out(HeadMaps &maps, float *floats, const ChannelParts &par
         take(*place, parts.padded);
     }
     take(maps.c_k_parts, parts.row_tiles * d);
+    for (float *&place : maps.stats) {
+        take(place, steps.stats ? parts.padded : 0);
+    }
     if (parts.spans > 1) {
         take(maps.s_parts, steps.map ? parts.spans * map : 0);
         take(maps.m_parts, steps.d_map ? parts.spans * map : 0);
@@ -66,7 +69,15 @@ double Head::sum(const float *of_rows) const {
     return sum;
 }
 
-// A tile of rows: the caller's maps brought into the form of ours, softmax, gradient.
+void Head::write_stats() const {
+    const float *rows[kRowStats];
+    std::copy_n(maps_.stats, kRowStats, rows);
+    LogitSums sums;
+    sums.add_rows(rows, call_.d);
+    sums.write(head_of(call_.stats, b_, h_));
+}
+
+// A tile of rows: the caller's maps brought into the form of ours, statistics, softmax, gradient.
 int Head::do_rows(int64_t task) const {
     const int64_t d = call_.d, row = task * parts_.row_tile;
     const bool last = task + 1 == parts_.row_tiles;
@@ -96,6 +107,18 @@ int Head::do_rows(int64_t task) const {
         }
     }
     const float scale = call_.scale.at(h_);
+    if (steps_.stats) {
+        TaskArguments arguments(context_);
+        array(arguments, maps_.s);
+        squares(arguments);
+        arguments.number(scale);
+        for (const float *of_rows : maps_.stats) {
+            arguments.array(of_rows + row, {{with_padding, 1}});
+        }
+        if (const int error = arguments.run(*parts_.stats)) {
+            return error;
+        }
+    }
     if (steps_.softmax) {
         TaskArguments arguments(context_);
         array(arguments, maps_.s);

@@ -1,6 +1,7 @@
 // The steps of one head of a call, cut into tasks: what a step reads, an earlier one has written.
 #pragma once
 
+#include "common/logit_stats.h"
 #include "kernels/tasks.h"
 #include "parts.h"
 
@@ -17,6 +18,7 @@ struct HeadMaps {
     float *g = nullptr, *d = nullptr;              // of each row: the scale's gradient, the output multiplier's
     float *c_q = nullptr, *c_k = nullptr;          // factors of Q and K in their own gradients
     float *c_k_parts = nullptr;                    // of each tile of rows
+    float *stats[kRowStats] = {};                  // of each row
 
     // In memory that begins at floats, or only counted: how many floats there are.
     static int64_t lay_out(HeadMaps &maps, float *floats, const ChannelParts &parts, const ChannelSteps &steps,
@@ -50,6 +52,7 @@ public:
     // When all are done: this head's part of the gradient of its scale, and of the output multiplier.
     double scale_gradient() const { return sum(maps_.g); }
     double multiplier_gradient() const { return sum(maps_.d); }
+    void write_stats() const;
 
 private:
     static constexpr int64_t kRowsToAdd = 16;  // of a map, in a task that adds the parts of spans

@@ -83,6 +83,9 @@ private:
         return use(Head(call_, steps_, parts_, tasks_.context(), number, maps));
     }
     int take_numbers(int64_t number, const Head &head) {
+        if (steps_.stats) {
+            head.write_stats();
+        }
         if (steps_.gradient) {
             numbers_[number] = {head.scale_gradient(), head.multiplier_gradient()};
         }

@@ -93,8 +93,11 @@ void cut(ChannelParts &parts, const ChannelPartsCall &call, const Map &map, cons
     if (parts.map != nullptr) {
         scratch = std::max(scratch, map.scratch_bytes(parts.padded, block_bytes));
     }
-    if (parts.softmax != nullptr || parts.gradient != nullptr) {
-        const auto rows = schedule_of<ChannelMapRows>(parts.softmax != nullptr ? *parts.softmax : *parts.gradient);
+    for (const Kernel *of_rows : {parts.softmax, parts.gradient, parts.stats}) {
+        if (of_rows == nullptr) {
+            continue;
+        }
+        const auto rows = schedule_of<ChannelMapRows>(*of_rows);
         scratch = std::max(
             scratch, rows.scratch_bytes(parts.padded - (parts.row_tiles - 1) * parts.row_tile, call.d, block_bytes));
     }
@@ -132,6 +135,7 @@ bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const Chann
     parts.squares = steps.squares ? find(Algorithm::squares, layout) : nullptr;
     parts.softmax = steps.softmax ? find(Algorithm::softmax) : nullptr;
     parts.transpose = steps.rows() ? find(Algorithm::transpose) : nullptr;
+    parts.stats = steps.stats ? find(Algorithm::logit_stats) : nullptr;
     parts.gradient = steps.gradient ? find(Algorithm::gradient, Layout::channels_last, Direction::backward) : nullptr;
     if (!all) {
         return false;

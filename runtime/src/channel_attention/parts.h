@@ -13,7 +13,7 @@ struct ChannelSteps {
     // Sums over tokens: of Q^T K and of d_out^T V; squares of channels.
     bool map = false, d_map = false, squares = false;
     // Of a map's rows.
-    bool softmax = false, gradient = false;
+    bool softmax = false, gradient = false, stats = false;
     // Tokens times a matrix.
     bool out = false, d_q = false, d_k = false, d_v = false;
     // The attention map is wanted for itself.
@@ -24,20 +24,20 @@ struct ChannelSteps {
     bool gradient_columns() const { return d_k; }
     int64_t sums() const { return int64_t(map) + d_map; }
     int64_t products() const { return int64_t(out) + d_q + d_k + d_v; }
-    bool rows() const { return softmax || gradient || attention_columns(); }
+    bool rows() const { return softmax || gradient || stats || attention_columns(); }
     bool nothing() const { return sums() == 0 && !rows() && products() == 0; }
 };
 
 // The kernels of a call, and how it is cut into tasks: all of it follows from shapes and the kernels' schedules.
 struct ChannelParts {
     const Kernel *map = nullptr, *product = nullptr, *squares = nullptr, *softmax = nullptr, *transpose = nullptr,
-                 *gradient = nullptr;                // null where the steps do not need it
-    int64_t map_tile = 1, map_tiles = 1, spans = 1;  // rows of a map in a task of sums; spans of tokens
-    int64_t row_tile = 1, row_tiles = 1;             // rows of a map in a task of softmax and gradient
-    int64_t token_group = 1, token_tiles = 1;        // tokens that a product treats together; its tasks
-    int64_t padded = 1;                              // rows of a map, with those that fill up vectors and blocks
-    int64_t map_row = 1;                             // floats from one column of a map to the next
-    int64_t scratch_bytes = 0;                       // of a task's kernels
+                 *gradient = nullptr, *stats = nullptr;  // null where the steps do not need it
+    int64_t map_tile = 1, map_tiles = 1, spans = 1;      // rows of a map in a task of sums; spans of tokens
+    int64_t row_tile = 1, row_tiles = 1;                 // rows of a map in a task of softmax and gradient
+    int64_t token_group = 1, token_tiles = 1;            // tokens that a product treats together; its tasks
+    int64_t padded = 1;                                  // rows of a map, with those that fill up vectors and blocks
+    int64_t map_row = 1;                                 // floats from one column of a map to the next
+    int64_t scratch_bytes = 0;                           // of a task's kernels
 
     int64_t map_floats(int64_t d) const { return d * map_row + padded; }
 };

@@ -19,12 +19,15 @@ struct ChannelPartsCall : ChannelSetting {
     Tensor q_squares{"q_squares", MUATTN_INVALID_MAP}, k_squares{"k_squares", MUATTN_INVALID_MAP};
     Tensor d_attention_map{"d_attention_map", MUATTN_INVALID_D_MAP};
     Tensor d_q{"d_q", MUATTN_INVALID_D_Q}, d_k{"d_k", MUATTN_INVALID_D_K}, d_v{"d_v", MUATTN_INVALID_D_V};
+    Tensor stats{"stats", MUATTN_INVALID_STATS};
     float *d_scale = nullptr, *d_output_multiplier = nullptr;
 };
 
 muattn_status check_channel_map(ChannelPartsCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                 const muattn_channel_options &options, const muattn_tensor *map,
                                 const muattn_tensor *q_squares, const muattn_tensor *k_squares);
+muattn_status check_channel_logit_stats(ChannelPartsCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                        const muattn_channel_options &options, const muattn_tensor *stats);
 muattn_status check_channel_apply(ChannelPartsCall &call, const muattn_tensor *map, const muattn_tensor *q_squares,
                                   const muattn_tensor *k_squares, const muattn_tensor *v,
                                   const muattn_channel_options &options, const muattn_tensor *out,

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "common/error.h"
+#include "common/logit_stats.h"
 #include "parts_call.h"
 
 namespace muattn {
@@ -95,6 +96,18 @@ muattn_status check_channel_map(ChannelPartsCall &call, const muattn_tensor *q, 
     }
     MUATTN_RETURN_IF_ERROR(check.squares(call.k_squares, k_squares));
     return call.normalize ? check.is_output(call.k_squares) : MUATTN_OK;
+}
+
+muattn_status check_channel_logit_stats(ChannelPartsCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                        const muattn_channel_options &options, const muattn_tensor *stats) {
+    Check check(call);
+    MUATTN_RETURN_IF_ERROR(check.layout(options));
+    MUATTN_RETURN_IF_ERROR(check.tokens(call.q, q));
+    MUATTN_RETURN_IF_ERROR(check.tokens(call.k, k));
+    const Argument *const inputs[] = {&call.q, &call.k};
+    MUATTN_RETURN_IF_ERROR(check_stats(call.stats, stats, inputs, 2));
+    call.stats.given = true;
+    return check_channel_logits(call, options);
 }
 
 muattn_status check_channel_apply(ChannelPartsCall &call, const muattn_tensor *map, const muattn_tensor *q_squares,

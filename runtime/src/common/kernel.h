@@ -33,8 +33,10 @@ enum class Algorithm : uint8_t {
     softmax,
     transpose,
     gradient,
+    // Of both operations: what their logits are like.
+    logit_stats,
 };
-constexpr int kAlgorithms = int(Algorithm::gradient) + 1;
+constexpr int kAlgorithms = int(Algorithm::logit_stats) + 1;
 
 // What a kernel can do beyond its algorithm: the axes of tables/kernels.json.
 struct Features {

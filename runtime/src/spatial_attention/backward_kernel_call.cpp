@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "backward_tasks.h"
+#include "task_masks.h"
 
 namespace muattn {
 
@@ -27,10 +28,10 @@ int BackwardTasks::call_kernel(const Map &map, const Part &part, const Target &d
     };
     queries(forward_.q, d);
     of_keys(forward_.k, d, true);
-    of_keys(forward_.v, d_v, true);
     arguments.array(forward_.scale.values + (forward_.scale.differ ? h : 0), {{group, forward_.scale.differ}});
     arguments.number(forward_.softcap);
-    bind_masks(arguments, map, part);
+    bind_masks(arguments, forward_, {map.b, h, group, part.begin, rows, part.key, keys});
+    of_keys(forward_.v, d_v, true);
     queries(forward_.out, d_v);
     queries(call_.d_out, d_v);
     numbers_of_rows(forward_.lse);
@@ -92,31 +93,6 @@ int BackwardTasks::run_with_sums_over_keys(TaskArguments &arguments, const Part 
     }
     current_slab->pop(sums);
     return error;
-}
-
-void BackwardTasks::bind_masks(TaskArguments &arguments, const Map &map, const Part &part) const {
-    const bool boolean = forward_.with_mask && forward_.mask.tensor.dtype == MUATTN_BOOL;
-    const auto bind = [&](const Argument &argument, bool given) {
-        const muattn_tensor &t = argument.tensor;
-        const int64_t first[] = {map.b, map.h_kv * forward_.group(), part.begin, part.key},
-                      sizes[] = {1, forward_.group(), part.end - part.begin, part.keys};
-        int64_t offset = 0;
-        Extent extents[4];
-        for (int dim = 0; dim < 4; dim++) {
-            const bool full = given && t.shape[dim] != 1;
-            offset += full ? first[dim] * t.strides[dim] : 0;
-            extents[3 - dim] = {full ? sizes[dim] : 1, full ? t.strides[dim] : 0};
-        }
-        const std::initializer_list<Extent> all{extents[0], extents[1], extents[2], extents[3]};
-        if (t.dtype == MUATTN_BOOL) {
-            arguments.array(static_cast<const uint8_t *>(t.data) + offset, all);
-        } else {
-            arguments.array(argument.data() + offset, all);
-        }
-    };
-    const bool additive = forward_.with_mask && !boolean;
-    bind(additive ? forward_.mask : no_additive_mask(), additive);
-    bind(boolean ? forward_.mask : no_boolean_mask(), boolean);
 }
 
 }  // namespace muattn

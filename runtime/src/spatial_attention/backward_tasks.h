@@ -56,7 +56,6 @@ private:
     Map map_of(int64_t chain, int64_t of_chain) const;
     Target query_gradient(const Map &map, int64_t share) const;
     Target mask_gradient(int64_t chain, int64_t part) const;
-    void bind_masks(TaskArguments &arguments, const Map &map, const Part &part) const;
 
     int do_chunk(int64_t index);
     double scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const;

@@ -30,6 +30,9 @@ struct SpatialCall {
     int64_t shared_rows() const { return n_q * group(); }
 };
 
+// Of a call for the logits alone, which has no values.
+muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                   const muattn_spatial_options &options);
 // Of one number per row: [B, H, n_q, 1].
 muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const SpatialCall &call);
 // All but that out and lse may be written.

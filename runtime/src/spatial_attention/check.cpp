@@ -19,24 +19,29 @@ muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const 
 
 namespace {
 
-muattn_status check_tensors(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
-                            const muattn_tensor *out, const muattn_tensor *lse) {
+muattn_status check_queries_and_keys(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k) {
     MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
-    for (const Argument *other : {&call.k, &call.v, &call.out}) {
-        MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
-    }
+    MUATTN_RETURN_IF_ERROR(check_device(call.k, call.q));
     call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
-    call.Hk = call.k.size(1), call.n_k = call.k.size(2), call.d_v = call.v.size(3);
+    call.Hk = call.k.size(1), call.n_k = call.k.size(2);
     MUATTN_RETURN_IF_ERROR(check_head_dim(call.q, 3, "d"));
     MUATTN_RETURN_IF_ERROR(check_size(call.k, 0, "B", call.B, "must equal q's"));
     if (call.Hk == 0 ? call.H != 0 : call.H % call.Hk != 0) {
         return fail(MUATTN_INVALID_K, "k.shape[1] (Hk) must divide q's number of heads %lld, not be %lld",
                     static_cast<long long>(call.H), static_cast<long long>(call.Hk));
     }
-    MUATTN_RETURN_IF_ERROR(check_size(call.k, 3, "d", call.d, "must equal q's"));
+    return check_size(call.k, 3, "d", call.d, "must equal q's");
+}
+
+muattn_status check_values_and_outputs(SpatialCall &call, const muattn_tensor *v, const muattn_tensor *out,
+                                       const muattn_tensor *lse) {
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
+    for (const Argument *other : {&call.v, &call.out}) {
+        MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
+    }
+    call.d_v = call.v.size(3);
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 0, "B", call.B, "must equal q's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 1, "Hk", call.Hk, "must equal k's"));
     MUATTN_RETURN_IF_ERROR(check_size(call.v, 2, "n_k", call.n_k, "must equal k's"));
@@ -166,12 +171,8 @@ muattn_status check_sink(SpatialCall &call, const float *sink) {
     return MUATTN_OK;
 }
 
-}  // namespace
-
-muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
-                                   const muattn_tensor *v, const muattn_spatial_options &options,
-                                   const muattn_tensor *out, const muattn_tensor *lse) {
-    MUATTN_RETURN_IF_ERROR(check_tensors(call, q, k, v, out, lse));
+// When sizes are known.
+muattn_status check_options(SpatialCall &call, const muattn_spatial_options &options) {
     if (MUATTN_HEAD_DIM != 0 && (call.d != MUATTN_HEAD_DIM || call.d_v != MUATTN_HEAD_DIM)) {
         return fail(MUATTN_UNSUPPORTED,
                     "this build has kernels for d = d_v = %d alone, not for d = %lld and d_v = %lld", MUATTN_HEAD_DIM,
@@ -188,6 +189,23 @@ muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, co
     MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule_scale));
     call.rule_scale = float(rule_scale);
     return MUATTN_OK;
+}
+
+}  // namespace
+
+muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                   const muattn_tensor *v, const muattn_spatial_options &options,
+                                   const muattn_tensor *out, const muattn_tensor *lse) {
+    MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k));
+    MUATTN_RETURN_IF_ERROR(check_values_and_outputs(call, v, out, lse));
+    return check_options(call, options);
+}
+
+muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                   const muattn_spatial_options &options) {
+    MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k));
+    call.d_v = call.d;  // there are no values
+    return check_options(call, options);
 }
 
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
