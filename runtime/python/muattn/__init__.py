@@ -25,11 +25,13 @@ from ._gradients import (
 )
 from ._halves import channel_apply, channel_map
 from ._machine import force_backend, set_num_threads, use_openmp, use_own_threads
+from ._stats import LogitStats
 from ._muattn import backends, current_backend, get_num_threads, kernels, last_kernel, version as _version
 
 __version__ = _version()
 
 __all__ = [
+    "LogitStats",
     "backends",
     "channel_apply",
     "channel_apply_backward",

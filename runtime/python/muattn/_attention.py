@@ -14,25 +14,38 @@ from ._settings import (
     CHANNEL_SCALINGS, SPATIAL_SCALINGS, Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings,
     spatial_settings,
 )
+from ._stats import LogitStats, channel_logit_stats, spatial_logit_stats
 from ._torch import needs_operator, outside_graphs, written
 
 
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., out: Any = ...,
+    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
+    sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., return_stats: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True], out: Any = ...,
+    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
+    sink: Sequence[float] | Any = ..., return_lse: Literal[True], return_stats: Literal[False] = ..., out: Any = ...,
 ) -> tuple[Array, Array]: ...
+@overload
+def spatial_attention(
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
+    sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., return_stats: Literal[True], out: Any = ...,
+) -> tuple[Array, LogitStats]: ...
+@overload
+def spatial_attention(
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
+    sink: Sequence[float] | Any = ..., return_lse: Literal[True], return_stats: Literal[True], out: Any = ...,
+) -> tuple[Array, Array, LogitStats]: ...
 @outside_graphs
 def spatial_attention(
     q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None,
-    softcap=None, sink=None, return_lse=False, out=None,
+    softcap=None, sink=None, return_lse=False, return_stats=False, out=None,
 ):
     """Spatial attention: out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
 
@@ -51,6 +64,8 @@ def spatial_attention(
       window       (left, right): i + o - left <= j <= i + o + right with causal's o (0 when not causal); None: open
       key_lengths  [B], the number of valid keys per batch entry: the others are neither read nor computed
       return_lse   also return lse [B, H, n_q] = log(sum_j exp(logit_j)), natural logarithm, after softcap and mask
+      return_stats  also return what the logits are like, LogitStats(mean_abs, rms, max, entropy), each [B, H]: a kernel of its own, that
+                   takes about half as long again. Not on a GPU.
       out          [B, H, n_q, d_v] to write to; it must not overlap an input
       mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
                    true. float32: added to the logit; -inf, or anything below -7e37, hides the key.
@@ -59,7 +74,7 @@ def spatial_attention(
                    logits); neither scale, softcap nor mask concerns it; -inf: none. out and lse are then
                    merge(out, lse, 0, sink) of those without.
 
-    Returns out, or (out, lse): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
+    Returns out, or (out, lse), (out, stats), (out, lse, stats): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
     key, as where n_k = 0, has output 0 and lse -inf, or the sink. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
     CUDA memory: the call goes to PyTorch's current stream and does not wait for it.
 
@@ -74,15 +89,16 @@ def spatial_attention(
 
         return torch.spatial_attention(
             q, k, v, scaling=scaling, d_base=d_base, scale=scale, causal=causal, window=window, mask=mask, key_lengths=key_lengths,
-            softcap=softcap, sink=sink, return_lse=return_lse,
+            softcap=softcap, sink=sink, return_lse=return_lse, return_stats=return_stats,
         )
     refuse(
         WITHOUT_OUT, q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
         sink=sink, out=out,
     )
-    with_lse = flag("return_lse", return_lse)
+    with_lse, with_stats = flag("return_lse", return_lse), flag("return_stats", return_stats)
     settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink)
     queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
+    stats = (spatial_logit_stats(q, k, mask, settings),) if with_stats else ()
     lse = None
     if queue is not None:
         out = new_array(q, (*q.shape[:3], *v.shape[3:])) if out is None else out
@@ -90,9 +106,9 @@ def spatial_attention(
     arrays = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
     result = _muattn.spatial_attention(queue, *arrays, with_lse, settings)
     written(out)
-    if with_lse:
-        return (like(q, result[0]) if out is None else out), (like(q, result[1]) if lse is None else lse)
-    return like(q, result) if out is None else out
+    results = result if with_lse else (result,)
+    returned = [like(q, new) if given is None else given for new, given in zip(results, (out, lse))]
+    return returned[0] if len(returned) + len(stats) == 1 else (*returned, *stats)
 
 
 @outside_graphs
@@ -128,17 +144,31 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
 @overload
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ..., out: Any = ...,
+    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ...,
+    return_stats: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def channel_attention(
     q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True], out: Any = ...,
+    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True],
+    return_stats: Literal[False] = ..., out: Any = ...,
 ) -> tuple[Array, Array]: ...
+@overload
+def channel_attention(
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ...,
+    return_stats: Literal[True], out: Any = ...,
+) -> tuple[Array, LogitStats]: ...
+@overload
+def channel_attention(
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True],
+    return_stats: Literal[True], out: Any = ...,
+) -> tuple[Array, Array, LogitStats]: ...
 @outside_graphs
 def channel_attention(
     q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last", return_map=False,
-    out=None,
+    return_stats=False, out=None,
 ):
     """Channel attention: out = o (softmax(s Q^T K) V^T)^T per head, a d x d map, softmax over its second index:
     out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
@@ -161,29 +191,34 @@ def channel_attention(
       layout       "channels_last": as above; "channels_first": q, k, v and out are [B, H, d, n]
       return_map   also return the attention map [B, H, d, d], softmax_j(...) itself, which channel_attention_backward() takes; the
                    call is then one of channel_map() and one of channel_apply(), and rounds as these do. Not on a GPU.
+      return_stats  also return what the logits of the map are like, LogitStats(mean_abs, rms, max, entropy), each [B, H]. Not on a GPU.
 
-    Returns out, or (out, attention_map): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention
+    Returns out, or (out, attention_map), (out, stats), (out, attention_map, stats): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention
     does. Gradients: channel_attention_backward().
     """
     if out is None and not return_map and needs_operator(q, k, v, scale, output_multiplier):
         from . import torch
 
         return torch.channel_attention(
-            q, k, v, scaling=scaling, d_base=d_base, scale=scale, output_multiplier=output_multiplier, normalize=normalize, layout=layout
+            q, k, v, scaling=scaling, d_base=d_base, scale=scale, output_multiplier=output_multiplier, normalize=normalize, layout=layout,
+            return_stats=return_stats,
         )
     refuse(WITHOUT_OUT, q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
-    if flag("return_map", return_map):
+    with_map = flag("return_map", return_map)
+    stats = (channel_logit_stats(q, k, settings),) if flag("return_stats", return_stats) else ()
+    if with_map:
         require_processor("channel_attention(..., return_map=True)", q=q, k=k, v=v, out=out)
         result, attention_map = _muattn.channel_attention_and_map(*exported(None, q=q, k=k, v=v, out=out), settings)
         written(out)
-        return (like(q, result) if out is None else out), like(q, attention_map)
+        return (like(q, result) if out is None else out), like(q, attention_map), *stats
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
         out = new_array(q, tuple(q.shape))
     result = _muattn.channel_attention(queue, *exported(queue, q=q, k=k, v=v, out=out), settings)
     written(out)
-    return like(q, result) if out is None else out
+    returned = like(q, result) if out is None else out
+    return (returned, *stats) if stats else returned
 
 
 def spatial_scale(scaling: SpatialScaling, d: int, d_base: int | None = None) -> float:
