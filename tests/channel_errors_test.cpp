@@ -131,6 +131,24 @@ TEST_F(ChannelErrors, ScalesAndMultipliers) {
                 a.options.normalize = 1;
             },
             MUATTN_INVALID_SCALE, "scale[0] must be 0 or of magnitude 1e-37..1e+25"});
+    for (const double bad : {-1.0, double(kInfinity), double(kNumbers[3])}) {
+        expect({"alpha", [&](Arguments &a) { a.options.alpha = bad; }, MUATTN_INVALID_SCALING,
+                "alpha must be finite and above 0"});
+    }
+    expect({"alpha beside scale",
+            [](Arguments &a) {
+                a.options.scale = kNumbers, a.options.scale_count = 1;
+                a.options.alpha = 2;
+            },
+            MUATTN_INVALID_SCALING, "alpha: not where scale is given"});
+    expect({"a normalised rule's scale too large",
+            [](Arguments &a) {
+                a.options.alpha = 1e26;
+                a.options.normalize = 1;
+            },
+            MUATTN_INVALID_SCALING, "must be of magnitude 1e-37..1e+25"});
+    expect({"a rule of the other operator", [](Arguments &a) { a.options.scaling = MUATTN_SCALING_UMUP; },
+            MUATTN_INVALID_SCALING, "scaling: UMUP is a rule of spatial attention only"});
     expect({"a multiplier too small", [](Arguments &a) { a.options.output_multiplier = &kTooSmall; },
             MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be 0 or of magnitude 1e-34..1e+38"});
     expect({"the last of three", [](Arguments &a) { a.options.scale = kNumbers + 1, a.options.scale_count = 3; },

@@ -97,6 +97,13 @@ TEST_F(CppLayer, ErrorsAreExceptions) {
 
 TEST_F(CppLayer, ScaleRules) {
     EXPECT_EQ(spatial_scale(MUATTN_SCALING_MUP, 256, 64), 8.0 / 256);
+    SpatialOptions options{};
+    options.scaling = MUATTN_SCALING_UMUP, options.alpha = 4;
+    const SpatialRule rule = spatial_rule(options, 4, 16);
+    EXPECT_EQ(rule.scale, 1);
+    EXPECT_DOUBLE_EQ(rule.output_multiplier, 2);
+    options.power = 2;
+    EXPECT_THROW(spatial_rule(options, 4, 16), Error);
     EXPECT_EQ(channel_scale(MUATTN_SCALING_SP, 16), 0.25);
     EXPECT_EQ(channel_output_multiplier(MUATTN_SCALING_MUP, 256, 64), 0.25);
 }

@@ -155,6 +155,9 @@ void expect_spatial_slopes(const SpatialCase &c) {
                 << "by sink " << h;
         }
     }
+    if (!c.output_multiplier.empty()) {
+        ASSERT_NEAR(gradients.output_multiplier, slope(problem.c.output_multiplier[0], loss), kTolerance);
+    }
     if (c.mask == SpatialCase::additive) {
         expect_slopes("mask", problem.t.mask, gradients.mask, loss);
     } else {
@@ -178,6 +181,8 @@ TEST(ReferenceGradients, SpatialAreSlopes) {
     c.mask = SpatialCase::boolean;
     expect_spatial_slopes(c);
     c.sink = {0.25f, -1};
+    expect_spatial_slopes(c);
+    c.output_multiplier = {-1.5f};
     expect_spatial_slopes(c);
     c.mask = SpatialCase::additive;
     for (const std::array<bool, 4> full : {std::array<bool, 4>{true, true, true, true}, {false, true, false, true}}) {

@@ -43,6 +43,67 @@ TEST(ScaleRules, Spatial) {
 // The 8/d of microsoft/mup's README.
 TEST(ScaleRules, EightOverDIsBase64) { EXPECT_EQ(spatial_scale(MUATTN_SCALING_MUP, 256, 64), 8.0 / 256); }
 
+SpatialCase ruled(muattn_scaling scaling, double alpha, double power = 0, int64_t d_base = 0) {
+    SpatialCase c;
+    c.scaling = scaling, c.alpha = alpha, c.power = power, c.d_base = d_base;
+    return c;
+}
+
+// What a call with these options uses.
+std::pair<double, double> spatial_rule(const SpatialCase &c, int64_t d, int64_t n_k) {
+    const muattn_spatial_options options = c.options();
+    double scale = -1, multiplier = -1;
+    EXPECT_EQ(muattn_spatial_rule(&options, d, n_k, &scale, &multiplier), MUATTN_OK) << muattn_last_error();
+    return {scale, multiplier};
+}
+
+TEST(ScaleRules, FactorsAndPowers) {
+    using Rule = std::pair<double, double>;
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_SP, 0), 64, 9), Rule(0.125, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_SP, 1), 64, 9), Rule(0.125, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_SP, 3), 64, 9), Rule(0.375, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_MUP_HEADS, 0.5), 64, 9), Rule(0.0625, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_MUP, 2), 64, 9), Rule(2.0 / 64, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_MUP, 2, 1, 16), 64, 9), Rule(8.0 / 64, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_MUP, 0, 0.5), 64, 9), Rule(0.125, 1));
+    EXPECT_EQ(spatial_rule(ruled(MUATTN_SCALING_MUP, 0, 2, 16), 8, 9), Rule(4.0 / 64, 1));
+    EXPECT_EQ(spatial_scale(MUATTN_SCALING_UMUP, 64), 1.0 / 64);
+    double multiplier = -1;
+    EXPECT_EQ(muattn_spatial_rule(nullptr, 64, 9, nullptr, &multiplier), MUATTN_OK);
+    EXPECT_EQ(multiplier, 1);
+}
+
+// sigma of unit_scaling 0.3.5, functional.scaled_dot_product_attention().
+TEST(ScaleRules, OutputOfUnitScaledMup) {
+    const auto sigma = [](double d, double mult, double lower) {
+        return std::exp((1 - 1 / (1 + 4 * d / (mult * mult))) * std::log(lower));
+    };
+    for (const double alpha : {0.25, 1.0, 16.0}) {
+        for (const int64_t d : {1, 16, 128}) {
+            for (const int64_t n : {2, 7, 1024}) {
+                SpatialCase c = ruled(MUATTN_SCALING_UMUP, alpha);
+                auto [scale, multiplier] = spatial_rule(c, d, n);
+                EXPECT_EQ(scale, alpha / double(d));
+                EXPECT_DOUBLE_EQ(multiplier, 1 / sigma(double(d), alpha, std::sqrt(1 / double(n))));
+                for (const muattn_causal causal :
+                     {MUATTN_CAUSAL_TOP_LEFT, MUATTN_CAUSAL_BOTTOM_RIGHT, MUATTN_CAUSAL_OFFSET}) {
+                    c.causal = causal;
+                    multiplier = spatial_rule(c, d, n).second;
+                    EXPECT_DOUBLE_EQ(multiplier,
+                                     1 / sigma(double(d), alpha, std::sqrt(std::log(double(n)) / double(n))));
+                }
+            }
+        }
+    }
+    // One value, or none, is not a mean of many.
+    SpatialCase c = ruled(MUATTN_SCALING_UMUP, 0);
+    for (const muattn_causal causal : {MUATTN_CAUSAL_NONE, MUATTN_CAUSAL_TOP_LEFT}) {
+        c.causal = causal;
+        EXPECT_EQ(spatial_rule(c, 64, 1).second, 1);
+        EXPECT_EQ(spatial_rule(c, 64, 0).second, 1);
+    }
+}
+
 TEST(ScaleRules, Channel) {
     for (const muattn_scaling scaling :
          {MUATTN_SCALING_SP, MUATTN_SCALING_MUP, MUATTN_SCALING_MUP_HEADS, MUATTN_SCALING_MUP_MEAN}) {
@@ -88,6 +149,13 @@ TEST(ScaleRules, Errors) {
     EXPECT_EQ(muattn_channel_output_multiplier(MUATTN_SCALING_MUP, 8, -1, &x), MUATTN_INVALID_SCALING);
     EXPECT_EQ(muattn_channel_output_multiplier(MUATTN_SCALING_SP, 0, 0, &x), MUATTN_INVALID_ARGUMENT);
     EXPECT_EQ(muattn_channel_output_multiplier(MUATTN_SCALING_SP, 8, 0, nullptr), MUATTN_INVALID_ARGUMENT);
+    muattn_spatial_options options{};
+    EXPECT_EQ(muattn_spatial_rule(&options, 0, 1, &x, nullptr), MUATTN_INVALID_ARGUMENT);
+    EXPECT_EQ(muattn_spatial_rule(&options, 1, -1, &x, nullptr), MUATTN_INVALID_ARGUMENT);
+    options.alpha = -1;
+    EXPECT_EQ(muattn_spatial_rule(&options, 1, 1, &x, &x), MUATTN_INVALID_SCALING);
+    EXPECT_EQ(muattn_channel_scale(MUATTN_SCALING_UMUP, 8, &x), MUATTN_INVALID_SCALING);
+    EXPECT_EQ(muattn_channel_output_multiplier(MUATTN_SCALING_UMUP, 8, 8, &x), MUATTN_INVALID_SCALING);
     EXPECT_EQ(x, -1) << "written in spite of an error";
 }
 
@@ -101,6 +169,9 @@ TEST_P(ScaleRulesOfCalls, Spatial) {
         for (const int64_t d_base : {0, 1, 24, 64, 4096}) {
             c.scaling = scaling, c.d_base = d_base;
             expect_agrees(c);
+            c.alpha = 2.5, c.power = scaling == MUATTN_SCALING_MUP ? 0.7 : 0;
+            expect_agrees(c);
+            c.alpha = c.power = 0;
         }
     }
 }
@@ -113,6 +184,9 @@ TEST_P(ScaleRulesOfCalls, Channel) {
         for (const int64_t d_base : {1, 24, 64, 4096}) {
             c.scaling = scaling, c.d_base = d_base;
             expect_agrees(c);
+            c.alpha = 2.5;
+            expect_agrees(c);
+            c.alpha = 0;
         }
     }
 }

@@ -13,7 +13,7 @@ struct Arguments {
     std::optional<muattn_tensor> q, k, v, out, lse, d_out, d_lse, d_q, d_k, d_v, mask, d_mask;
     muattn_spatial_options options{};
     bool with_gradients = true;
-    float *d_sink = nullptr;
+    float *d_sink = nullptr, *d_output_multiplier = nullptr;
 
     muattn_status run() {
         const auto pointer = [](const std::optional<muattn_tensor> &t) { return t ? &*t : nullptr; };
@@ -22,6 +22,7 @@ struct Arguments {
         gradients.d_q = pointer(d_q), gradients.d_k = pointer(d_k), gradients.d_v = pointer(d_v);
         gradients.d_mask = pointer(d_mask);
         gradients.d_sink = d_sink;
+        gradients.d_output_multiplier = d_output_multiplier;
         return muattn_spatial_attention_backward(pointer(q), pointer(k), pointer(v), pointer(out), pointer(lse),
                                                  pointer(d_out), pointer(d_lse), &options,
                                                  with_gradients ? &gradients : nullptr);
@@ -141,6 +142,16 @@ TEST_F(SpatialBackwardErrors, GradientsOfWhatIsNotThere) {
     float d_sink[4];
     expect(
         "no sink", [&](Arguments &a) { a.d_sink = d_sink; }, MUATTN_INVALID_D_SINK, "d_sink must be null");
+    const float zero = 0;
+    float d_output_multiplier = 7;
+    expect(
+        "the multiplier is 0",
+        [&](Arguments &a) {
+            a.options.output_multiplier = &zero;
+            a.d_output_multiplier = &d_output_multiplier;
+        },
+        MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must not be 0");
+    EXPECT_EQ(d_output_multiplier, 7);
     std::vector<uint8_t> bytes(size_t(c.B * c.H * c.n_q * c.n_k), 1);
     expect(
         "a boolean mask",

@@ -198,6 +198,59 @@ TEST_F(SpatialErrors, Scales) {
     expect({"negative d_base", [](Arguments &a) { a.options.d_base = -1; }, MUATTN_INVALID_SCALING, "d_base"});
 }
 
+TEST_F(SpatialErrors, FactorsOfARule) {
+    const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+    for (const double bad : {-1.0, nan, infinity, -infinity}) {
+        expect({"alpha", [&](Arguments &a) { a.options.alpha = bad; }, MUATTN_INVALID_SCALING,
+                "alpha must be finite and above 0"});
+        expect({"power",
+                [&](Arguments &a) {
+                    a.options.scaling = MUATTN_SCALING_MUP;
+                    a.options.power = bad;
+                },
+                MUATTN_INVALID_SCALING, "power must be finite and above 0"});
+    }
+    for (const muattn_scaling scaling : {MUATTN_SCALING_SP, MUATTN_SCALING_MUP_HEADS, MUATTN_SCALING_UMUP}) {
+        expect({"a power that the rule has not",
+                [&](Arguments &a) {
+                    a.options.scaling = scaling;
+                    a.options.power = 1;
+                },
+                MUATTN_INVALID_SCALING, "power: only MUATTN_SCALING_MUP has one"});
+    }
+    for (const double extreme : {1e-40, 1e40}) {
+        expect({"a rule's scale out of range", [&](Arguments &a) { a.options.alpha = extreme; }, MUATTN_INVALID_SCALING,
+                "must be of magnitude 1e-37..1e+38"});
+    }
+    expect({"alpha beside scale",
+            [](Arguments &a) {
+                a.options.scale = kScales, a.options.scale_count = 1;
+                a.options.alpha = 1;
+            },
+            MUATTN_INVALID_SCALING, "alpha: not where scale is given"});
+    expect({"power beside scale",
+            [](Arguments &a) {
+                a.options.scaling = MUATTN_SCALING_MUP;
+                a.options.scale = kScales, a.options.scale_count = 1;
+                a.options.power = 1;
+            },
+            MUATTN_INVALID_SCALING, "power: not where scale is given"});
+    expect({"scale under umup",
+            [](Arguments &a) {
+                a.options.scaling = MUATTN_SCALING_UMUP;
+                a.options.scale = kScales, a.options.scale_count = 1;
+            },
+            MUATTN_INVALID_SCALE, "give output_multiplier as well"});
+}
+
+TEST_F(SpatialErrors, OutputMultipliers) {
+    static const float kBad[] = {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity, 0.9e-28f, -1.1e38f};
+    for (const float &bad : kBad) {
+        expect({"output_multiplier", [&](Arguments &a) { a.options.output_multiplier = &bad; },
+                MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be 0 or of magnitude 1e-28..1e+38"});
+    }
+}
+
 TEST_F(SpatialErrors, Softcaps) {
     for (const float softcap : {-1.0f, 0.9e-20f, 1.1e20f, kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
         expect({"softcap", [&](Arguments &a) { a.options.softcap = softcap; }, MUATTN_INVALID_SOFTCAP,
@@ -213,6 +266,12 @@ TEST_F(SpatialErrors, Softcaps) {
             [](Arguments &a) {
                 a.options.scale = &kSmall, a.options.scale_count = 1;
                 a.options.softcap = 1.1e17f;
+            },
+            MUATTN_INVALID_SOFTCAP, "scale[0] / softcap"});
+    expect({"a rule's scale too large for it",
+            [](Arguments &a) {
+                a.options.alpha = 1e30;
+                a.options.softcap = 1e-19f;
             },
             MUATTN_INVALID_SOFTCAP, "scale[0] / softcap"});
 }

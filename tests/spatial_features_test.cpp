@@ -105,7 +105,7 @@ TEST_P(SpatialFeatures, SinksThatAreNoLogitsAreRefused) {
 class SpatialFeaturesSweep : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialFeaturesSweep);
 
-// 3000 of the 2721600 combinations.
+// 3000 of more than six million combinations.
 TEST_P(SpatialFeaturesSweep, AtRandom) {
     std::mt19937 random(7);
     for (int count = 0; count < 3000; count++) {

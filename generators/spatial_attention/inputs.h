@@ -24,6 +24,7 @@ public:
     // numbers of the call alone.
     Halide::GeneratorInput<int32_t> window_first{"window_first"}, window_last{"window_last"};
     Halide::GeneratorInput<Halide::Buffer<float, 1>> sink{"sink"};  // per head, a logit without a value; -inf: none
+    Halide::GeneratorInput<float> output_multiplier{"output_multiplier"};
 
     // With lse the output is the pair {out, lse}. Halide gives a pair one set of dimensions, so lse has an innermost
     // dimension of extent d_v and stride 0: its one element per row is written d_v times with the same bits.
@@ -62,7 +63,9 @@ protected:
     Expr has_sink(const Expr &head) const { return Halide::strict_float(sink(head) > kInitialMax); }
 
     // Where that ends. A row that sees no key has l = 0: output 0, lse -inf.
-    static Expr normalised(const Expr &o, const Expr &l) { return o * Halide::select(is_zero(l), 0.0f, 1.0f / l); }
+    Expr normalised(const Expr &o, const Expr &l) const {
+        return o * Halide::select(is_zero(l), 0.0f, output_multiplier / l);
+    }
     static Expr log_sum_exp(const Expr &m, const Expr &l) {
         // log() of a NaN is some number.
         return Halide::select(Halide::is_nan(l), l, is_zero(l), minus_infinity(), m * kLn2 + Halide::log(l));
@@ -99,6 +102,7 @@ protected:
         window_last.set_estimate(1);
         softcap.set_estimate(0.0f);
         sink.set_estimates({{0, 12}});
+        output_multiplier.set_estimate(1.0f);
         additive_mask.set_estimates(one);
         boolean_mask.set_estimates(one);
         out.set_estimates(tensor);

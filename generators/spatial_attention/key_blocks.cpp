@@ -1,7 +1,7 @@
 // Spatial attention, gradients: of one key/value head and the query heads that share it, for all queries and keys that the call gives it.
 //
-//   P = 2^(logit - lse),  dZ = P (dO V^T - D),  D = rowsum(dO O) - dlse,  dS = dZ (1 - tanh^2) with softcap, else dZ,
-//   dV += P^T dO,  dK += s dS^T Q,  dQ += s dS K,  dM += dZ.
+//   P = 2^(logit - lse),  dZ = P (dO V^T - D),  D = rowsum(d_out O) - dlse,  dS = dZ (1 - tanh^2) with softcap, else dZ,
+//   dV += P^T dO,  dK += s dS^T Q,  dQ += s dS K,  dM += dZ;  dO is d_out times the output multiplier.
 //
 // One loop nest over (block of keys, head, block of queries): P and dS of a pair of blocks serve all of its products, five in all, as in
 // FlashAttention-2 (Dao 2023); two passes, one for dQ, would take seven. Nothing of size n_q x n_k is kept. The gradients are added to what
@@ -33,6 +33,7 @@ public:
     Input<Buffer<float, 4>> out{"out"}, d_out{"d_out"};
     Input<Buffer<float, 2>> lse{"lse"}, d_lse{"d_lse"};  // (n_q, head)
     Input<Buffer<float, 1>> d_q_scale{"d_q_scale"};  // per head, what d_q is multiplied with: scale, or another number
+    Input<float> output_multiplier{"output_multiplier"};
     // Query i sees key j if window_first <= j - i < window_last.
     Input<int32_t> window_first{"window_first"}, window_last{"window_last"};
     // 1, or 0 for products that nobody wants.
@@ -179,7 +180,7 @@ private:
         VT(j, e, x) = V_rows(e, j, x);
         K(e, j, x) = select(likely(key < n_k()), k(e_q, key_in, 0, 0), 0.0f);
         Q(e, i, ib, g, jb) = q(e_q, query_in, g, 0) * logit_scale(g);
-        dO(e, i, ib, g, jb) = d_out(e_v, query_in, g, 0);
+        dO(e, i, ib, g, jb) = d_out(e_v, query_in, g, 0) * output_multiplier;
     }
 
     // P, and the gradients by the logit. i: query of a block, which is query, of which query_in may be read.

@@ -21,8 +21,8 @@ struct SpatialKeyBlocksStages {
     Halide::Expr dense_mask;  // condition: along keys, the mask is contiguous
 
     // Of one query.
-    Halide::Func D_lanes{"D_lanes"};  // (l, i, g)  dO . O, one sum per lane
-    Halide::Func D{"D"};              // (i, g)     dO . O - dlse, in the unit of dS
+    Halide::Func D_lanes{"D_lanes"};  // (l, i, g)  d_out . O, one sum per lane
+    Halide::Func D{"D"};              // (i, g)     d_out . O - dlse, in the unit of dS
     Halide::Func lse2{"lse2"};        // (i, g)     lse in units of log 2
 
     // Copies of blocks.
@@ -30,7 +30,7 @@ struct SpatialKeyBlocksStages {
     Halide::Func KT{"KT"}, VT{"VT"};                  // (j, e, x)  the same, transposed
     Halide::Func K{"K"};                              // (e, j, x)
     Halide::Func Q{"Q"};                              // (e, i, ib, g, jb)  queries times scale
-    Halide::Func dO{"dO"};                            // (e, i, ib, g, jb)
+    Halide::Func dO{"dO"};                            // (e, i, ib, g, jb)  d_out times the output multiplier
 
     // Of a block of keys and a block of queries; t: tile of the block, i its query.
     Halide::Func seen{

@@ -36,7 +36,7 @@ std::vector<double> ChannelMatrix::lengths() const {
 double channel_scale(const muattn_channel_options &options, int64_t n, int64_t h) {
     const int64_t tokens = options.tokens != 0 ? options.tokens : std::max<int64_t>(n, 1);
     return options.scale != nullptr ? double(options.scale[options.scale_count == 1 ? 0 : h])
-                                    : 1 / std::sqrt(double(tokens));
+                                    : (options.alpha != 0 ? options.alpha : 1) / std::sqrt(double(tokens));
 }
 
 double channel_multiplier(const muattn_channel_options &options, int64_t d) {

@@ -39,6 +39,7 @@ public:
         if (row.lse == kHidden) {  // it sees no key
             return;
         }
+        sums.output_multiplier += row.D / multiplier_;
         for (int64_t j = 0; j < in.n_k(); j++) {
             const double mask = mask_term(in, query, j);
             if (sees(in, query, j) && mask != kHidden) {
@@ -68,8 +69,9 @@ private:
         const size_t q_row = size_t((b * in.q.size(1) + h) * in.n_q() + i),
                      k_row = size_t((b * Hk + h_kv) * in.n_k() + j);
         for (int64_t e = 0; e < in.d_v(); e++) {
-            dp += d_out_.at(b, h, i, e) * in.v.at(b, h_kv, j, e);
-            sums.v[k_row * size_t(in.d_v()) + size_t(e)] += p * d_out_.at(b, h, i, e);
+            const double d_mean = multiplier_ * d_out_.at(b, h, i, e);  // by sum_j p_j v_j
+            dp += d_mean * in.v.at(b, h_kv, j, e);
+            sums.v[k_row * size_t(in.d_v()) + size_t(e)] += p * d_mean;
         }
         const double dz = p * dp, c = double(in.options.softcap);
         const double dt = c > 0 ? dz * (1 - std::pow(std::tanh(t / c), 2)) : dz, scale = spatial_scale(in, h);
@@ -99,6 +101,7 @@ private:
     const SpatialInputs &in;
     Elements out_, lse_, d_out_;
     std::optional<Elements> d_lse_;
+    const double multiplier_ = spatial_multiplier(in);
 };
 
 }  // namespace

@@ -61,9 +61,11 @@ SpatialRow row_of(const SpatialInputs &in, const Query &query) {
     }
     const Softmax softmax(seen.logits);
     add_values(in, query, seen, softmax, row);
+    const double multiplier = spatial_multiplier(in);
     for (double &o : row.out) {
-        o = softmax.normalized(o);
+        o = multiplier * softmax.normalized(o);
     }
+    row.value_size *= std::fabs(multiplier);
     row.lse = softmax.log_sum();
     return row;
 }

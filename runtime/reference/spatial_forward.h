@@ -15,7 +15,7 @@ struct SpatialRow {
     // max of |logit| after softcap, 0 without. Counts twice in logit_size: tanh has a relative error of 5e-7, as four roundings.
     double capped_size = 0;
     double logit_size = 0;  // max over visible j of |s| sum_e |q_e k_je| and |mask_j|, plus 2 capped_size
-    double value_size = 0;  // max over visible j and e of |v_je|
+    double value_size = 0;  // |o| times the max over visible j and e of |v_je|
     int64_t visible = 0;    // keys
 };
 

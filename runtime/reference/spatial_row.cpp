@@ -10,11 +10,25 @@ constexpr double kHidden = -std::numeric_limits<double>::infinity();
 // A mask below this hides its key.
 constexpr double kLeastMask = -7e37;
 
-double scale_by_rule(muattn_scaling scaling, double d, double d_base) {
-    if (scaling == MUATTN_SCALING_MUP) {
-        return d_base == 0 ? 1 / d : std::sqrt(d_base) / d;
+double or_one(double x) { return x != 0 ? x : 1; }
+
+double scale_by_rule(const muattn_spatial_options &options, double d) {
+    const double d_base = double(options.d_base), alpha = or_one(options.alpha);
+    switch (options.scaling) {
+    case MUATTN_SCALING_MUP: return alpha * std::sqrt(or_one(d_base)) * std::pow(d, -or_one(options.power));
+    case MUATTN_SCALING_UMUP: return alpha / d;
+    default: return alpha / std::sqrt(d);
     }
-    return 1 / std::sqrt(d);
+}
+
+// 1 / sigma.
+double multiplier_by_rule(const muattn_spatial_options &options, double d, double n) {
+    const double alpha = or_one(options.alpha), square = (options.causal != MUATTN_CAUSAL_NONE ? std::log(n) : 1) / n;
+    if (options.scaling != MUATTN_SCALING_UMUP || !(square > 0) || n == 0) {
+        return 1;
+    }
+    const double a = alpha * alpha / (alpha * alpha + 4 * d);
+    return std::pow(square, (a - 1) / 2);
 }
 
 // The o of causal and window.
@@ -47,7 +61,13 @@ double spatial_scale(const SpatialInputs &in, int64_t h) {
     if (options.scale != nullptr) {
         return double(options.scale[options.scale_count == 1 ? 0 : h]);
     }
-    return scale_by_rule(options.scaling, double(in.d()), double(options.d_base));
+    return scale_by_rule(options, double(in.d()));
+}
+
+double spatial_multiplier(const SpatialInputs &in) {
+    const muattn_spatial_options &options = in.options;
+    return options.output_multiplier != nullptr ? double(*options.output_multiplier)
+                                                : multiplier_by_rule(options, double(in.d()), double(in.n_k()));
 }
 
 bool sees(const SpatialInputs &in, const Query &query, int64_t j) {

@@ -33,6 +33,9 @@ struct Query {
 // The logit scale s of a head: given, or by the rule.
 double spatial_scale(const SpatialInputs &in, int64_t h);
 
+// The output multiplier o: given, or by the rule.
+double spatial_multiplier(const SpatialInputs &in);
+
 // Whether causal, window and key_lengths let the query see key j.
 bool sees(const SpatialInputs &in, const Query &query, int64_t j);
 

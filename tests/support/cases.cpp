@@ -27,7 +27,7 @@ void print_list(std::ostream &out, const char *name, const std::vector<T> &list)
 }
 
 const char *name_of(muattn_scaling scaling) {
-    static constexpr const char *kNames[] = {"sp", "mup", "mup_heads", "mup_mean"};
+    static constexpr const char *kNames[] = {"sp", "mup", "mup_heads", "mup_mean", "umup"};
     return kNames[scaling];
 }
 
@@ -71,6 +71,7 @@ muattn_spatial_options SpatialCase::options() const {
     muattn_spatial_options o = *this;
     o.scale = data_or_null(scale);
     o.scale_count = int64_t(scale.size());
+    o.output_multiplier = data_or_null(output_multiplier);
     o.causal_offsets = data_or_null(causal_offsets);
     o.key_lengths = data_or_null(key_lengths);
     o.sink = data_or_null(sink);
@@ -88,12 +89,13 @@ muattn_channel_options ChannelCase::options() const {
 
 std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
     out << "spatial on " << muattn_current_backend() << ": B=" << c.B << " H=" << c.H << " Hk=" << c.Hk
-        << " n_q=" << c.n_q << " n_k=" << c.n_k << " d=" << c.d << " d_v=" << c.d_v
-        << " scaling=" << name_of(c.scaling);
+        << " n_q=" << c.n_q << " n_k=" << c.n_k << " d=" << c.d << " d_v=" << c.d_v << " scaling=" << name_of(c.scaling)
+        << " alpha=" << c.alpha << " power=" << c.power;
     if (c.d_base != 0) {
         out << " d_base=" << c.d_base;
     }
     print_list(out, "scale", c.scale);
+    print_list(out, "output_multiplier", c.output_multiplier);
     static constexpr const char *kCausal[] = {"none", "top_left", "bottom_right", "offset "};
     out << " causal=" << kCausal[c.causal];
     if (c.causal == MUATTN_CAUSAL_OFFSET && c.causal_offsets.empty()) {
@@ -115,7 +117,7 @@ std::ostream &operator<<(std::ostream &out, const SpatialCase &c) {
 
 std::ostream &operator<<(std::ostream &out, const ChannelCase &c) {
     out << "channel on " << muattn_current_backend() << ": B=" << c.B << " H=" << c.H << " n=" << c.n << " d=" << c.d
-        << " scaling=" << name_of(c.scaling);
+        << " scaling=" << name_of(c.scaling) << " alpha=" << c.alpha;
     if (c.d_base != 0) {
         out << " d_base=" << c.d_base;
     }

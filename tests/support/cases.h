@@ -16,6 +16,7 @@ struct SpatialCase : muattn_spatial_options {
 
     int64_t B = 1, H = 1, Hk = 1, n_q = 1, n_k = 1, d = 1, d_v = 1;
     std::vector<float> scale;                          // empty: by the rule
+    std::vector<float> output_multiplier;              // empty: by the rule; else one
     std::vector<float> sink;                           // empty: none
     std::vector<int64_t> causal_offsets, key_lengths;  // empty: not given
     enum Mask { no_mask, additive, boolean } mask = no_mask;

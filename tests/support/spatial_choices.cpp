@@ -35,7 +35,7 @@ const Mask kMasks[] = {{SpatialCase::no_mask, {}},
                        {SpatialCase::boolean, {false, false, true, true}}};
 const float kSoftcaps[] = {0.0f, 1.5f, 30.0f};
 enum Sink { no_sink, some_sinks, all_sinks, sink_count };
-enum Scale { sp, mup, mup_d_base, mup_heads, one_number, per_head, scale_count };
+enum Scale { sp, mup, mup_d_base, mup_heads, umup, one_number, per_head, scale_count };
 
 }  // namespace
 
@@ -57,9 +57,10 @@ SpatialCase spatial_case_of(const std::vector<int> &row, int64_t n_q, int64_t n_
     }
     switch (row[4]) {
     case mup: c.scaling = MUATTN_SCALING_MUP; break;
-    case mup_d_base: c.scaling = MUATTN_SCALING_MUP, c.d_base = 32; break;
-    case mup_heads: c.scaling = MUATTN_SCALING_MUP_HEADS; break;
-    case one_number: c.scale = {-0.4f}; break;
+    case mup_d_base: c.scaling = MUATTN_SCALING_MUP, c.d_base = 32, c.power = 0.75; break;
+    case mup_heads: c.scaling = MUATTN_SCALING_MUP_HEADS, c.alpha = 1.5; break;
+    case umup: c.scaling = MUATTN_SCALING_UMUP, c.alpha = 2; break;
+    case one_number: c.scale = {-0.4f}, c.output_multiplier = {-1.75f}; break;
     case per_head:
         for (int64_t h = 0; h < c.H; h++) {
             c.scale.push_back(0.1f * float(h + 1));

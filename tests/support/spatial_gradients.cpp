@@ -44,7 +44,8 @@ public:
           out_(views.out),
           lse_(views.lse),
           d_out_(views.d_out),
-          d_lse_(views.d_lse) {
+          d_lse_(views.d_lse),
+          multiplier_(reference::spatial_multiplier(in_)) {
         sums_.q.resize(size_t(c.B * c.H * c.n_q * c.d));
         sums_.k.resize(size_t(c.B * c.Hk * c.n_k * c.d));
         sums_.v.resize(size_t(c.B * c.Hk * c.n_k * c.d_v));
@@ -81,6 +82,7 @@ private:
         for (int64_t e = 0; e < c_.d_v; e++) {
             D.add(d_out_.at(b, h, i, e) * out_.at(b, h, i, e));
         }
+        sums_.output_multiplier += sum_error(c_.d_v + c_.n_q) * D.size / std::fabs(multiplier_);
         if (c_.with_d_lse) {
             D.add(-d_lse_.at(b, h, i, 0));
         }
@@ -121,7 +123,7 @@ private:
                      P = std::exp(logit - lse), s = std::fabs(reference::spatial_scale(in_, h));
         reference::Dot dP;
         for (int64_t e = 0; e < c_.d_v; e++) {
-            dP.add(d_out_.at(b, h, i, e) * in_.v.at(b, h_kv, j, e));
+            dP.add(multiplier_ * d_out_.at(b, h, i, e) * in_.v.at(b, h_kv, j, e));
         }
         const double of_weight = kUnit * (4 + product.size + std::fabs(logit) + std::fabs(mask) + 2 * std::fabs(lse)),
                      dZ = P * std::fabs(dP.value - D.value);
@@ -138,9 +140,9 @@ private:
             q_magnitude_[size_t(e)] += k * dS;
         }
         for (int64_t e = 0; e < c_.d_v; e++) {
-            sums_.v[key * size_t(c_.d_v) + size_t(e)] +=
-                std::fabs(d_out_.at(b, h, i, e)) * (P * (of_weight + sum_error(rows_of_key)) + kLeastWeight) +
-                kSmallest;
+            sums_.v[key * size_t(c_.d_v) + size_t(e)] += std::fabs(multiplier_ * d_out_.at(b, h, i, e)) *
+                                                             (P * (of_weight + sum_error(rows_of_key)) + kLeastWeight) +
+                                                         kSmallest;
         }
         if (!sums_.mask.empty()) {
             const int64_t index[] = {b, h, i, j}, full[] = {c_.B, c_.H, c_.n_q, c_.n_k};
@@ -158,6 +160,7 @@ private:
     const SpatialBackwardCase &c_;
     reference::SpatialInputs in_;
     reference::Elements out_, lse_, d_out_, d_lse_;
+    const double multiplier_;
     reference::SpatialGradients sums_;
     std::vector<double> q_magnitude_ =
         std::vector<double>(size_t(c_.d), 0);  // of the terms of a row of d_q, without scale
@@ -191,6 +194,7 @@ std::vector<float> SpatialGradientTensors::results() const {
     }
     all.insert(all.end(), d_scale.begin(), d_scale.end());
     all.insert(all.end(), d_sink.begin(), d_sink.end());
+    all.insert(all.end(), d_output_multiplier.begin(), d_output_multiplier.end());
     return all;
 }
 
@@ -200,13 +204,18 @@ void SpatialGradientTensors::clear() const {
     }
     std::fill(d_scale.begin(), d_scale.end(), untouched());
     std::fill(d_sink.begin(), d_sink.end(), untouched());
+    std::fill(d_output_multiplier.begin(), d_output_multiplier.end(), untouched());
 }
 
 std::ostream &operator<<(std::ostream &out, const SpatialBackwardCase &c) {
     out << "backward, " << static_cast<const SpatialCase &>(c) << " d_lse=" << c.with_d_lse << " wanted=";
-    const std::pair<bool, const char *> wanted[] = {{c.wants_q, "q"},         {c.wants_k, "k"},
-                                                    {c.wants_v, "v"},         {c.wants_scale, "scale"},
-                                                    {c.has_d_mask(), "mask"}, {c.has_d_sink(), "sink"}};
+    const std::pair<bool, const char *> wanted[] = {{c.wants_q, "q"},
+                                                    {c.wants_k, "k"},
+                                                    {c.wants_v, "v"},
+                                                    {c.wants_scale, "scale"},
+                                                    {c.has_d_mask(), "mask"},
+                                                    {c.has_d_sink(), "sink"},
+                                                    {c.has_d_output_multiplier(), "output_multiplier"}};
     for (const auto &[is, name] : wanted) {
         out << (is ? name : "") << (is ? " " : "");
     }
@@ -225,6 +234,7 @@ SpatialGradientTensors make_gradient_tensors(const SpatialBackwardCase &c) {
     t.d_mask = Tensor(t.inputs.mask.shape(), to);
     t.d_scale.assign(size_t(c.H), untouched());
     t.d_sink.assign(size_t(c.H), untouched());
+    t.d_output_multiplier.assign(1, untouched());
     t.d_out.fill_normal(11, c.amplitude);
     t.d_lse.fill_normal(12, c.amplitude);
     write_forward_result(c, t);
@@ -258,6 +268,7 @@ muattn_status run(const SpatialBackwardCase &c, const SpatialGradientTensors &t)
     gradients.d_scale = c.wants_scale ? t.d_scale.data() : nullptr;
     gradients.d_mask = c.has_d_mask() ? &d_mask : nullptr;
     gradients.d_sink = c.has_d_sink() ? t.d_sink.data() : nullptr;
+    gradients.d_output_multiplier = c.has_d_output_multiplier() ? t.d_output_multiplier.data() : nullptr;
     return muattn_spatial_attention_backward(&views.q, &views.k, &views.v, &views.out, &views.lse, &views.d_out,
                                              views.d_lse_if(c.with_d_lse), &views.options, &gradients);
 }
@@ -302,6 +313,11 @@ void expect_gradients_agree(const SpatialBackwardCase &c, const SpatialGradientT
     }
     if (c.has_d_sink()) {
         EXPECT_TRUE(gradient_agrees(tensor_of(t.d_sink), want.sink, allowed.sink)) << "of d_sink";
+    }
+    if (c.has_d_output_multiplier()) {
+        EXPECT_TRUE(
+            gradient_agrees(tensor_of(t.d_output_multiplier), {want.output_multiplier}, {allowed.output_multiplier}))
+            << "of d_output_multiplier";
     }
     for (const WriteWatch *input : {&watch_q, &watch_k, &watch_v, &watch_out, &watch_lse, &watch_d_out, &watch_d_lse}) {
         EXPECT_EQ(input->changes(), 0) << "writes to an input";

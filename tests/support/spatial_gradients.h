@@ -15,16 +15,20 @@ struct SpatialBackwardCase : SpatialCase {
 
     bool with_d_lse = true;  // else it is not given
     // Wanted, where the call can have them.
-    bool wants_q = true, wants_k = true, wants_v = true, wants_scale = true, wants_mask = true, wants_sink = true;
+    bool wants_q = true, wants_k = true, wants_v = true, wants_scale = true, wants_mask = true, wants_sink = true,
+         wants_output_multiplier = true;
 
     bool has_d_mask() const { return wants_mask && mask == additive; }
     bool has_d_sink() const { return wants_sink && !sink.empty(); }
+    bool has_d_output_multiplier() const {
+        return wants_output_multiplier && (output_multiplier.empty() || output_multiplier[0] != 0);
+    }
 };
 
 struct SpatialGradientTensors {
     SpatialTensors inputs;  // out and lse hold the forward's result, from the reference
     Tensor d_out, d_lse, d_q, d_k, d_v, d_mask;
-    mutable std::vector<float> d_scale, d_sink;
+    mutable std::vector<float> d_scale, d_sink, d_output_multiplier;
 
     // Of all gradients, one after the other.
     std::vector<float> results() const;
@@ -49,12 +53,13 @@ inline void expect_gradients_agree(const SpatialBackwardCase &c) {
 // How far each gradient may be from the reference. With u = 2^-23, N a sum's terms and w(N) = u (1 + sqrt(N) / 8) for adding them up:
 //   - A weight P = exp(logit - lse) has the relative error u (4 + A + |logit| + |mask| + 2 |lse|), A = |s| sum_e |q_e k_e| as in compare.h: the product's
 //     error, the mask's, that of lse, a float, taken to units of log 2, and of the difference.
-//   - dZ = P (dO . v - D): the weight's error times the difference, and P times the two sums' errors, w(d_v) times the sums of
-//     magnitudes; out is rounded, which is in that.
+//   - dZ = P (dO . v - D), dO = o d_out: the weight's error times the difference, and P times the two sums' errors, w(d_v) times the sums of
+//     magnitudes; out and dO are rounded, which is in that.
 //   - With softcap, 1 - tanh^2 has an error of 8 u + 2 u A / c.
 //   - Every gradient is a sum of products of these with inputs: the magnitudes of its terms times w(N), and each term's own error.
 //   - d_scale is a sum over all elements of q d_q / s, with the errors of d_q.
 //   - d_sink is a sum of exp(sink - lse) D, whose weight has the relative error u (4 + 2 |lse| + |sink|).
+//   - d_output_multiplier is a sum of d_out . out over all rows, divided by o.
 // A weight below 2^-126 may be 0, and every term may lose a denormal number.
 reference::SpatialGradients allowed_gradient_errors(const SpatialBackwardCase &c, const SpatialGradientTensors &t);
 

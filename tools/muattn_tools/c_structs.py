@@ -10,7 +10,7 @@ import numpy as np
 from muattn_tools.paths import ROOT
 
 HEADER = ROOT / "runtime/include/muattn/muattn.h"
-_TYPES: dict[str, type] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "float": ctypes.c_float}
+_TYPES: dict[str, type] = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "float": ctypes.c_float, "double": ctypes.c_double}
 
 
 def _fields(name: str) -> list[tuple[str, type]]:

@@ -51,7 +51,7 @@ typedef enum muattn_status {
     MUATTN_INVALID_OUT,
     MUATTN_INVALID_LSE,
     MUATTN_INVALID_SCALE,   /* scale, scale_count */
-    MUATTN_INVALID_SCALING, /* scaling, d_base */
+    MUATTN_INVALID_SCALING, /* scaling, d_base, alpha, power */
     MUATTN_INVALID_OUTPUT_MULTIPLIER,
     MUATTN_INVALID_CAUSAL,
     MUATTN_INVALID_WINDOW,
@@ -115,25 +115,32 @@ typedef struct muattn_tensor {
 
 /* ---- Scaling rules ------------------------------------------------------------------------------------------------ */
 
-/*                     spatial s                        channel s     channel o
- * SP                  1/sqrt(d)                        1/sqrt(n)     1
- * MUP, d_base given   sqrt(d_base)/d                   1/sqrt(n)     d_base/d
- * MUP, no d_base      1/d                              1/sqrt(n)     (d_base is needed)
- * MUP_HEADS           1/sqrt(d)                        1/sqrt(n)     1
+/*                     spatial s           spatial o    channel s     channel o
+ * SP                  1/sqrt(d)           1            1/sqrt(n)     1
+ * MUP, d_base given   sqrt(d_base)/d^p    1            1/sqrt(n)     d_base/d
+ * MUP, no d_base      1/d^p               1            1/sqrt(n)     (d_base is needed)
+ * MUP_HEADS           1/sqrt(d)           1            1/sqrt(n)     1
  * MUP_MEAN            (not a rule of it)               1/sqrt(n)     1
+ * UMUP                1/d                 1/sigma      (not a rule of it)
  *
- * MUP: the head dimension grows with width. At d = d_base it equals SP.
+ * In calls every s is that times the options' alpha, and p is their power; both are 1 unless given.
+ * MUP: the head dimension grows with width. At d = d_base and p = 1 it equals SP.
  * MUP_HEADS: the number of heads grows, d is fixed.
  * MUP_MEAN: as MUP, but o is 1. Each row of the channel softmax already sums to one over d, so with o = d_base/d the output
- * vanishes as width grows. A coordinate check of the model shows whether it wants MUP or MUP_MEAN. */
+ * vanishes as width grows. A coordinate check of the model shows whether it wants MUP or MUP_MEAN.
+ * UMUP: unit-scaled muP (Blake et al., arXiv:2407.17465). As MUP without d_base; sigma is the deviation of the output that the package
+ * unit_scaling expects of random inputs:
+ *   sigma = c^(1 - a), a = 1 / (1 + 4 d / alpha^2), c = sqrt(1/n), with any causal alignment sqrt(log(n)/n); 1 where c is 0.
+ * n is n_k, whatever key_lengths, window and mask hide; d is that of q and k, where the package, whose d and d_v are one, takes d_v. */
 typedef enum muattn_scaling {
     MUATTN_SCALING_SP = 0,
     MUATTN_SCALING_MUP,
     MUATTN_SCALING_MUP_HEADS,
-    MUATTN_SCALING_MUP_MEAN
+    MUATTN_SCALING_MUP_MEAN,
+    MUATTN_SCALING_UMUP
 } muattn_scaling;
 
-/* Writes the logit scale s of spatial attention to *scale. d >= 1; d_base >= 1, or 0 for 'not given'.
+/* Writes the logit scale s of spatial attention, with alpha and p of 1, to *scale. d >= 1; d_base >= 1, or 0 for 'not given'.
  * Errors: MUATTN_INVALID_SCALING (not a rule of the operator, negative d_base),
  *         MUATTN_INVALID_ARGUMENT (d < 1, scale is NULL). */
 MUATTN_API muattn_status muattn_spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base, double *scale);
@@ -169,10 +176,16 @@ typedef struct muattn_spatial_options {
     muattn_scaling scaling;
     /* 0: not given. */
     int64_t d_base;
-    /* s itself: scale_count numbers, each 0 or of magnitude 1e-37..1e38. NULL: the rule's. */
+    /* Factor on the rule's s, and p of the rule MUP, of no other: above 0; 0: 1. The s that they make must lie in 1e-37..1e38. Not
+     * where scale is given. */
+    double alpha, power;
+    /* s itself: scale_count numbers, each 0 or of magnitude 1e-37..1e38. NULL: the rule's. With MUATTN_SCALING_UMUP, whose o
+     * belongs to its s, give output_multiplier as well. */
     const float *scale;
     /* 1, or H: one number per head. */
     int64_t scale_count;
+    /* o itself: 0, or of magnitude 1e-28..1e38. NULL: the rule's. */
+    const float *output_multiplier;
     muattn_causal causal;
     int64_t causal_offset;
     /* [B], with MUATTN_CAUSAL_OFFSET: an offset for each batch entry, used instead of causal_offset. NULL: causal_offset. */
@@ -192,7 +205,14 @@ typedef struct muattn_spatial_options {
     const float *sink;
 } muattn_spatial_options;
 
-/* out = softmax(s Q K^T) V per head. The softmax runs over the keys that a query sees: those that causal, window,
+/* Writes s and o that the rule gives a call with these options to *scale and *output_multiplier; either may be NULL. n_k may be 0. Of options
+ * scaling, d_base, alpha, power and causal count; where scale or output_multiplier is given, the call uses that instead.
+ * options may be NULL: all zero.
+ * Errors: MUATTN_INVALID_SCALING (as muattn_spatial_scale(); alpha, power), MUATTN_INVALID_ARGUMENT (d < 1, n_k < 0). */
+MUATTN_API muattn_status muattn_spatial_rule(const muattn_spatial_options *options, int64_t d, int64_t n_k,
+                                             double *scale, double *output_multiplier);
+
+/* out = o softmax(s Q K^T) V per head. The softmax runs over the keys that a query sees: those that causal, window,
  * key_lengths and mask all let it see.
  *
  *   q   [B, H, n_q, d]     k [B, Hk, n_k, d]     v [B, Hk, n_k, d_v]     H a multiple of Hk: query head h uses
@@ -201,8 +221,8 @@ typedef struct muattn_spatial_options {
  *       scale, softcap and additive mask, and the head's sink, if it has one; the logarithm is natural; the innermost
  *       stride is free.
  *
- * A query that sees no key has output 0 and lse -inf, or, rounded, the sink. With sink, out and lse are what muattn_merge() makes of
- * those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
+ * lse does not depend on o. A query that sees no key has output 0 and lse -inf, or, rounded, the sink. With sink, out and lse are what
+ * muattn_merge() makes of those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
  * 2.3e38 counts as infinite.
  * NaN and infinity in a key, value or mask reach the queries that see it, and no other query.
  * Scratch memory has a bound that n_q and n_k do not change: per thread, and for few queries also per batch entry and head.
@@ -222,21 +242,24 @@ typedef struct muattn_spatial_gradients {
     const muattn_tensor *d_mask;
     /* [H]. Only where the call has a sink. */
     float *d_sink;
+    /* One number, by o, be it the rule's or given. Not where o is 0: out does not tell it then. */
+    float *d_output_multiplier;
 } muattn_spatial_gradients;
 
 /* The gradients of a loss by the inputs of muattn_spatial_attention_forward(), from its gradients by out and lse.
  *
  *   q, k, v, options  as the forward call had them
  *   out, lse          what it gave; or out and lse over more keys than k has (muattn_merge()): the gradients are then this k's
- *                     share, and those of disjoint sets of keys add up. Give the same sink to each call, and take d_sink of one.
+ *                     share, and those of disjoint sets of keys add up. Give the same sink and output_multiplier to each call, and
+ *                     take d_sink and d_output_multiplier of one.
  *   d_out             [B, H, n_q, d_v]
  *   d_lse             [B, H, n_q, 1], or NULL: 0
  *
  * Formulas: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.1.2; with softcap, mask, sink and d_lse
- *   D_i = d_out_i . out_i - d_lse_i,  dz_ij = exp(logit_ij - lse_i) (d_out_i . v_j - D_i),
+ *   D_i = d_out_i . out_i - d_lse_i,  dz_ij = exp(logit_ij - lse_i) (o d_out_i . v_j - D_i),
  *   d_mask = dz,  dt_ij = dz_ij (1 - tanh(s q_i . k_j / c)^2),  d_sink = -sum_i exp(sink - lse_i) D_i,
- *   d_q_i = s sum_j dt_ij k_j,  d_k_j = s sum_i dt_ij q_i,  d_v_j = sum_i exp(logit_ij - lse_i) d_out_i,
- *   d_scale = sum_ij dt_ij q_i . k_j.
+ *   d_q_i = s sum_j dt_ij k_j,  d_k_j = s sum_i dt_ij q_i,  d_v_j = o sum_i exp(logit_ij - lse_i) d_out_i,
+ *   d_scale = sum_ij dt_ij q_i . k_j,  d_output_multiplier = sum_i d_out_i . out_i / o.
  * A query that sees no key has gradient 0, and so has a key that no query sees. NaN and infinity in a query, in its d_out, d_lse, out
  * or lse, or in a key or value reach the gradients of what sees them, and no other. Gradients are distinct from each other and from all inputs.
  * Scratch memory has a bound that n_q and n_k do not change. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
@@ -271,7 +294,7 @@ MUATTN_API muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, cons
  * causal and window count keys from the start of the k of their own call. So the call for the keys from p on needs
  * MUATTN_CAUSAL_OFFSET with the whole call's offset minus p, not an alignment. Where key_lengths make the offset differ
  * between batch entries, give one for each (causal_offsets).
- * Give sink to one of the calls only: it would count once for each.
+ * Give sink to one of the calls only: it would count once for each. Give the same output_multiplier to both: a rule's may depend on n_k.
  * A result with lse -inf counts for nothing, whatever it holds. Errors: MUATTN_INVALID_OUT and MUATTN_INVALID_LSE; the
  * message names the argument. */
 MUATTN_API muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_tensor *lse_a,
@@ -290,6 +313,8 @@ typedef struct muattn_channel_options {
     muattn_scaling scaling;
     /* 0: not given. */
     int64_t d_base;
+    /* Factor on the rule's s: above 0; 0: 1. The s that it makes must lie in the range of scale. Not where scale is given. */
+    double alpha;
     /* s itself: scale_count numbers, each 0 or of magnitude 1e-37..1e38, with normalize 1e-37..1e25. NULL: the rule's. */
     const float *scale;
     /* 1, or H: one number per head. */

@@ -131,6 +131,17 @@ inline double spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base = 
     return scale;
 }
 
+// What the rule gives a call with these options.
+struct SpatialRule {
+    double scale, output_multiplier;
+};
+
+inline SpatialRule spatial_rule(const SpatialOptions &options, int64_t d, int64_t n_k) {
+    SpatialRule rule{};
+    check(muattn_spatial_rule(&options, d, n_k, &rule.scale, &rule.output_multiplier));
+    return rule;
+}
+
 inline double channel_scale(muattn_scaling scaling, int64_t n) {
     double scale = 0;
     check(muattn_channel_scale(scaling, n, &scale));

@@ -3,12 +3,10 @@
 
 #include "call.h"
 #include "common/error.h"
+#include "common/scale.h"
 
 namespace muattn {
 namespace {
-
-// By magnitude: a kernel divides them by up to MUATTN_MAX_D, and the result is a normal number.
-constexpr float kMinOutputMultiplier = 1e-34f, kMaxOutputMultiplier = 1e38f;
 
 muattn_status resolve_output_multiplier(ChannelSetting &call, const muattn_channel_options &options) {
     if (options.output_multiplier == nullptr) {
@@ -18,11 +16,7 @@ muattn_status resolve_output_multiplier(ChannelSetting &call, const muattn_chann
         return MUATTN_OK;
     }
     call.output_multiplier = *options.output_multiplier;
-    if (!is_zero_or_between(call.output_multiplier, kMinOutputMultiplier, kMaxOutputMultiplier)) {
-        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be 0 or of magnitude %g..%g, not %g",
-                    double(kMinOutputMultiplier), double(kMaxOutputMultiplier), double(call.output_multiplier));
-    }
-    return MUATTN_OK;
+    return check_output_multiplier(call.output_multiplier, kMinChannelMultiplier);
 }
 
 }  // namespace
@@ -51,17 +45,14 @@ muattn_status check_tokens_like(const ChannelSetting &setting, Argument &argumen
 }
 
 muattn_status check_channel_logits(ChannelSetting &setting, const muattn_channel_options &options) {
-    MUATTN_RETURN_IF_ERROR(check_scale(setting.scale, options.scale, options.scale_count, setting.H,
-                                       setting.normalize ? kMaxNormalizedScale : kMaxScale));
+    const float most = setting.normalize ? kMaxNormalizedScale : kMaxScale;
+    MUATTN_RETURN_IF_ERROR(check_scale(setting.scale, options.scale, options.scale_count, setting.H, most));
     if (options.tokens < 0) {
         return fail(MUATTN_INVALID_TOKENS, "tokens must be at least 1, or 0 for those of the arrays, not %lld",
                     static_cast<long long>(options.tokens));
     }
     const int64_t tokens = options.tokens != 0 ? options.tokens : std::max<int64_t>(setting.n, 1);
-    double rule_scale = 0;
-    MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, tokens, &rule_scale));
-    setting.rule_scale = float(rule_scale);
-    return MUATTN_OK;
+    return channel_rule_scale(options, tokens, most, &setting.rule_scale);
 }
 
 muattn_status check_channel_options(ChannelSetting &setting, const muattn_channel_options &options) {

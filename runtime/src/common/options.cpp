@@ -29,4 +29,12 @@ muattn_status check_scale(PerHead &checked, const float *scale, int64_t count, i
     return MUATTN_OK;
 }
 
+muattn_status check_output_multiplier(float given, float least) {
+    if (!is_zero_or_between(given, least, kMaxOutputMultiplier)) {
+        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER, "output_multiplier must be 0 or of magnitude %g..%g, not %g",
+                    double(least), double(kMaxOutputMultiplier), double(given));
+    }
+    return MUATTN_OK;
+}
+
 }  // namespace muattn

@@ -29,6 +29,7 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     binder.number(call.window_first);
     binder.number(call.window_last);
     MUATTN_RETURN_IF_ERROR(binder.input(call.sink.array(call.H)));
+    binder.number(call.output_multiplier);
     MUATTN_RETURN_IF_ERROR(binder.output(call.out));
     if (!kernel.features.lse) {
         return MUATTN_OK;

@@ -54,10 +54,12 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
         return no_kernel(backend);
     }
     const bool nothing_wanted = !call.wants_q && !call.wants_k && !call.wants_v && !call.wants_mask &&
-                                call.d_scale == nullptr && call.d_sink == nullptr;
+                                call.d_scale == nullptr && call.d_sink == nullptr &&
+                                call.d_output_multiplier == nullptr;
     if (nothing_wanted || call.forward.B == 0 || call.forward.H == 0) {
         std::fill_n(call.d_scale, call.d_scale != nullptr ? call.forward.H : 0, 0.0f);
         std::fill_n(call.d_sink, call.d_sink != nullptr ? call.forward.H : 0, 0.0f);
+        std::fill_n(call.d_output_multiplier, call.d_output_multiplier != nullptr ? 1 : 0, 0.0f);
         if (call.wants_mask) {  // a dimension of it may be 1
             clear(call.d_mask);
         }

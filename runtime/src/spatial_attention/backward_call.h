@@ -12,6 +12,7 @@ struct SpatialBackwardCall {
         d_mask{"d_mask", MUATTN_INVALID_D_MASK, {}};
     bool with_d_lse = false, wants_q = false, wants_k = false, wants_v = false, wants_mask = false;
     float *d_scale = nullptr, *d_sink = nullptr;  // [H], or null: not wanted
+    float *d_output_multiplier = nullptr;         // one number, or null
 };
 
 muattn_status check_spatial_backward(SpatialBackwardCall &call, const muattn_tensor *q, const muattn_tensor *k,

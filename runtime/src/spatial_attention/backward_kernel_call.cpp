@@ -41,6 +41,7 @@ int BackwardTasks::call_kernel(const Map &map, const Part &part, const Target &d
         arguments.array(&zero, {{rows, 0}, {group, 0}});
     }
     arguments.array(d_q_scale_ + h, {{group, 1}});
+    arguments.number(forward_.output_multiplier);
     const int64_t shift = part.begin - part.key;
     for (const int64_t number : {visible.window_first + shift, visible.window_last + shift,
                                  int64_t(d_q.data != nullptr), int64_t(call_.wants_k), int64_t(call_.wants_v)}) {

@@ -56,8 +56,9 @@ muattn_status BackwardTasks::reserve() {
     }
     const int64_t partial_q = parts_.partial_q * maps() * group * rows * forward_.d,
                   partial_mask = (parts_.parts - 1) * parts_.chains() * parts_.mask_elements,
-                  chunk_sums = sums_rows() ? 4 * maps() * BackwardParts::chunks(rows) * group : 0,
-                  sums = 4 * forward_.H;
+                  floats_of_sums = int64_t(sizeof(Sums) / sizeof(float)),
+                  chunk_sums = sums_rows() ? floats_of_sums * maps() * BackwardParts::chunks(rows) * group : 0,
+                  sums = floats_of_sums * forward_.H;
     int64_t shared = 0;
     for (const int64_t floats : {partial_q, partial_mask, chunk_sums, sums, forward_.H}) {
         shared += Slab::block_bytes(floats * int64_t(sizeof(float)));
@@ -65,10 +66,10 @@ muattn_status BackwardTasks::reserve() {
     MUATTN_RETURN_IF_ERROR(tasks_.reserve(parts_.tasks(), scratch, shared));
     partial_q_ = tasks_.shared(partial_q);
     partial_mask_ = tasks_.shared(partial_mask);
-    chunk_sums_ = reinterpret_cast<double *>(tasks_.shared(chunk_sums));
-    sums_ = reinterpret_cast<double *>(tasks_.shared(sums));
+    chunk_sums_ = reinterpret_cast<Sums *>(tasks_.shared(chunk_sums));
+    sums_ = reinterpret_cast<Sums *>(tasks_.shared(sums));
     d_q_scale_ = tasks_.shared(forward_.H);
-    std::fill_n(sums_, 2 * forward_.H, 0.0);
+    std::fill_n(sums_, forward_.H, Sums{});
     for (int64_t h = 0; h < forward_.H; h++) {
         // d_scale is a sum of q d_q / scale: with a scale of 0, or near the ends of what a float can be, d_q is multiplied with it after that.
         constexpr float kLeast = 1e-15f, kMost = 1e15f;
@@ -96,13 +97,18 @@ muattn_status BackwardTasks::run() {
     }
     add_mask_parts();
     MUATTN_RETURN_IF_ERROR(tasks_.status(kernel_));
+    double of_multiplier = 0;
     for (int64_t h = 0; h < forward_.H; h++) {
         if (call_.d_scale != nullptr) {
-            call_.d_scale[h] = float(sums_[2 * h] / double(d_q_scale_[h]));
+            call_.d_scale[h] = float(sums_[h].scale / double(d_q_scale_[h]));
         }
         if (call_.d_sink != nullptr) {
-            call_.d_sink[h] = float(sums_[2 * h + 1]);
+            call_.d_sink[h] = float(sums_[h].sink);
         }
+        of_multiplier += sums_[h].multiplier;
+    }
+    if (call_.d_output_multiplier != nullptr) {
+        *call_.d_output_multiplier = float(of_multiplier / double(forward_.output_multiplier));
     }
     remember_kernel(kernel_);
     return MUATTN_OK;
@@ -186,7 +192,8 @@ int BackwardTasks::do_spans(const Map &map, int64_t share, const Target &mask) {
     return 0;
 }
 
-// A chunk of the stripe's rows, of all heads of a map: their d_q of all shares becomes one, and their parts of d_scale and d_sink are summed.
+// A chunk of the stripe's rows, of all heads of a map: their d_q of all shares becomes one, and their parts of d_scale, d_sink and
+// d_output_multiplier are summed.
 int BackwardTasks::do_chunk(int64_t index) {
     const int64_t chunks = BackwardParts::chunks(rows_of_stripe()), map_index = index / chunks,
                   row = index % chunks * BackwardParts::kChunk;
@@ -207,9 +214,10 @@ int BackwardTasks::do_chunk(int64_t index) {
         }
         const int64_t h = map.h_kv * group + g;
         if (sums_rows()) {
-            double *sums = chunk_sums_ + 2 * (index * group + g);
-            sums[0] = call_.d_scale != nullptr ? scale_sum(map, h, row, rows, sum) : 0;
-            sums[1] = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows) : 0;
+            Sums &sums = chunk_sums_[index * group + g];
+            sums.scale = call_.d_scale != nullptr ? scale_sum(map, h, row, rows, sum) : 0;
+            sums.sink = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows) : 0;
+            sums.multiplier = call_.d_output_multiplier != nullptr ? multiplier_sum(map.b, h, row, rows) : 0;
         }
         const float scale = forward_.scale.at(h);
         for (int64_t i = row; call_.wants_q && scale != d_q_scale_[h] && i < row + rows; i++) {
@@ -242,6 +250,17 @@ double BackwardTasks::sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) 
     return sum;
 }
 
+// d_out . out: the multiplier times its gradient. Where a query sees no key it does not depend on out.
+double BackwardTasks::multiplier_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const {
+    double sum = 0;
+    for (int64_t i = begin_ + row; i < begin_ + row + rows; i++) {
+        if (!(double(*at(forward_.lse, b, h, i)) == -HUGE_VAL)) {
+            sum += dot(at(call_.d_out, b, h, i), at(forward_.out, b, h, i), forward_.d_v);
+        }
+    }
+    return sum;
+}
+
 void BackwardTasks::add_sums() {
     if (!sums_rows()) {
         return;
@@ -250,8 +269,10 @@ void BackwardTasks::add_sums() {
     for (int64_t i = 0; i < maps() * chunks; i++) {
         for (int64_t g = 0; g < group; g++) {
             const int64_t h = i / chunks % forward_.Hk * group + g;
-            sums_[2 * h] += chunk_sums_[2 * (i * group + g)];
-            sums_[2 * h + 1] += chunk_sums_[2 * (i * group + g) + 1];
+            const Sums &chunk = chunk_sums_[i * group + g];
+            sums_[h].scale += chunk.scale;
+            sums_[h].sink += chunk.sink;
+            sums_[h].multiplier += chunk.multiplier;
         }
     }
 }

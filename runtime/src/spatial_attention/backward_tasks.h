@@ -25,6 +25,10 @@ public:
     muattn_status run();
 
 private:
+    // Of a head and some rows: what d_scale, d_sink and d_output_multiplier are sums of.
+    struct Sums {
+        double scale = 0, sink = 0, multiplier = 0;
+    };
     // Rows of a gradient that a task adds to.
     struct Target {
         float *data;
@@ -43,7 +47,9 @@ private:
     bool needs_kernels() const {
         return call_.wants_q || call_.wants_k || call_.wants_v || call_.wants_mask || call_.d_scale != nullptr;
     }
-    bool sums_rows() const { return call_.d_scale != nullptr || call_.d_sink != nullptr; }
+    bool sums_rows() const {
+        return call_.d_scale != nullptr || call_.d_sink != nullptr || call_.d_output_multiplier != nullptr;
+    }
     int64_t rows_of_stripe() const { return end_ - begin_; }
     int64_t maps() const { return forward_.B * forward_.Hk; }
 
@@ -60,6 +66,7 @@ private:
     int do_chunk(int64_t index);
     double scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const;
     double sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const;
+    double multiplier_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const;
     void add_sums();
     void add_mask_parts();
 
@@ -71,8 +78,8 @@ private:
     Tasks tasks_;
     int64_t begin_ = 0, end_ = 0;  // queries of the stripe
     float *partial_q_ = nullptr, *partial_mask_ = nullptr;
-    double *chunk_sums_ = nullptr, *sums_ = nullptr;  // of d_scale and d_sink, of a chunk of rows, and so far
-    float *d_q_scale_ = nullptr;                      // [H]
+    Sums *chunk_sums_ = nullptr, *sums_ = nullptr;  // of a chunk of rows, and so far
+    float *d_q_scale_ = nullptr;                    // [H]
 };
 
 }  // namespace muattn

@@ -17,7 +17,7 @@ struct SpatialCall {
         mask{"mask", MUATTN_INVALID_MASK, {}};
     bool with_lse = false, with_mask = false, with_key_lengths = false;
     int64_t B = 0, H = 0, Hk = 0, n_q = 0, n_k = 0, d = 0, d_v = 0;
-    float rule_scale = 0, softcap = 0;
+    float rule_scale = 0, output_multiplier = 1, softcap = 0;
     PerHead scale{&rule_scale, false}, sink{&no_sink, false};
     VisibleKeysOfBatch visible;
     int32_t window_first = 0, window_last = 0;  // the least and the greatest of all batch entries

@@ -145,13 +145,30 @@ muattn_status check_softcap(SpatialCall &call, const muattn_spatial_options &opt
         return fail(MUATTN_INVALID_SOFTCAP, "softcap must lie in %g..%g, not %g", double(kMinSoftcap),
                     double(kMaxSoftcap), double(softcap));
     }
-    for (int64_t i = 0; options.scale != nullptr && i < options.scale_count; i++) {
-        if (!is_zero_or_between(options.scale[i] / softcap, kMinScale, kMaxScale)) {
+    for (int64_t i = 0; i < (options.scale != nullptr ? options.scale_count : 1); i++) {
+        if (!is_zero_or_between(call.scale.at(i) / softcap, kMinScale, kMaxScale)) {
             return fail(MUATTN_INVALID_SOFTCAP,
                         "softcap: scale[%lld] / softcap must be 0 or of magnitude %g..%g, not %g / %g",
-                        static_cast<long long>(i), double(kMinScale), double(kMaxScale), double(options.scale[i]),
+                        static_cast<long long>(i), double(kMinScale), double(kMaxScale), double(call.scale.at(i)),
                         double(softcap));
         }
+    }
+    return MUATTN_OK;
+}
+
+muattn_status apply_rule(SpatialCall &call, const muattn_spatial_options &options) {
+    double scale = 0, output_multiplier = 0;
+    MUATTN_RETURN_IF_ERROR(muattn_spatial_rule(&options, call.d, call.n_k, &scale, &output_multiplier));
+    call.rule_scale = float(scale);
+    call.output_multiplier = float(output_multiplier);
+    if (options.output_multiplier != nullptr) {
+        call.output_multiplier = *options.output_multiplier;
+        return check_output_multiplier(call.output_multiplier, kMinSpatialMultiplier);
+    }
+    if (options.scaling == MUATTN_SCALING_UMUP && options.scale != nullptr) {
+        return fail(MUATTN_INVALID_SCALE,
+                    "scale: with MUATTN_SCALING_UMUP give output_multiplier as well: the rule's is "
+                    "for the rule's scale; its factor is alpha");
     }
     return MUATTN_OK;
 }
@@ -180,15 +197,12 @@ muattn_status check_options(SpatialCall &call, const muattn_spatial_options &opt
     }
     MUATTN_RETURN_IF_ERROR(check_scale(call.scale, options.scale, options.scale_count, call.H));
     MUATTN_RETURN_IF_ERROR(check_causal(options));
+    MUATTN_RETURN_IF_ERROR(apply_rule(call, options));
     MUATTN_RETURN_IF_ERROR(check_key_lengths(call, options.key_lengths));
     MUATTN_RETURN_IF_ERROR(check_mask(call, options.mask));
     MUATTN_RETURN_IF_ERROR(check_softcap(call, options));
     MUATTN_RETURN_IF_ERROR(check_sink(call, options.sink));
-    MUATTN_RETURN_IF_ERROR(set_visible_keys(call, options));
-    double rule_scale = 0;
-    MUATTN_RETURN_IF_ERROR(muattn_spatial_scale(options.scaling, call.d, options.d_base, &rule_scale));
-    call.rule_scale = float(rule_scale);
-    return MUATTN_OK;
+    return set_visible_keys(call, options);
 }
 
 }  // namespace

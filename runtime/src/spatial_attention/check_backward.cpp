@@ -67,6 +67,10 @@ muattn_status check_spatial_backward(SpatialBackwardCall &call, const muattn_ten
     if (gradients->d_sink != nullptr && options.sink == nullptr) {
         return fail(MUATTN_INVALID_D_SINK, "d_sink must be null: the call has no sink");
     }
+    if (gradients->d_output_multiplier != nullptr && forward.output_multiplier == 0) {
+        return fail(MUATTN_INVALID_OUTPUT_MULTIPLIER,
+                    "output_multiplier must not be 0 where d_output_multiplier is wanted: out is 0 then");
+    }
     Others others(call);
     MUATTN_RETURN_IF_ERROR(
         check_gradient(call.wants_q, call.d_q, gradients->d_q, forward.q, kQ, "must equal q's", others));
@@ -78,6 +82,7 @@ muattn_status check_spatial_backward(SpatialBackwardCall &call, const muattn_ten
                                           "must equal the mask's", others));
     call.d_scale = gradients->d_scale;
     call.d_sink = gradients->d_sink;
+    call.d_output_multiplier = gradients->d_output_multiplier;
     return MUATTN_OK;
 }
 

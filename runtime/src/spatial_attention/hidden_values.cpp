@@ -13,12 +13,16 @@ namespace {
 // The exponent's bits from which on a number is looked for: all that is not finite; and what a product may be infinite of.
 constexpr uint32_t kNotFinite = 0x7f800000u, kLarge = (127u + 40) << 23;
 
+uint32_t exponent_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & kNotFinite;
+}
+
 bool any_from(uint32_t exponent, const float *x, int64_t count) {
     uint32_t any = 0;
     for (int64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        any |= uint32_t((bits & kNotFinite) >= exponent);
+        any |= uint32_t(exponent_of(x[i]) >= exponent);
     }
     return any != 0;
 }
@@ -82,6 +86,12 @@ struct BackwardSearch {
     const SpatialBackwardCall &call;
     std::atomic<bool> found{false};
 
+    // Kernels multiply d_out with the output multiplier first: the exponents' difference is at most one too small.
+    uint32_t large_d_out() const {
+        const uint32_t one = exponent_of(1.0f), multiplier = exponent_of(call.forward.output_multiplier);
+        return multiplier <= one ? kLarge : kLarge - (multiplier - one) - (1u << 23);
+    }
+
     bool look(int64_t b, int64_t h_kv) const {
         const SpatialCall &forward = call.forward;
         const int64_t keys = forward.visible[b].key_length, group = forward.group();
@@ -89,10 +99,13 @@ struct BackwardSearch {
             return true;
         }
         for (int64_t h = h_kv * group; h < (h_kv + 1) * group; h++) {
-            for (const Argument *of_queries : {&forward.q, &forward.out, &call.d_out}) {
+            for (const Argument *of_queries : {&forward.q, &forward.out}) {
                 if (any_in(*of_queries, b, h, 0, forward.n_q, kLarge)) {
                     return true;
                 }
+            }
+            if (any_in(call.d_out, b, h, 0, forward.n_q, large_d_out())) {
+                return true;
             }
             if (call.with_d_lse && any_in(call.d_lse, b, h, 0, forward.n_q, kLarge)) {
                 return true;
