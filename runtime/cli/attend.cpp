@@ -15,7 +15,9 @@ void add_scaling(CLI::App &verb, AttendCall &call, const std::vector<std::string
     verb.add_option("--scaling", call.scaling, "scaling rule; `muattn scale` explains them; default: sp")
         ->check(CLI::IsMember(rules));
     verb.add_option("--d-base", call.d_base, about_d_base);
+    verb.add_option("--alpha", call.alpha, "factor on the rule's s; default: 1");
     verb.add_option("--scale", call.scale, "s itself, instead of the rule's: a number, or H numbers a,b,...");
+    verb.add_option("--output-multiplier", call.output_multiplier, "o itself, instead of the rule's");
 }
 
 void add_gradient(CLI::App &verb, const std::string &option, std::string &path, const char *what) {
@@ -29,6 +31,7 @@ void add_gradients(CLI::App &verb, AttendCall &call, const char *about_backward,
     add_gradient(verb, "--d-k", call.d_k, "to be written: by k");
     add_gradient(verb, "--d-v", call.d_v, "to be written: by v");
     add_gradient(verb, "--d-scale", call.d_scale, "to be written: [H], by each head's s, the rule's too");
+    add_gradient(verb, "--d-output-multiplier", call.d_output_multiplier, "to be written: [1], by o");
 }
 
 void refuse_empty(CLI::App &verb) {

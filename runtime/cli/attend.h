@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,10 @@ namespace muattn::cli {
 struct AttendCall {
     std::string q, k, v, out, scaling = "sp", scale;
     int64_t d_base = 0;
+    double alpha = 0;  // not given
+    std::optional<float> output_multiplier;
     bool backward = false;
-    std::string d_out, d_q, d_k, d_v, d_scale;
+    std::string d_out, d_q, d_k, d_v, d_scale, d_output_multiplier;
     MachineOptions machine;
 };
 
@@ -38,6 +41,8 @@ template<typename Options>
 void set_scaling(Options &options, std::vector<float> &numbers, const AttendCall &call, int64_t heads) {
     options.scaling = scaling_value("--scaling", call.scaling);
     options.d_base = call.d_base;
+    options.alpha = call.alpha;
+    options.output_multiplier = call.output_multiplier ? &*call.output_multiplier : nullptr;
     numbers = float_list("--scale", call.scale);
     if (numbers.size() > 1 && int64_t(numbers.size()) != heads) {
         fail("--scale: needs 1 number, or one for each of H = {} heads, not {}", heads, numbers.size());

@@ -1,7 +1,6 @@
 // muattn attend channel.
 #include <memory>
 #include <muattn/muattn.hpp>
-#include <optional>
 
 #include "attend.h"
 #include "npy.h"
@@ -11,15 +10,13 @@ namespace muattn::cli {
 namespace {
 
 struct ChannelCall : AttendCall {
-    std::optional<float> output_multiplier;
     bool normalize = false;
-    std::string layout = "channels_last", map, d_output_multiplier;
+    std::string layout = "channels_last", map;
 };
 
 // What a call takes, and what its options point to.
 struct Inputs {
     explicit Inputs(const ChannelCall &call) {
-        options.output_multiplier = call.output_multiplier ? &*call.output_multiplier : nullptr;
         options.normalize = call.normalize;
         options.layout = layout_value("--layout", call.layout);
         q = load_npy("--q", call.q), k = load_npy("--k", call.k), v = load_npy("--v", call.v);
@@ -118,7 +115,6 @@ void add_attend_channel(CLI::App &attend_verb) {
                "the same shape");
     verb.add_option("--out", call->out, "to be written: the same shape; needed without --backward");
     add_scaling(verb, *call, kChannelScalings, "head dimension of the muP base model; mup needs it: o = d_base/d");
-    verb.add_option("--output-multiplier", call->output_multiplier, "o itself, instead of the rule's");
     verb.add_flag(
         "--normalize", call->normalize,
         "divide each channel of Q and K by its L2 norm over tokens first (XCiT, Restormer); then give --scale");
@@ -127,7 +123,6 @@ void add_attend_channel(CLI::App &attend_verb) {
     verb.add_option("--map", call->map,
                     "to be written, with --backward read, which saves it a product: [B, H, d, d], softmax(s Q^T K)");
     add_gradients(verb, *call, "gradients instead, of a loss", "the same shape as q: the loss's gradient by out");
-    add_gradient(verb, "--d-output-multiplier", call->d_output_multiplier, "to be written: [1], by o");
     call->machine.add_to(verb);
     refuse_empty(verb);
     verb.callback([call] {

@@ -12,6 +12,7 @@ namespace {
 struct SpatialCall : AttendCall {
     std::string causal = "none", window, mask, key_lengths, sink, lse, d_lse, d_mask, d_sink;
     float softcap = 0;
+    double power = 0;  // not given
 };
 
 void check_batch(const char *option, const std::vector<int64_t> &numbers, int64_t batch) {
@@ -48,6 +49,7 @@ Inputs::Inputs(const SpatialCall &call) {
     set_causal(options, offsets_, "--causal", call.causal);
     set_window(options, "--window", call.window);
     options.softcap = call.softcap;
+    options.power = call.power;
     key_lengths_ = integer_list("--key-lengths", call.key_lengths);
 
     q = load_npy("--q", call.q), k = load_npy("--k", call.k), v = load_npy("--v", call.v);
@@ -109,8 +111,9 @@ void attend_backward(const SpatialCall &call) {
     gradients.d_scale = results.add_numbers("--d-scale", call.d_scale, heads);
     gradients.d_mask = results.add("--d-mask", call.d_mask, Inputs::sizes(in.mask, 4));
     gradients.d_sink = results.add_numbers("--d-sink", call.d_sink, heads);
+    gradients.d_output_multiplier = results.add_numbers("--d-output-multiplier", call.d_output_multiplier, 1);
     if (results.none()) {
-        fail("--backward needs one of --d-q, --d-k, --d-v, --d-scale, --d-mask, --d-sink");
+        fail("--backward needs one of --d-q, --d-k, --d-v, --d-scale, --d-mask, --d-sink, --d-output-multiplier");
     }
     const muattn_tensor d_lse = d_lse_file.tensor();
     spatial_attention_backward(in.q.tensor(), in.k.tensor(), in.v.tensor(), out.tensor(), lse.tensor(), d_out.tensor(),
@@ -121,11 +124,12 @@ void attend_backward(const SpatialCall &call) {
 }  // namespace
 
 void add_attend_spatial(CLI::App &attend_verb) {
-    auto &verb = *attend_verb.add_subcommand("spatial", "out = softmax(s Q K^T) V per head, softmax over the keys");
+    auto &verb = *attend_verb.add_subcommand("spatial", "out = o softmax(s Q K^T) V per head, softmax over the keys");
     const auto call = std::make_shared<SpatialCall>();
     add_inputs(verb, *call, "[B, H, n_q, d]", "[B, Hk, n_k, d]; H is a multiple of Hk", "[B, Hk, n_k, d_v]");
     verb.add_option("--out", call->out, "to be written, with --backward read: [B, H, n_q, d_v]")->required();
     add_scaling(verb, *call, kSpatialScalings, "head dimension of the muP base model; without it mup means s = 1/d");
+    verb.add_option("--power", call->power, "p of mup's s = sqrt(d_base)/d^p; default: 1");
     verb.add_option("--causal", call->causal,
                     "none, top_left (key j is visible to query i if j <= i), bottom_right (j <= i + n_k - n_q, with "
                     "--key-lengths j <= i + length - n_q) or an integer o (j <= i + o), or B of them a,b,...");

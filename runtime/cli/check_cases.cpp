@@ -84,7 +84,9 @@ CheckCase grouped_causal_window() {
     const auto p = std::make_shared<SpatialProblem>(1, 4, 2, 70, 130, 32, 33);
     p->options.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
     p->options.window = {1, 40, -1};
-    return make_case("spatial, grouped, causal, window", p);
+    p->options.scaling = MUATTN_SCALING_UMUP;
+    p->options.alpha = 2;
+    return make_case("spatial, umup, grouped, causal, window", p);
 }
 
 CheckCase masked_softcap() {
@@ -110,6 +112,7 @@ CheckCase wide_heads() {
     const auto p = std::make_shared<SpatialProblem>(1, 1, 1, 33, 50, 513, 300);
     p->options.scaling = MUATTN_SCALING_MUP;
     p->options.d_base = 64;
+    p->options.power = 0.75;
     return make_case("spatial, mup, d = 513", p);
 }
 
@@ -117,6 +120,7 @@ CheckCase channel() {
     const auto p = std::make_shared<ChannelProblem>(1, 2, 197, 48);
     p->options.scaling = MUATTN_SCALING_MUP;
     p->options.d_base = 32;
+    p->options.alpha = 3;
     return make_case("channel, mup", p, true);
 }
 

@@ -17,6 +17,7 @@ struct SpatialGradientsProblem {
     Shape lse_shape{1, 4, 70, 1}, mask_shape{1, 4, 1, 130};
     Floats q = numbers(q_shape, 1), k = numbers(k_shape, 2), v = numbers(v_shape, 3), mask = numbers(mask_shape, 4);
     Floats d_out = numbers(out_shape, 5), d_lse = numbers(lse_shape, 6), sink{0.5f, -1.0f, 0.0f, 2.0f}, out, lse;
+    float multiplier = -1.5f;
     reference::SpatialGradients want;
 
     double error() {
@@ -25,6 +26,7 @@ struct SpatialGradientsProblem {
         options.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
         options.mask = &mask_tensor;
         options.sink = sink.data();
+        options.output_multiplier = &multiplier;
         const muattn_tensor q_tensor = tensor(q.data(), q_shape), k_tensor = tensor(k.data(), k_shape),
                             v_tensor = tensor(v.data(), v_shape), d_out_tensor = tensor(d_out.data(), out_shape),
                             d_lse_tensor = tensor(d_lse.data(), lse_shape);
@@ -37,15 +39,15 @@ struct SpatialGradientsProblem {
             want = reference::spatial_attention_backward(q_tensor, k_tensor, v_tensor, options, out_tensor, lse_tensor,
                                                          d_out_tensor, &d_lse_tensor);
         }
-        Floats d_q(q.size()), d_k(k.size()), d_v(v.size()), d_mask(mask.size()), d_scale(4), d_sink(4);
+        Floats d_q(q.size()), d_k(k.size()), d_v(v.size()), d_mask(mask.size()), d_scale(4), d_sink(4), d_multiplier(1);
         const muattn_tensor to_q = tensor(d_q.data(), q_shape), to_k = tensor(d_k.data(), k_shape),
                             to_v = tensor(d_v.data(), v_shape), to_mask = tensor(d_mask.data(), mask_shape);
         spatial_attention_backward(q_tensor, k_tensor, v_tensor, out_tensor, lse_tensor, d_out_tensor,
-                                   {&to_q, &to_k, &to_v, d_scale.data(), &to_mask, d_sink.data()}, options,
-                                   &d_lse_tensor);
+                                   {&to_q, &to_k, &to_v, d_scale.data(), &to_mask, d_sink.data(), d_multiplier.data()},
+                                   options, &d_lse_tensor);
         return std::max({largest_error(d_q, want.q), largest_error(d_k, want.k), largest_error(d_v, want.v),
                          largest_error(d_scale, want.scale), largest_error(d_mask, want.mask),
-                         largest_error(d_sink, want.sink)});
+                         largest_error(d_sink, want.sink), largest_error(d_multiplier, {want.output_multiplier})});
     }
 };
 

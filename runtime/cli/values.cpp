@@ -59,12 +59,13 @@ int choice(const std::string &option, const std::string &text, const std::vector
 
 }  // namespace
 
-const std::vector<std::string> kSpatialScalings = {"sp", "mup", "mup_heads"};
+const std::vector<std::string> kSpatialScalings = {"sp", "mup", "mup_heads", "umup"};
 const std::vector<std::string> kChannelScalings = {"sp", "mup", "mup_heads", "mup_mean"};
 const std::vector<std::string> kLayouts = {"channels_last", "channels_first"};
 
 muattn_scaling scaling_value(const std::string &option, const std::string &text) {
-    return muattn_scaling(choice(option, text, kChannelScalings));
+    static const std::vector<std::string> kAll = {"sp", "mup", "mup_heads", "mup_mean", "umup"};
+    return muattn_scaling(choice(option, text, kAll));
 }
 
 muattn_layout layout_value(const std::string &option, const std::string &text) {

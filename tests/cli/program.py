@@ -29,7 +29,7 @@ def softmax(logits):
         return np.where(np.isneginf(lse)[..., None], 0, np.exp(logits - lse[..., None])), lse
 
 
-def spatial(q, k, v, s, seen=True, added=0, softcap=None, sink=-np.inf):
+def spatial(q, k, v, s, seen=True, added=0, softcap=None, sink=-np.inf, o=1):
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
     k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
     logits = np.reshape(s, (-1, 1, 1)) * (q @ k.swapaxes(-1, -2))
@@ -38,7 +38,7 @@ def spatial(q, k, v, s, seen=True, added=0, softcap=None, sink=-np.inf):
     logits = np.where(seen, logits + added, -np.inf)
     last = np.broadcast_to(np.reshape(sink, (-1, 1, 1)), (*logits.shape[:3], 1))  # a key without a value
     weights, lse = softmax(np.concatenate([logits, last], -1))
-    return weights[..., :-1] @ v, lse
+    return o * (weights[..., :-1] @ v), lse
 
 
 def channel(q, k, v, s, o=1, normalize=False):

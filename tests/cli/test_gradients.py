@@ -50,25 +50,26 @@ def assert_slopes(folder, loss, inputs):
     ("--scale .1,.2,.3,.4 --threads 1", {"s": [0.1, 0.2, 0.3, 0.4]}, ()),
     ("--key-lengths 30,17 --window ,25", {"seen": (J < np.reshape([30, 17], (2, 1, 1, 1))) & (J <= np.arange(9)[:, None] + 25)}, ()),
     ("--mask seen.npy", {"seen": SEEN}, ()),
+    ("--scaling umup --alpha 8", {"s": 8 / 16, "o": 30 ** (1 / 4)}, ()),
     ("--mask added.npy --softcap 0.7 --sink 1,-2,0.5,0", {"added": "added", "softcap": 0.7, "sink": [1, -2, 0.5, 0]}, ("mask", "sink")),
 ])  # fmt: skip
 @pytest.mark.parametrize("with_d_lse", [False, True])
 def test_spatial(forward, options, rules, more, with_d_lse):
     folder = forward(options)
     before = {name: (folder / name).read_bytes() for name in ("o.npy", "l.npy", "d_out.npy")}
-    wanted = outputs("q", "k", "v", "scale", *more)
+    wanted = outputs("q", "k", "v", "scale", *more) + ["--d-output-multiplier", "d_o.npy"]
     done = backward(folder, *options.split(), *wanted, *(["--d-lse", "d_lse.npy"] if with_d_lse else []))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert all((folder / name).read_bytes() == x for name, x in before.items())  # read, not written
     q, k, v, d_out, d_lse = load(folder, "q", "k", "v", "d_out", "d_lse")
     rules = {"s": 1 / 4, **rules}
 
-    def loss(q, k, v, scale, mask=0, sink=-np.inf):
+    def loss(q, k, v, scale, o, mask=0, sink=-np.inf):
         others = {name: x for name, x in rules.items() if name in ("seen", "softcap")}
-        out, lse = spatial(q, k, v, scale, added=mask, sink=sink, **others)
+        out, lse = spatial(q, k, v, scale, added=mask, sink=sink, o=o, **others)
         return (out * d_out).sum() + with_d_lse * (lse * d_lse).sum()
 
-    inputs = {"q": q, "k": k, "v": v, "scale": np.broadcast_to(np.asarray(rules["s"], np.float64), 4)}
+    inputs = {"q": q, "k": k, "v": v, "scale": np.broadcast_to(np.asarray(rules["s"], np.float64), 4), "o": np.array([rules.get("o", 1)])}
     if more:
         inputs.update(mask=np.load(folder / "added.npy"), sink=np.asarray(rules["sink"], np.float64))
     assert_slopes(folder, loss, inputs)
