@@ -45,6 +45,7 @@ void fill(nb::module_ m) {
     scalings["mup"] = int(MUATTN_SCALING_MUP);
     scalings["mup_heads"] = int(MUATTN_SCALING_MUP_HEADS);
     scalings["mup_mean"] = int(MUATTN_SCALING_MUP_MEAN);
+    scalings["umup"] = int(MUATTN_SCALING_UMUP);
     causals["none"] = int(MUATTN_CAUSAL_NONE);
     causals["top_left"] = int(MUATTN_CAUSAL_TOP_LEFT);
     causals["bottom_right"] = int(MUATTN_CAUSAL_BOTTOM_RIGHT);

@@ -27,6 +27,14 @@ std::vector<float> scale_of(const std::optional<Numbers> &scale, int64_t heads) 
     return to_floats(*scale);
 }
 
+// option points to kept, if one is given.
+void set_multiplier(const float *&option, float &kept, const std::optional<double> &given) {
+    if (given) {
+        kept = to_floats({*given})[0];
+        option = &kept;
+    }
+}
+
 // of: what there is one number for, e.g. "batch entry".
 template<typename T>
 const T *check_count(const char *name, const std::optional<std::vector<T>> &numbers, const char *of, int64_t count) {
@@ -43,13 +51,16 @@ const T *check_count(const char *name, const std::optional<std::vector<T>> &numb
 }  // namespace
 
 SpatialOptions::SpatialOptions(const SpatialSettings &settings, int64_t batch, int64_t heads) {
-    const auto &[scaling, d_base, scale, causal, causal_offset, causal_offsets, window, key_lengths, softcap, sink] =
-        settings;
+    const auto &[scaling, d_base, scale, causal, causal_offset, causal_offsets, window, key_lengths, softcap, sink,
+                 alpha, power, output_multiplier] = settings;
     options.scaling = muattn_scaling(scaling);
     options.d_base = d_base;
+    options.alpha = alpha;
+    options.power = power;
     scale_ = scale_of(scale, heads);
     options.scale = scale ? scale_.data() : nullptr;
     options.scale_count = int64_t(scale_.size());
+    set_multiplier(options.output_multiplier, multiplier_, output_multiplier);
     options.causal = muattn_causal(causal);
     options.causal_offset = causal_offset;
     options.key_lengths = check_count("key_lengths", key_lengths, "batch entry", batch);
@@ -65,16 +76,14 @@ SpatialOptions::SpatialOptions(const SpatialSettings &settings, int64_t batch, i
 }
 
 ChannelOptions::ChannelOptions(const ChannelSettings &settings, int64_t heads) {
-    const auto &[scaling, d_base, scale, output_multiplier, normalize, layout, tokens] = settings;
+    const auto &[scaling, d_base, scale, output_multiplier, normalize, layout, tokens, alpha] = settings;
     options.scaling = muattn_scaling(scaling);
     options.d_base = d_base;
+    options.alpha = alpha;
     scale_ = scale_of(scale, heads);
     options.scale = scale ? scale_.data() : nullptr;
     options.scale_count = int64_t(scale_.size());
-    if (output_multiplier) {
-        multiplier_ = to_floats({*output_multiplier})[0];
-        options.output_multiplier = &multiplier_;
-    }
+    set_multiplier(options.output_multiplier, multiplier_, output_multiplier);
     options.normalize = normalize;
     options.layout = muattn_layout(layout);
     options.tokens = tokens;

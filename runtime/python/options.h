@@ -21,10 +21,10 @@ namespace muattn::python {
 using Numbers = std::vector<double>;
 using Integers = std::vector<int64_t>;
 
-// scaling, d_base, scale, causal, causal_offset, causal_offsets, window, key_lengths, softcap, sink
-using SpatialSettings =
-    std::tuple<int, int64_t, std::optional<Numbers>, int, int64_t, std::optional<Integers>,
-               std::optional<std::pair<int64_t, int64_t>>, std::optional<Integers>, double, std::optional<Numbers>>;
+// scaling, d_base, scale, causal, causal_offset, causal_offsets, window, key_lengths, softcap, sink, alpha, power, output_multiplier
+using SpatialSettings = std::tuple<int, int64_t, std::optional<Numbers>, int, int64_t, std::optional<Integers>,
+                                   std::optional<std::pair<int64_t, int64_t>>, std::optional<Integers>, double,
+                                   std::optional<Numbers>, double, double, std::optional<double>>;
 
 // The options without the mask, and the numbers that they point to.
 class SpatialOptions {
@@ -38,10 +38,12 @@ public:
 
 private:
     std::vector<float> scale_, sink_;
+    float multiplier_ = 1.0f;
 };
 
-// scaling, d_base, scale, output_multiplier, normalize, layout, tokens
-using ChannelSettings = std::tuple<int, int64_t, std::optional<Numbers>, std::optional<double>, bool, int, int64_t>;
+// scaling, d_base, scale, output_multiplier, normalize, layout, tokens, alpha
+using ChannelSettings =
+    std::tuple<int, int64_t, std::optional<Numbers>, std::optional<double>, bool, int, int64_t, double>;
 
 class ChannelOptions {
 public:

@@ -88,7 +88,8 @@ nb::dict attend_backward(nb::handle q_array, nb::handle k_array, nb::handle v_ar
                                       gradients.matrices("v", v.tensor),
                                       gradients.numbers("scale", heads),
                                       gradients.matrices("mask", mask_tensor.tensor),
-                                      gradients.numbers("sink", heads)};
+                                      gradients.numbers("sink", heads),
+                                      gradients.numbers("output_multiplier", 1)};
     check(without_gil([&] {
         return muattn_spatial_attention_backward(&q.tensor, &k.tensor, &v.tensor, &out.tensor, &lse.tensor,
                                                  &d_out.tensor, d_lse_array.is_none() ? nullptr : &d_lse.tensor,
@@ -114,10 +115,12 @@ nb::object merge(const Queue &queue, nb::handle out_a_array, nb::handle lse_a_ar
     return nb::make_tuple(out_array, lse_array);
 }
 
-double scale(int scaling, int64_t d, int64_t d_base) {
-    double s = 0;
-    check(muattn_spatial_scale(muattn_scaling(scaling), d, d_base, &s));
-    return s;
+// (s, o)
+nb::tuple rule(int64_t d, int64_t n_k, const SpatialSettings &settings) {
+    const SpatialOptions call(settings, 0, 0);
+    double scale = 0, output_multiplier = 0;
+    check(muattn_spatial_rule(&call.options, d, n_k, &scale, &output_multiplier));
+    return nb::make_tuple(scale, output_multiplier);
 }
 
 }  // namespace
@@ -132,7 +135,7 @@ void add_spatial(nb::module_ m) {
           "settings"_a);
     m.def("merge", &merge, "queue"_a.none(), "out_a"_a.none(), "lse_a"_a.none(), "out_b"_a.none(), "lse_b"_a.none(),
           "out"_a.none(), "lse"_a.none());
-    m.def("spatial_scale", &scale, "scaling"_a, "d"_a, "d_base"_a);
+    m.def("spatial_rule", &rule, "d"_a, "n_k"_a, "settings"_a);
 }
 
 }  // namespace muattn::python

@@ -23,6 +23,7 @@ def test_every_backend_agrees_with_the_reference(random, backend, n, d):
         ({"scaling": "mup", "d_base": 16}, 1 / 5, 16 / 64),
         ({"scaling": "mup_heads"}, 1 / 5, 1),
         ({"scaling": "mup_mean"}, 1 / 5, 1),
+        ({"alpha": 3}, 3 / 5, 1),
         ({"scale": 0.3}, 0.3, 1),
         ({"scale": [0.1, -0.2], "scaling": "mup", "d_base": 32}, [0.1, -0.2], 0.5),
         ({"output_multiplier": -3}, 1 / 5, -3),
@@ -37,6 +38,7 @@ def test_scaling_rules(random, options, scale, multiplier):
 
 def test_scale_functions():
     assert muattn.channel_scale("mup", 25) == 1 / 5
+    assert muattn.channel_scale("sp", 25, alpha=4) == 4 / 5
     assert muattn.channel_output_multiplier("sp", 64) == 1
     assert muattn.channel_output_multiplier("mup", 64, 16) == 1 / 4
     assert muattn.channel_output_multiplier("mup_heads", 64, 16) == 1

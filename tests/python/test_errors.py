@@ -51,7 +51,7 @@ def test_no_array_before_numpy_is_there():
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"scaling": "MUP"}, ValueError, "scaling must be one of 'sp', 'mup', 'mup_heads', not 'MUP'"),
+        ({"scaling": "MUP"}, ValueError, "scaling must be one of 'sp', 'mup', 'mup_heads', 'umup', not 'MUP'"),
         ({"scaling": "mup_mean", "scale": 1}, ValueError, "scaling must be one of"),
         ({"scaling": 1}, ValueError, "scaling must be one of"),
         ({"d_base": 0}, ValueError, "d_base must be at least 1, not 0"),
@@ -107,6 +107,18 @@ def test_no_array_before_numpy_is_there():
         ({"mask": X != 0}, ValueError, r"mask.shape\[3\] \(n_k\)"),
         ({"mask": np.ones((8, 8), bool)}, ValueError, r"mask must have 4 dimensions \[batch, heads, n_q, n_k\], each full or 1, not 2"),
         ({"mask": np.ones((2, 4, 8, 8), "uint8")}, ValueError, "not uint8: for a mask of 0 and 1 give mask != 0, which is bool"),
+        ({"alpha": None}, ValueError, "alpha must be above 0, not None"),
+        ({"alpha": -1}, ValueError, "alpha must be above 0, not -1"),
+        ({"alpha": float("inf")}, ValueError, "alpha must be finite and above 0"),
+        ({"alpha": True}, TypeError, "alpha must be a number, not True"),
+        ({"alpha": 2, "scale": 1}, ValueError, "alpha: not where scale is given"),
+        ({"alpha": 1e-38}, ValueError, "alpha, power: the scale that they make must be of magnitude 1e-37"),
+        ({"power": 0, "scaling": "mup"}, ValueError, "power must be above 0, not 0"),
+        ({"power": 2}, ValueError, "power: only MUATTN_SCALING_MUP has one"),
+        ({"power": 2, "scaling": "mup", "scale": 1}, ValueError, "power: not where scale is given"),
+        ({"scaling": "umup", "scale": 1}, ValueError, "scale: with MUATTN_SCALING_UMUP give output_multiplier as well"),
+        ({"output_multiplier": float("nan")}, ValueError, r"output_multiplier must be 0 or of magnitude 1e-28..1e\+38"),
+        ({"output_multiplier": np.ones(4)}, TypeError, "output_multiplier must be a number"),
         ({"softcap": True}, TypeError, "softcap must be a number, not True"),
         ({"softcap": np.array(True)}, TypeError, "softcap must be a number"),
         ({"softcap": np.ones(4)}, TypeError, "softcap must be a number"),
@@ -127,6 +139,9 @@ def test_spatial_options(options, error, message):
     [
         ({"scaling": "mup"}, ValueError, "d_base"),
         ({"scaling": None}, ValueError, "'mup_heads', 'mup_mean', not None"),
+        ({"scaling": "umup"}, ValueError, "'mup_heads', 'mup_mean', not 'umup'"),
+        ({"alpha": 0}, ValueError, "alpha must be above 0, not 0"),
+        ({"alpha": 2, "scale": 1}, ValueError, "alpha: not where scale is given"),
         ({"output_multiplier": float("inf")}, ValueError, r"output_multiplier must be 0 or of magnitude 1e-34..1e\+38"),
         ({"output_multiplier": True}, TypeError, "output_multiplier must be a number, not True"),
         ({"output_multiplier": np.True_}, TypeError, "output_multiplier must be a number"),
@@ -159,7 +174,7 @@ def test_numbers_of_arrays_are_numbers():
 MASKED = np.ma.masked_array(X, X > 0)
 
 
-@pytest.mark.parametrize("name", ["q", "k", "v", "mask", "scale", "key_lengths", "softcap", "window", "out"])
+@pytest.mark.parametrize("name", ["q", "k", "v", "mask", "scale", "output_multiplier", "alpha", "power", "key_lengths", "softcap", "window", "out"])
 def test_masked_arrays_of_spatial_attention(name):
     value = [MASKED, 1] if name == "window" else MASKED
     with pytest.raises(TypeError, match=rf"{name}.* is a masked array \(numpy.ma\), whose mask would be ignored: pass {name}.*"):

@@ -1,4 +1,5 @@
 import ctypes
+import itertools
 import platform
 
 import muattn
@@ -33,6 +34,10 @@ def test_every_backend_agrees_with_the_reference(random, backend, n_q, n_k, d, d
         ({"scaling": "mup", "d_base": 64}, 64**-0.5),
         ({"scaling": "mup_heads", "d_base": 16}, 64**-0.5),
         ({"scaling": "mup", "scale": 0.3}, 0.3),
+        ({"scaling": "sp", "alpha": 3}, 3 / 8),
+        ({"scaling": "mup", "power": 0.75}, 64**-0.75),
+        ({"scaling": "mup", "d_base": 16, "power": 2, "alpha": np.float32(0.5)}, 2 / 64**2),
+        ({"scale": 0.3, "alpha": 1, "power": 1.0}, 0.3),
         ({"scale": [0.1, 0.2, -0.3, 0]}, [0.1, 0.2, -0.3, 0]),
         ({"scale": np.array([0.1, 0.2, 0.3, 0.4]).reshape(4, 1, 1)}, [0.1, 0.2, 0.3, 0.4]),
     ],
@@ -47,10 +52,41 @@ def test_scale_functions():
     assert muattn.spatial_scale("mup", 64) == 1 / 64
     assert muattn.spatial_scale("mup", 64, d_base=16) == 1 / 16
     assert muattn.spatial_scale("mup_heads", 64, 16) == 1 / 8
+    assert muattn.spatial_scale("mup", 64, 16, power=0.5, alpha=3) == 1.5
+    assert muattn.spatial_scale("umup", 64, alpha=4) == 1 / 16
     with pytest.raises(ValueError, match="scaling"):
         muattn.spatial_scale("mup_mean", 64)
+    with pytest.raises(ValueError, match="power: only MUATTN_SCALING_MUP has one"):
+        muattn.spatial_scale("sp", 64, power=2)
+    with pytest.raises(ValueError, match="alpha must be above 0, not 0"):
+        muattn.spatial_scale("sp", 64, alpha=0)
     with pytest.raises(ValueError, match="d must be at least 1"):
         muattn.spatial_scale("sp", 0)
+
+
+def test_output_multipliers():
+    """Of the package unit_scaling 0.3.5: 1 / sigma."""
+    for d, n, mult, causal in itertools.product((1, 16, 128), (2, 1000), (0.25, 1, 9), (False, True)):
+        lower = np.sqrt((np.log(n) if causal else 1) / n)
+        sigma = np.exp((1 - 1 / (1 + 4 * d / mult**2)) * np.log(lower))
+        assert muattn.spatial_output_multiplier("umup", d, n, causal=causal, alpha=mult) == pytest.approx(1 / sigma, rel=1e-14)
+    for n in (0, 1):
+        assert muattn.spatial_output_multiplier("umup", 16, n) == muattn.spatial_output_multiplier("umup", 16, n, causal=True) == 1
+    assert muattn.spatial_output_multiplier("mup", 16, 100) == 1
+    with pytest.raises(ValueError, match="n_k must be at least 0, not -1"):
+        muattn.spatial_output_multiplier("umup", 16, -1)
+
+
+@pytest.mark.parametrize("n_q, n_k", [(1, 700), (3, 20), (40, 60)])
+def test_an_output_multiplier(random, n_q, n_k):
+    q, k, v = random(2, 4, n_q, 16), random(2, 2, n_k, 16), random(2, 2, n_k, 12)
+    out, lse = muattn.spatial_attention(q, k, v, causal="bottom_right", return_lse=True)
+    for o in (1, -8, 0):
+        multiplied, same = muattn.spatial_attention(q, k, v, causal="bottom_right", output_multiplier=o, return_lse=True)
+        assert np.array_equal(multiplied, out * o) and np.array_equal(same, lse)
+    o = muattn.spatial_output_multiplier("umup", 16, n_k, causal=True, alpha=2)
+    expected = reference.spatial(q, k, v, 2 / 16, "bottom_right", output_multiplier=o)[0]
+    reference.assert_close(muattn.spatial_attention(q, k, v, causal="bottom_right", scaling="umup", alpha=2), expected)
 
 
 _sides = st.one_of(st.none(), st.integers(0, 20))

@@ -17,18 +17,20 @@ EVERY = ("q", "k", "v", "scale")
 def every_name(options):
     mask = options.get("mask")
     named = {"mask": mask is not None and mask.dtype != bool, "sink": options.get("sink") is not None}
+    named["output_multiplier"] = "output_multiplier" in options
     return (*EVERY, *(name for name, there in named.items() if there))
 
 
 def backward(q, k, v, d_out, d_lse=None, wanted=None, **options):
     out, lse = muattn.spatial_attention(q, k, v, return_lse=True, **options)
     wanted = every_name(options) if wanted is None else wanted
-    return muattn.spatial_attention_backward(q, k, v, out, lse, d_out, d_lse=d_lse, wanted=wanted, **options)
+    found = muattn.spatial_attention_backward(q, k, v, out, lse, d_out, d_lse=d_lse, wanted=wanted, **options)
+    return {name: np.float32(x) if name == "output_multiplier" else x for name, x in found.items()}
 
 
 def check(q, k, v, d_out, s, /, d_lse=None, tolerance=4e-6, **options):
     result = backward(q, k, v, d_out, d_lse, **options)
-    others = {name: x for name, x in options.items() if name not in ("scaling", "d_base", "scale")}
+    others = {name: x for name, x in options.items() if name not in ("scaling", "d_base", "power", "alpha", "scale")}
     expected = gradients.spatial(q, k, v, d_out, s, d_lse, **others)
     assert list(result) == list(expected)
     for name in expected:
@@ -56,6 +58,8 @@ SINK = np.array([1, -2, 0.5, -np.inf], np.float32)
     ({"scaling": "mup"}, 1 / 24),
     ({"scaling": "mup", "d_base": 6}, 6**0.5 / 24),
     ({"scaling": "mup_heads"}, 24**-0.5),
+    ({"scaling": "mup", "power": 0.75, "alpha": 2}, 2 / 24**0.75),
+    ({"output_multiplier": -2.5, "sink": SINK, "causal": "top_left"}, 24**-0.5),
     ({"scale": 0.3}, 0.3),
     ({"scale": [0.1, 0.2, -0.3, 0]}, [0.1, 0.2, -0.3, 0]),
     ({"causal": "top_left"}, 24**-0.5),
@@ -112,6 +116,7 @@ def made(sizes, causal, window, lengths, mask, softcap, with_sink, with_d_lse, s
         shape = [n if f else 1 for n, f in zip((2, H, n_q, n_k), full)]
         options["mask"] = generator.random(shape) < 0.7 if kind is bool else normal(*shape)
     arrays = normal(2, H, n_q, d), normal(2, 2, n_k, d), normal(2, 2, n_k, d_v), normal(2, H, n_q, d_v)
+    options["output_multiplier"] = np.float32(generator.uniform(0.5, 2))
     return arrays, normal(2, H, n_q) if with_d_lse else None, normal(H) * np.float32(0.3), options
 
 
@@ -138,8 +143,18 @@ def test_any_call_agrees_with_slopes_of_the_forward_pass(**drawn):
         of_lse = 0 if d_lse is None else (np.where(np.isneginf(lse), 0, lse) * d_lse).sum()
         return (out * d_out).sum() + of_lse
 
-    terms = np.concatenate([(x.astype(np.float64) * directions[name]).ravel() for name, x in result.items()])
+    terms = np.concatenate([np.ravel(x.astype(np.float64) * directions[name]) for name, x in result.items()])
     assert abs(gradients.slope(loss, inputs, directions) - terms.sum()) <= 1e-5 * np.abs(terms).sum()
+
+
+@pytest.mark.parametrize("causal", [None, "top_left", "bottom_right", 3])
+def test_umup(arrays, causal):
+    """Gradients of the function with its output multiplier, by the rule's, too."""
+    o = muattn.spatial_output_multiplier("umup", 24, 70, causal=causal is not None, alpha=2.0)
+    result = backward(*arrays, wanted=(*EVERY, "output_multiplier"), scaling="umup", alpha=2, causal=causal)
+    expected = gradients.spatial(*arrays, 2 / 24, causal=causal, output_multiplier=o)
+    for name, x in expected.items():
+        reference.assert_close(result[name], x, 4e-6)
 
 
 def test_only_what_is_wanted_is_there_and_in_its_order(arrays):
@@ -274,9 +289,10 @@ GIVEN = {"q": X, "k": X, "v": X, "out": X, "lse": L, "d_out": X}
 @pytest.mark.parametrize("given, error, message", [
     ({"wanted": "q"}, TypeError, "wanted must be a sequence of names, not 'q'"),
     ({"wanted": None}, TypeError, "wanted must be a sequence of names, not None"),
-    ({"wanted": ("q", "out")}, ValueError, "wanted must hold names of 'q', 'k', 'v', 'scale', 'mask', 'sink', not 'out'"),
+    ({"wanted": ("q", "out")}, ValueError, "wanted must hold names of 'q', 'k', 'v', 'scale', 'mask', 'sink', 'output_multiplier', not 'out'"),
     ({"wanted": ("q", 1)}, ValueError, "wanted must hold names of .*, not 1"),
     ({"wanted": ("q", "v", "q")}, ValueError, "wanted has 'q' 2 times"),
+    ({"wanted": ("output_multiplier",), "output_multiplier": 0}, ValueError, "output_multiplier must not be 0 where d_output_multiplier"),
     ({"wanted": ("mask",)}, ValueError, "wanted has 'mask', and the call has no additive mask"),
     ({"wanted": ("mask",), "mask": X[..., :8] > 0}, ValueError, "wanted has 'mask', and the call has no additive mask"),
     ({"wanted": ("sink",)}, ValueError, "wanted has 'sink', and the call has no sink"),

@@ -23,7 +23,9 @@ def visible(n_q, n_k, causal=None, window=None, key_lengths=None, batch=1):
     return seen & (j < lengths.reshape(batch, 1, 1, 1))
 
 
-def spatial_attention(q, k, v, *, scale, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None):
+def spatial_attention(
+    q, k, v, *, scale, output_multiplier=1.0, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None
+):
     """(out, lse). scale: a number, or a tensor of one or H."""
     B, H, n_q, _ = q.shape
     group = H // k.shape[1]
@@ -45,7 +47,7 @@ def spatial_attention(q, k, v, *, scale, causal=None, window=None, mask=None, ke
     weights = torch.where(lse[..., None] == -torch.inf, 0.0, torch.exp(logits - torch.where(lse == -torch.inf, 0.0, lse)[..., None]))
     if sink is not None:
         weights = weights[..., :-1]
-    return weights @ v, lse
+    return output_multiplier * (weights @ v), lse
 
 
 def channel_attention(q, k, v, *, scale, output_multiplier=1.0, normalize=False, layout="channels_last"):

@@ -34,6 +34,17 @@ def test_spatial(kv_heads, bias):
     check_like(layer, expected, {"x": torch.randn(2, 11, 32, requires_grad=True)}, {}, [torch.randn(2, 11, 32)])
 
 
+@pytest.mark.parametrize("options, scale, multiplier", [
+    ({"d_base": 4, "power": 0.5}, 2 / 8**0.5, 1),
+    ({"scaling": "sp", "alpha": 2.0}, 2 / 8**0.5, 1),
+    ({"scaling": "umup", "d_base": 4, "alpha": 3.0}, 3 / 8, muattn.spatial_output_multiplier("umup", 8, 11, causal=True, alpha=3.0)),
+])  # fmt: skip
+def test_rules(options, scale, multiplier):
+    layer = SpatialAttention(32, 4, causal="top_left", **options)
+    expected = lambda x: of_functions(layer, x, spatial_attention, 4, scale=scale, output_multiplier=multiplier, causal="top_left")  # noqa: E731
+    check_like(layer, expected, {"x": torch.randn(2, 11, 32, requires_grad=True)}, {}, [torch.randn(2, 11, 32)])
+
+
 def test_gradients_of_parameters():
     layer = SpatialAttention(32, 4, 2, scaling="sp", qkv_bias=True)
     x = torch.randn(2, 11, 32)
@@ -59,6 +70,12 @@ def test_channel(layout, normalize):
     parameters = list(layer.parameters())
     for a, b in zip(torch.autograd.grad((out**2).sum(), parameters), torch.autograd.grad((expected**2).sum(), parameters)):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_channels_with_alpha():
+    layer = ChannelAttention(32, 4, scaling="sp", alpha=3.0)
+    x = torch.randn(2, 11, 32)
+    torch.testing.assert_close(layer(x), of_functions(layer, x, channel_attention, 4, scale=3 * 11**-0.5))
 
 
 def test_images():
@@ -104,6 +121,10 @@ def test_packed_results_in_place(function, options):
     (lambda: SpatialAttention(30, 4), "dim \\(30\\) must be a multiple of heads"),
     (lambda: SpatialAttention(32, 4, 3), "heads \\(4\\) must be a multiple of kv_heads"),
     (lambda: SpatialAttention(32, 4, scaling="mup_mean"), "scaling must be one of"),
+    (lambda: SpatialAttention(32, 4, scaling="sp", power=2), "power: only scaling='mup' has one, not 'sp'"),
+    (lambda: SpatialAttention(32, 4, alpha=0), "alpha must be above 0, not 0"),
+    (lambda: ChannelAttention(32, 4, scaling="umup"), "scaling must be one of"),
+    (lambda: ChannelAttention(32, 4, normalize=True, alpha=2), "alpha: not where a temperature is learned"),
     (lambda: ChannelAttention(32, 4, layout="last"), "layout must be one of"),
     (lambda: SpatialAttention(0, 4), "dim must be an integer of at least 1"),
     (lambda: SpatialAttention(32, 4, causal=True), "causal must be .*'top_left'$"),

@@ -20,6 +20,9 @@ SPATIAL = {
     "mask of heads": ({**qkv(), "mask": randn(1, 4, 19, 23)}, {"scale": 0.3, "softcap": 2.0}),
     "mask of keys": ({**qkv(), "mask": randn(2, 1, 1, 23)}, {"scale": 0.3}),
     "boolean mask": ({**qkv(), "mask": torch.rand(2, 1, 19, 23) < 0.5}, {"scale": 0.3}),
+    "multiplier": ({**qkv(H_kv=2), "output_multiplier": torch.tensor(-0.7, requires_grad=True)}, {"scale": 0.3, "causal": 3}),
+    "multiplier of 0": ({**qkv(H_kv=2), "output_multiplier": torch.zeros(1, requires_grad=True)}, {"scale": 0.3, "causal": -3}),
+    "multiplying number": ({**qkv(), "sink": randn(4)}, {"scale": 0.3, "output_multiplier": 2.5}),
     "sink": ({**qkv(), "sink": randn(4)}, {"scale": 0.3, "window": (5, 2)}),
     "softcap": (qkv(), {"scale": 1.0, "softcap": 1.5, "causal": 2}),
     "lengths": (qkv(), {"scale": 0.3, "key_lengths": torch.tensor([7, 23]), "causal": "bottom_right"}),
@@ -60,9 +63,14 @@ def test_rules():
     torch.testing.assert_close(
         muattn.torch.spatial_attention(q, k, v, scaling="mup", d_base=4), muattn.torch.spatial_attention(q, k, v, scale=2 / 16)
     )
+    for rule, scale in (({"scaling": "mup", "power": 0.5, "alpha": 3}, 0.75), ({"scaling": "sp", "alpha": torch.tensor(2.0)}, 0.5)):
+        torch.testing.assert_close(muattn.torch.spatial_attention(q, k, v, **rule), muattn.torch.spatial_attention(q, k, v, scale=scale))
     q, k, v = tokens().values()
     torch.testing.assert_close(
         muattn.torch.channel_attention(q, k, v, scaling="mup", d_base=6), muattn.torch.channel_attention(q, k, v, output_multiplier=6 / 24)
+    )
+    torch.testing.assert_close(
+        muattn.torch.channel_attention(q, k, v, alpha=2), muattn.torch.channel_attention(q, k, v, scale=2 / 37**0.5)
     )
 
 
@@ -91,7 +99,9 @@ def test_merge_with_rows_that_count_for_nothing():
 
 OPERATORS = {
     "spatial": lambda: (_spatial._forward_operator, _spatial.arguments(
-        **qkv(H_kv=2), scale=torch.rand(4).requires_grad_(), mask=randn(1, 4, 19, 23), sink=randn(4), causal="bottom_right", softcap=3.0)),
+        **qkv(H_kv=2), scale=torch.rand(4).requires_grad_(), mask=randn(1, 4, 19, 23), sink=randn(4), causal="bottom_right", softcap=3.0,
+        output_multiplier=torch.rand(1).requires_grad_())),
+    "spatial, umup": lambda: (_spatial._forward_operator, _spatial.arguments(**qkv(), scaling="umup", alpha=2.0, causal="top_left")),
     "spatial, lengths": lambda: (_spatial._forward_operator, _spatial.arguments(
         **qkv(), causal=[1, 2], key_lengths=[3, 9], window=(3, None), mask=torch.rand(2, 1, 19, 23) < 0.5)),
     "channel": lambda: (_channel._forward_operator, _channel.arguments(
@@ -113,7 +123,7 @@ def test_opcheck_of_backward(case):
     detached = [x.detach() if isinstance(x, torch.Tensor) else x for x in arguments]
     forward = operator(*detached)
     if case == "spatial":
-        torch.library.opcheck(_spatial._backward_operator, (*detached, *forward, torch.randn_like(forward[0]), None, [True] * 6))
+        torch.library.opcheck(_spatial._backward_operator, (*detached, *forward, torch.randn_like(forward[0]), None, [True] * 7))
     else:
         torch.library.opcheck(_channel._backward_operator, (*detached, torch.randn_like(forward), [True] * 5))
 
@@ -122,8 +132,8 @@ def test_opcheck_of_backward(case):
 def test_gradcheck_of_the_reference(which):
     """Finite differences in double precision, of what all else here is compared with."""
     if which == "spatial":
-        inputs = [torch.randn(1, 2, 4, 3).double().requires_grad_() for _ in range(3)] + [torch.rand(2).double().requires_grad_(), torch.randn(1, 2, 4, 4).double().requires_grad_(), torch.randn(2).double().requires_grad_()]
-        function = lambda q, k, v, scale, mask, sink: spatial_attention(q, k, v, scale=scale, mask=mask, sink=sink, softcap=2.0, causal="top_left")  # noqa: E731
+        inputs = [torch.randn(1, 2, 4, 3).double().requires_grad_() for _ in range(3)] + [torch.rand(2).double().requires_grad_(), torch.randn(1, 2, 4, 4).double().requires_grad_(), torch.randn(2).double().requires_grad_(), torch.rand(1).double().requires_grad_()]
+        function = lambda q, k, v, scale, mask, sink, o: spatial_attention(q, k, v, scale=scale, output_multiplier=o, mask=mask, sink=sink, softcap=2.0, causal="top_left")  # noqa: E731
     else:
         inputs = [torch.randn(1, 2, 5, 3).double().requires_grad_() for _ in range(3)] + [torch.rand(2).double().requires_grad_(), torch.rand(1).double().requires_grad_()]
         function = lambda q, k, v, scale, o: channel_attention(q, k, v, scale=scale, output_multiplier=o, normalize=True)  # noqa: E731

@@ -29,7 +29,7 @@ def visible(n_q, n_k, causal=None, window=None, key_lengths=None):
     return seen & (j < lengths)
 
 
-def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=None, softcap=None):
+def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=None, softcap=None, output_multiplier=1.0):
     """(out, lse)"""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     groups = q.shape[1] // k.shape[1]
@@ -44,7 +44,7 @@ def spatial(q, k, v, scale, causal=None, window=None, key_lengths=None, mask=Non
         seen = seen & (mask >= -7e37)
         logits = logits + mask
     weights, lse = softmax(np.where(seen, logits, -np.inf))
-    return weights @ v, lse
+    return output_multiplier * (weights @ v), lse
 
 
 def normalized(x):

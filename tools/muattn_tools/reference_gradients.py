@@ -21,12 +21,12 @@ def _with_options(q, k, scale, mask=None, softcap=None, sink=None, **visibility)
     return dots, slope, np.where(seen, logits, -np.inf), sinks
 
 
-def spatial_forward(q, k, v, scale, sink=None, **options):
+def spatial_forward(q, k, v, scale, sink=None, output_multiplier=1.0, **options):
     """(out, lse)"""
     _, _, logits, sinks = _with_options(q, k, scale, sink=sink, **options)
     v = np.repeat(v, q.shape[1] // k.shape[1], 1)
     weights, lse = softmax(np.concatenate([logits, np.broadcast_to(sinks, (*logits.shape[:3], 1))], -1))
-    return weights[..., :-1] @ v, lse
+    return output_multiplier * (weights[..., :-1] @ v), lse
 
 
 def _summed_to(x, shape):
@@ -34,18 +34,22 @@ def _summed_to(x, shape):
     return x.sum(axes, keepdims=True)
 
 
-def spatial(q, k, v, d_out, scale, d_lse=None, out_and_lse=None, **options):
-    """Gradients by q, k, v and scale, and by mask and sink where there are such. out_and_lse: of the forward call; with those, some queries
-    alone have the same gradients as among all, and so have some keys."""
+def spatial(q, k, v, d_out, scale, d_lse=None, out_and_lse=None, output_multiplier=None, **options):
+    """Gradients by q, k, v and scale, and by mask, sink and output multiplier where there are such. out_and_lse: of the forward call; with
+    those, some queries alone have the same gradients as among all, and so have some keys."""
     q, k, v, d_out = (np.asarray(x, np.float64) for x in (q, k, v, d_out))
     B, H, Hk = *q.shape[:2], k.shape[1]
+    o = 1.0 if output_multiplier is None else output_multiplier
     groups, s = H // Hk, np.broadcast_to(np.reshape(scale, (-1, 1, 1)), (H, 1, 1))
     dots, slope, logits, sinks = _with_options(q, k, s, **options)
-    out, lse = spatial_forward(q, k, v, s, **options) if out_and_lse is None else (np.asarray(x, np.float64) for x in out_and_lse)
+    if out_and_lse is None:
+        out_and_lse = spatial_forward(q, k, v, s, output_multiplier=o, **options)
+    out, lse = (np.asarray(x, np.float64) for x in out_and_lse)
     lse = np.where(np.isneginf(lse), np.inf, lse)[..., None]
     p = np.exp(logits - lse)
     D = (d_out * out).sum(-1, keepdims=True) - (0 if d_lse is None else np.asarray(d_lse, np.float64)[..., None])
-    dz = p * (d_out @ np.repeat(v, groups, 1).swapaxes(-1, -2) - D)
+    d_mean = o * d_out
+    dz = p * (d_mean @ np.repeat(v, groups, 1).swapaxes(-1, -2) - D)
     dt = dz * slope
 
     def of_group(x):
@@ -54,7 +58,7 @@ def spatial(q, k, v, d_out, scale, d_lse=None, out_and_lse=None, **options):
     gradients = {
         "q": s * (dt @ np.repeat(k, groups, 1)),
         "k": of_group(s * (dt.swapaxes(-1, -2) @ q)),
-        "v": of_group(p.swapaxes(-1, -2) @ d_out),
+        "v": of_group(p.swapaxes(-1, -2) @ d_mean),
         "scale": (dt * dots).sum((0, 2, 3)),
     }
     mask = options.get("mask")
@@ -62,6 +66,8 @@ def spatial(q, k, v, d_out, scale, d_lse=None, out_and_lse=None, **options):
         gradients["mask"] = _summed_to(dz, mask.shape)
     if options.get("sink") is not None:
         gradients["sink"] = -(np.exp(sinks - lse) * D).sum((0, 2, 3))
+    if output_multiplier is not None:
+        gradients["output_multiplier"] = (d_out * out).sum() / o
     return gradients
 
 

@@ -15,6 +15,7 @@ from ._attention import (
     channel_scale,
     merge,
     spatial_attention,
+    spatial_output_multiplier,
     spatial_scale,
 )
 from ._gradients import (
@@ -50,6 +51,7 @@ __all__ = [
     "set_num_threads",
     "spatial_attention",
     "spatial_attention_backward",
+    "spatial_output_multiplier",
     "spatial_scale",
     "use_openmp",
     "use_own_threads",

@@ -7,12 +7,11 @@ from typing import Any, Literal, Sequence, overload
 
 from . import _muattn
 from ._devices import exported, new_array, queue_of, require_processor
-from ._options import base_width, choice, flag, integer
+from ._options import base_width, choice, factor, flag, integer
 from ._refusals import WITHOUT_OUT, refuse
 from ._results import like
 from ._settings import (
-    CHANNEL_SCALINGS, SPATIAL_SCALINGS, Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings,
-    spatial_settings,
+    CHANNEL_SCALINGS, Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings, spatial_settings,
 )
 from ._stats import LogitStats, channel_logit_stats, spatial_logit_stats
 from ._torch import needs_operator, outside_graphs, written
@@ -20,44 +19,55 @@ from ._torch import needs_operator, outside_graphs, written
 
 @overload
 def spatial_attention(
-    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
-    sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., return_stats: Literal[False] = ..., out: Any = ...,
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
+    scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ...,
+    return_stats: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def spatial_attention(
-    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
-    sink: Sequence[float] | Any = ..., return_lse: Literal[True], return_stats: Literal[False] = ..., out: Any = ...,
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
+    scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True],
+    return_stats: Literal[False] = ..., out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @overload
 def spatial_attention(
-    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
-    sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ..., return_stats: Literal[True], out: Any = ...,
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
+    scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ...,
+    return_stats: Literal[True], out: Any = ...,
 ) -> tuple[Array, LogitStats]: ...
 @overload
 def spatial_attention(
-    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: Any = ..., key_lengths: Sequence[int] | Any = ..., softcap: float | None = ...,
-    sink: Sequence[float] | Any = ..., return_lse: Literal[True], return_stats: Literal[True], out: Any = ...,
+    q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
+    scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True],
+    return_stats: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array, LogitStats]: ...
 @outside_graphs
 def spatial_attention(
-    q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None,
-    softcap=None, sink=None, return_lse=False, return_stats=False, out=None,
+    q, k, v, *, scaling="sp", d_base=None, power=1.0, alpha=1.0, scale=None, output_multiplier=None, causal=None, window=None, mask=None,
+    key_lengths=None, softcap=None, sink=None, return_lse=False, return_stats=False, out=None,
 ):
-    """Spatial attention: out = softmax(s Q K^T) V per head, softmax over the keys that a query sees.
+    """Spatial attention: out = o softmax(s Q K^T) V per head, softmax over the keys that a query sees.
 
     Arguments
       q            [B, H, n_q, d]   } float32, all in the CPU's memory or in one CUDA device's; the innermost stride is 1,
       k            [B, Hk, n_k, d]  } the others are free, so slices of a packed QKV array and [B, n, H, d] transposed are
       v            [B, Hk, n_k, d_v]  used as they are. H is a multiple of Hk; 1 <= d, d_v <= 1024, on a GPU 256.
       scaling      "sp":        s = 1/sqrt(d)
-                   "mup":       s = sqrt(d_base)/d, or 1/d without d_base: the head dimension grows with width
+                   "mup":       s = sqrt(d_base)/d^power, or 1/d^power without d_base: the head dimension grows with width
                    "mup_heads": s = 1/sqrt(d): the number of heads grows, d is fixed
+                   "umup":      s = 1/d and o = 1/sigma: unit-scaled muP (Blake et al., arXiv:2407.17465), as the package unit_scaling
+                                has it; sigma = c^(1 - a), a = 1/(1 + 4 d/alpha^2), c = sqrt(1/n_k), with causal sqrt(log(n_k)/n_k)
+                   and o = 1 under the others
       d_base       head dimension of the muP base model, for "mup" alone, which equals "sp" at d = d_base
-      scale        s itself, instead of a rule's: a number, or H numbers, one per head
+      power        of "mup" alone
+      alpha        factor on the rule's s
+      scale        s itself, instead of a rule's, with neither alpha nor power: a number, or H numbers, one per head. Under "umup", whose o
+                   belongs to its s, give output_multiplier as well
+      output_multiplier  o itself, instead of a rule's; lse does not depend on it
       causal       key j is visible to query i if j <= i + o: "top_left" is o = 0, "bottom_right" o = n_k - n_q, with
                    key_lengths key_lengths[b] - n_q; an integer is o itself (with a cache of p past keys: p), B integers
                    are the o of each batch entry
@@ -84,19 +94,20 @@ def spatial_attention(
     TypeError (not an array, a masked array of NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call: there
     use muattn.torch. Gradients without PyTorch: spatial_attention_backward().
     """
-    if out is None and needs_operator(q, k, v, mask, scale, sink):
+    if out is None and needs_operator(q, k, v, mask, scale, sink, output_multiplier):
         from . import torch
 
         return torch.spatial_attention(
-            q, k, v, scaling=scaling, d_base=d_base, scale=scale, causal=causal, window=window, mask=mask, key_lengths=key_lengths,
-            softcap=softcap, sink=sink, return_lse=return_lse, return_stats=return_stats,
+            q, k, v, scaling=scaling, d_base=d_base, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier,
+            causal=causal, window=window, mask=mask, key_lengths=key_lengths, softcap=softcap, sink=sink, return_lse=return_lse,
+            return_stats=return_stats,
         )
     refuse(
-        WITHOUT_OUT, q=q, k=k, v=v, mask=mask, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths,
-        sink=sink, out=out,
+        WITHOUT_OUT, q=q, k=k, v=v, mask=mask, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier,
+        softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, sink=sink, out=out,
     )
     with_lse, with_stats = flag("return_lse", return_lse), flag("return_stats", return_stats)
-    settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink)
+    settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink, alpha, power, output_multiplier)
     queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
     stats = (spatial_logit_stats(q, k, mask, settings),) if with_stats else ()
     lse = None
@@ -121,7 +132,8 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
 
     causal and window count keys from the start of the k of their call: for the part that starts at key p give the whole
     call's offset minus p (causal=o - p, of each batch entry where key_lengths make it differ), not an alignment of the part; cut mask and key_lengths to the part too.
-    Give sink to one of the calls only: it would count once for each.
+    Give sink to one of the calls only: it would count once for each. Under "umup" give both the same output_multiplier: a rule's depends
+    on n_k.
 
     Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
@@ -143,32 +155,32 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
 
 @overload
 def channel_attention(
-    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., alpha: float = ..., scale: Numbers | None = ...,
     output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ...,
     return_stats: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def channel_attention(
-    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., alpha: float = ..., scale: Numbers | None = ...,
     output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True],
     return_stats: Literal[False] = ..., out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @overload
 def channel_attention(
-    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., alpha: float = ..., scale: Numbers | None = ...,
     output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[False] = ...,
     return_stats: Literal[True], out: Any = ...,
 ) -> tuple[Array, LogitStats]: ...
 @overload
 def channel_attention(
-    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
+    q: Array, k: Any, v: Any, *, scaling: ChannelScaling = ..., d_base: int | None = ..., alpha: float = ..., scale: Numbers | None = ...,
     output_multiplier: float | Any | None = ..., normalize: bool = ..., layout: Layout = ..., return_map: Literal[True],
     return_stats: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array, LogitStats]: ...
 @outside_graphs
 def channel_attention(
-    q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last", return_map=False,
-    return_stats=False, out=None,
+    q, k, v, *, scaling="sp", d_base=None, alpha=1.0, scale=None, output_multiplier=None, normalize=False, layout="channels_last",
+    return_map=False, return_stats=False, out=None,
 ):
     """Channel attention: out = o (softmax(s Q^T K) V^T)^T per head, a d x d map, softmax over its second index:
     out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
@@ -183,7 +195,8 @@ def channel_attention(
                    "mup_mean":  o = 1: as "mup", without its division. Rows of the softmax already sum to one over d, so
                                 under "mup" the output vanishes with width; the coordinate check shows what a model wants.
       d_base       head dimension of the muP base model
-      scale        s itself, instead of a rule's: a number, or H numbers, one per head (a learned temperature)
+      alpha        factor on the rule's s
+      scale        s itself, instead of a rule's, without alpha: a number, or H numbers, one per head (a learned temperature)
       output_multiplier  o itself, instead of a rule's
       out          [B, H, n, d] to write to; it must not overlap an input
       normalize    divide each channel of Q and K by max(its L2 norm over tokens, 1e-12) first, as XCiT and Restormer do;
@@ -200,11 +213,11 @@ def channel_attention(
         from . import torch
 
         return torch.channel_attention(
-            q, k, v, scaling=scaling, d_base=d_base, scale=scale, output_multiplier=output_multiplier, normalize=normalize, layout=layout,
-            return_stats=return_stats,
+            q, k, v, scaling=scaling, d_base=d_base, alpha=alpha, scale=scale, output_multiplier=output_multiplier, normalize=normalize,
+            layout=layout, return_stats=return_stats,
         )
-    refuse(WITHOUT_OUT, q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier, out=out)
-    settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
+    refuse(WITHOUT_OUT, q=q, k=k, v=v, alpha=alpha, scale=scale, output_multiplier=output_multiplier, out=out)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout, alpha=alpha)
     with_map = flag("return_map", return_map)
     stats = (channel_logit_stats(q, k, settings),) if flag("return_stats", return_stats) else ()
     if with_map:
@@ -221,14 +234,20 @@ def channel_attention(
     return (returned, *stats) if stats else returned
 
 
-def spatial_scale(scaling: SpatialScaling, d: int, d_base: int | None = None) -> float:
+def spatial_scale(scaling: SpatialScaling, d: int, d_base: int | None = None, *, power: float = 1.0, alpha: float = 1.0) -> float:
     """The logit scale s that spatial_attention uses at head dimension d."""
-    return _muattn.spatial_scale(choice("scaling", scaling, SPATIAL_SCALINGS), integer("d", d), base_width(d_base))
+    return _muattn.spatial_rule(integer("d", d), 0, spatial_settings(scaling, d_base, alpha=alpha, power=power))[0]
 
 
-def channel_scale(scaling: ChannelScaling, n: int) -> float:
+def spatial_output_multiplier(scaling: SpatialScaling, d: int, n_k: int, *, causal: bool = False, alpha: float = 1.0) -> float:
+    """The output multiplier o that spatial_attention uses at head dimension d over n_k keys, where causal: with any alignment."""
+    settings = spatial_settings(scaling, causal="top_left" if flag("causal", causal) else None, alpha=alpha)
+    return _muattn.spatial_rule(integer("d", d), integer("n_k", n_k), settings)[1]
+
+
+def channel_scale(scaling: ChannelScaling, n: int, *, alpha: float = 1.0) -> float:
     """The logit scale s that channel_attention uses over n tokens."""
-    return _muattn.channel_scale(choice("scaling", scaling, CHANNEL_SCALINGS), integer("n", n))
+    return (factor("alpha", alpha) or 1.0) * _muattn.channel_scale(choice("scaling", scaling, CHANNEL_SCALINGS), integer("n", n))
 
 
 def channel_output_multiplier(scaling: ChannelScaling, d: int, d_base: int | None = None) -> float:

@@ -15,7 +15,7 @@ from ._settings import (
 from ._torch import outside_graphs
 
 _OF_CHANNEL = ("q", "k", "v", "scale", "output_multiplier")
-_OF_SPATIAL = ("q", "k", "v", "scale", "mask", "sink")
+_OF_SPATIAL = ("q", "k", "v", "scale", "mask", "sink", "output_multiplier")
 
 
 def _names(wanted, known):
@@ -38,16 +38,18 @@ def _given(name, array, where_from):
 @outside_graphs
 def spatial_attention_backward(
     q: Array, k: Any, v: Any, out: Any, lse: Any, d_out: Any, *, d_lse: Any = None,
-    wanted: Sequence[Literal["q", "k", "v", "scale", "mask", "sink"]] = ("q", "k", "v"), scaling: SpatialScaling = "sp",
-    d_base: int | None = None, scale: Numbers | None = None, causal: Causal = None, window: Window = None, mask: Any = None,
-    key_lengths: Sequence[int] | Any = None, softcap: float | None = None, sink: Sequence[float] | Any = None,
-) -> dict[str, Array]:
+    wanted: Sequence[Literal["q", "k", "v", "scale", "mask", "sink", "output_multiplier"]] = ("q", "k", "v"), scaling: SpatialScaling = "sp",
+    d_base: int | None = None, power: float = 1.0, alpha: float = 1.0, scale: Numbers | None = None, output_multiplier: float | None = None,
+    causal: Causal = None, window: Window = None, mask: Any = None, key_lengths: Sequence[int] | Any = None, softcap: float | None = None,
+    sink: Sequence[float] | Any = None,
+) -> dict[str, Any]:
     """The gradients of a loss by the inputs of spatial_attention(), from its gradients by out and lse.
 
     Arguments
       q, k, v   as spatial_attention() had them, and so all its options; in the CPU's memory
       out, lse  what it gave, with return_lse=True; or those over more keys than k has (merge()): the gradients are then this k's
-                share, and those of disjoint sets of keys add up. Give the same sink to each call then, and take "sink" of one.
+                share, and those of disjoint sets of keys add up. Give the same sink and output_multiplier to each call then, and take
+                "sink" and "output_multiplier" of one.
       d_out     [B, H, n_q, d_v], the loss's gradient by out
       d_lse     [B, H, n_q], its gradient by lse; None: 0
       wanted    names of what to return the gradients by
@@ -59,13 +61,14 @@ def spatial_attention_backward(
       "scale"  [H], by each head's s, be it the rule's, one for all heads or its own
       "mask"   in the mask's shape, which is additive then; summed over what a dimension of 1 stands for; 0 where it hides a key
       "sink"   [H]; the call has a sink then
+      "output_multiplier"  a float, by o, be it the rule's or given, but not 0: out does not tell it then
     A query that sees no key has gradient 0, and so has a key that no query sees. The same input gives the same bits, whatever the
     number of threads.
 
     With logit_ij as spatial_attention() has it, after softcap and mask, p_ij = exp(logit_ij - lse_i), D_i = d_out_i . out_i - d_lse_i:
-      dz_ij = p_ij (d_out_i . v_j - D_i), dt_ij = dz_ij (1 - tanh(s q_i . k_j / softcap)^2), or dz_ij without softcap
-      q_i: s sum_j dt_ij k_j;  k_j: s sum_i dt_ij q_i;  v_j: sum_i p_ij d_out_i
-      scale: sum_ij dt_ij q_i . k_j;  mask_ij: dz_ij;  sink: -sum_i exp(sink - lse_i) D_i
+      dz_ij = p_ij (o d_out_i . v_j - D_i), dt_ij = dz_ij (1 - tanh(s q_i . k_j / softcap)^2), or dz_ij without softcap
+      q_i: s sum_j dt_ij k_j;  k_j: s sum_i dt_ij q_i;  v_j: o sum_i p_ij d_out_i
+      scale: sum_ij dt_ij q_i . k_j;  mask_ij: dz_ij;  sink: -sum_i exp(sink - lse_i) D_i;  output_multiplier: sum_i d_out_i . out_i / o
 
     Raises as spatial_attention() does; ValueError also for names that wanted cannot have, NotImplementedError for arrays in a
     GPU's memory.
@@ -74,14 +77,17 @@ def spatial_attention_backward(
     _given("out", out, "what spatial_attention() gave")
     _given("lse", lse, "what spatial_attention(..., return_lse=True) gave")
     arrays = {"q": q, "k": k, "v": v, "out": out, "lse": lse, "d_out": d_out, "d_lse": d_lse, "mask": mask}
-    refuse(FORWARD, **arrays, scale=scale, softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, sink=sink)
-    settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink)
+    refuse(
+        FORWARD, **arrays, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier, softcap=softcap, causal=causal,
+        window=window, key_lengths=key_lengths, sink=sink,
+    )
+    settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink, alpha, power, output_multiplier)
     require_processor("spatial_attention_backward()", **arrays)
     gradients = _muattn.spatial_attention_backward(*exported(None, outputs=(), **arrays), names, settings)
-    return {name: like(q, gradients[name]) for name in names}
+    return _by_name(names, q, gradients)
 
 
-def _of_channel(names, array, gradients):
+def _by_name(names, array, gradients):
     """As the caller gets them: the output multiplier's is a number."""
     return {name: float(gradients[name][0]) if name == "output_multiplier" else like(array, gradients[name]) for name in names}
 
@@ -90,8 +96,8 @@ def _of_channel(names, array, gradients):
 def channel_attention_backward(
     q: Array, k: Any, v: Any, d_out: Any, *, attention_map: Any = None,
     wanted: Sequence[Literal["q", "k", "v", "scale", "output_multiplier"]] = ("q", "k", "v"), scaling: ChannelScaling = "sp",
-    d_base: int | None = None, scale: Numbers | None = None, output_multiplier: float | None = None, normalize: bool = False,
-    layout: Layout = "channels_last",
+    d_base: int | None = None, alpha: float = 1.0, scale: Numbers | None = None, output_multiplier: float | None = None,
+    normalize: bool = False, layout: Layout = "channels_last",
 ) -> dict[str, Any]:
     """The gradients of a loss by the inputs of channel_attention(), from its gradient by out.
 
@@ -119,17 +125,18 @@ def channel_attention_backward(
     """
     names = _names(wanted, _OF_CHANNEL)
     arrays = {"q": q, "k": k, "v": v, "d_out": d_out, "attention_map": attention_map}
-    refuse(FORWARD, **arrays, scale=scale, output_multiplier=output_multiplier)
-    settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout)
+    refuse(FORWARD, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout, alpha=alpha)
     require_processor("channel_attention_backward()", **arrays)
-    return _of_channel(names, q, _muattn.channel_attention_backward(*exported(None, outputs=(), **arrays), names, settings))
+    return _by_name(names, q, _muattn.channel_attention_backward(*exported(None, outputs=(), **arrays), names, settings))
 
 
 @outside_graphs
 def channel_apply_backward(
     map: Any, v: Array, d_out: Any, *, squares: tuple[Any, Any] | None = None,
     wanted: Sequence[Literal["attention_map", "v"]] = ("attention_map", "v"), scaling: ChannelScaling = "sp", d_base: int | None = None,
-    scale: Numbers | None = None, output_multiplier: float | None = None, layout: Layout = "channels_last", tokens: int | None = None,
+    alpha: float = 1.0, scale: Numbers | None = None, output_multiplier: float | None = None, layout: Layout = "channels_last",
+    tokens: int | None = None,
 ) -> dict[str, Array]:
     """The first half of channel_attention_backward(), for tokens that are spread over machines: channel_apply() backwards.
 
@@ -144,18 +151,18 @@ def channel_apply_backward(
     names = _names(wanted, ("attention_map", "v"))
     q_squares, k_squares = pair("squares", squares)
     arrays = {"map": map, "q_squares": q_squares, "k_squares": k_squares, "v": v, "d_out": d_out}
-    refuse(FORWARD, **arrays, scale=scale, output_multiplier=output_multiplier)
-    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
+    refuse(FORWARD, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens, alpha)
     require_processor("channel_apply_backward()", **arrays)
-    return _of_channel(names, v, _muattn.channel_apply_backward(*exported(None, outputs=(), **arrays), names, settings))
+    return _by_name(names, v, _muattn.channel_apply_backward(*exported(None, outputs=(), **arrays), names, settings))
 
 
 @outside_graphs
 def channel_map_backward(
     q: Array, k: Any, map: Any, d_attention_map: Any, *, squares: tuple[Any, Any] | None = None,
     wanted: Sequence[Literal["q", "k", "scale", "output_multiplier"]] = ("q", "k"), scaling: ChannelScaling = "sp",
-    d_base: int | None = None, scale: Numbers | None = None, output_multiplier: float | None = None, layout: Layout = "channels_last",
-    tokens: int | None = None,
+    d_base: int | None = None, alpha: float = 1.0, scale: Numbers | None = None, output_multiplier: float | None = None,
+    layout: Layout = "channels_last", tokens: int | None = None,
 ) -> dict[str, Any]:
     """The second half of channel_attention_backward(), for tokens that are spread over machines: channel_map() backwards.
 
@@ -168,7 +175,7 @@ def channel_map_backward(
     names = _names(wanted, ("q", "k", "scale", "output_multiplier"))
     q_squares, k_squares = pair("squares", squares)
     arrays = {"q": q, "k": k, "map": map, "q_squares": q_squares, "k_squares": k_squares, "d_attention_map": d_attention_map}
-    refuse(FORWARD, **arrays, scale=scale, output_multiplier=output_multiplier)
-    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
+    refuse(FORWARD, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens, alpha)
     require_processor("channel_map_backward()", **arrays)
-    return _of_channel(names, q, _muattn.channel_map_backward(*exported(None, outputs=(), **arrays), names, settings))
+    return _by_name(names, q, _muattn.channel_map_backward(*exported(None, outputs=(), **arrays), names, settings))

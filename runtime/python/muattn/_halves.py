@@ -40,19 +40,19 @@ def channel_map(q, k, *, normalize=False, layout="channels_last"):
 @overload
 def channel_apply(
     map: Any, v: Array, *, squares: tuple[Any, Any] | None = ..., return_map: Literal[False] = ..., scaling: ChannelScaling = ...,
-    d_base: int | None = ..., scale: Numbers | None = ..., output_multiplier: float | None = ..., layout: Layout = ...,
-    tokens: int | None = ..., out: Any = ...,
+    d_base: int | None = ..., alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | None = ...,
+    layout: Layout = ..., tokens: int | None = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def channel_apply(
     map: Any, v: Array, *, squares: tuple[Any, Any] | None = ..., return_map: Literal[True], scaling: ChannelScaling = ...,
-    d_base: int | None = ..., scale: Numbers | None = ..., output_multiplier: float | None = ..., layout: Layout = ...,
-    tokens: int | None = ..., out: Any = ...,
+    d_base: int | None = ..., alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | None = ...,
+    layout: Layout = ..., tokens: int | None = ..., out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @outside_graphs
 def channel_apply(
-    map, v, *, squares=None, return_map=False, scaling="sp", d_base=None, scale=None, output_multiplier=None, layout="channels_last",
-    tokens=None, out=None,
+    map, v, *, squares=None, return_map=False, scaling="sp", d_base=None, alpha=1.0, scale=None, output_multiplier=None,
+    layout="channels_last", tokens=None, out=None,
 ):
     """The second half of channel_attention(), from the map on: out[t, i] = o sum_j softmax_j(s map[i, j]) V[t, j].
 
@@ -63,14 +63,14 @@ def channel_apply(
                   s map[i, j] / (max(sqrt(q_squares[i]), 1e-12) max(sqrt(k_squares[j]), 1e-12)). None: not normalised
       return_map  also return the attention map, softmax_j(...) itself: channel_attention_backward() takes it
       tokens      the n of the rule's s = 1/sqrt(n), where v has only some of the tokens; None: those of v
-    and scaling, d_base, scale, output_multiplier, layout, out as channel_attention() has them; arrays are in the CPU's memory.
+    and scaling, d_base, alpha, scale, output_multiplier, layout, out as channel_attention() has them; arrays are in the CPU's memory.
 
     Returns out, or (out, attention_map [B, H, d, d]), new arrays of v's kind, or the `out` given. Raises as channel_map() does.
     """
     q_squares, k_squares = pair("squares", squares)
     arrays = {"map": map, "q_squares": q_squares, "k_squares": k_squares, "v": v, "out": out}
-    refuse(BOTH_HALVES, **arrays, scale=scale, output_multiplier=output_multiplier)
-    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens)
+    refuse(BOTH_HALVES, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
+    settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens, alpha)
     with_map = flag("return_map", return_map)
     require_processor("channel_apply()", **arrays)
     result = _muattn.channel_apply(*exported(None, **arrays), with_map, settings)

@@ -85,6 +85,14 @@ def number(name, value):
     return found
 
 
+def factor(name, value):
+    """0, which is 'not given' in C, for 1: it may stand beside what excludes it then."""
+    found = number(name, value)
+    if found is None or not found > 0:
+        raise ValueError(f"{name} must be above 0, not {value!r}")
+    return 0.0 if found == 1 else found
+
+
 def numbers(name, value):
     if value is None:
         return None

@@ -6,7 +6,7 @@ import sys
 from ._torch import entries_of, is_recorded
 
 _PLAIN = {type(None), bool, int, float, str}
-_CONSTANTS = {"softcap"}  # no function of muattn's has a gradient by them
+_CONSTANTS = {"softcap", "alpha", "power"}  # no function of muattn's has a gradient by them
 
 # What PyTorch can record, instead of a call that is refused.
 WITHOUT_OUT = "leave out= and return_map= out: PyTorch then takes the call as an operator"

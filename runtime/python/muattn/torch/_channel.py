@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 
 from .. import _muattn
-from .._options import choice, flag
+from .._options import choice, factor, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from . import _operators
 from ._tensors import (
-    CHANNELS_FIRST, TOKENS, autocast, check, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, new_token_gradients, numbers_of, rows,
-    sum_over_heads, tell_openmp, view, width_of_base,
+    CHANNELS_FIRST, TOKENS, autocast, check, constant, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, new_token_gradients,
+    numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
 _SCALINGS = {name: choice("scaling", name, CHANNEL_SCALINGS) for name in CHANNEL_SCALINGS}
 
-_OPTIONS = "str scaling, SymInt d_base, float? scale_number, float? multiplier_number, bool normalize, str layout"
+_OPTIONS = "str scaling, SymInt d_base, float? scale_number, float? multiplier_number, bool normalize, str layout, float alpha"
 _FORWARD = f"channel_attention(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier, {_OPTIONS}) -> Tensor"
 _BACKWARD = (
     f"channel_attention_backward(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier, {_OPTIONS}, Tensor d_out, "
@@ -25,9 +25,9 @@ _BACKWARD = (
 _NAMES = ("q", "k", "v", "scale", "output_multiplier")
 
 
-def settings_of(scale, output_multiplier, scaling, d_base, scale_number, multiplier_number, normalize, layout):
+def settings_of(scale, output_multiplier, scaling, d_base, scale_number, multiplier_number, normalize, layout, alpha):
     multiplier = multiplier_number if output_multiplier is None else output_multiplier.item()
-    return _SCALINGS[scaling], d_base, numbers_of(scale, scale_number), multiplier, normalize, LAYOUTS[layout], 0
+    return _SCALINGS[scaling], d_base, numbers_of(scale, scale_number), multiplier, normalize, LAYOUTS[layout], 0, alpha
 
 
 def new_output(q, *_):
@@ -147,7 +147,9 @@ _operators.map_over(_forward_operator, _fold_forward)
 _operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by_one(_backward_operator, info, in_dims, arguments))
 
 
-def arguments(q, k, v, *, scaling="sp", d_base=None, scale=None, output_multiplier=None, normalize=False, layout="channels_last"):
+def arguments(
+    q, k, v, *, scaling="sp", d_base=None, alpha=1.0, scale=None, output_multiplier=None, normalize=False, layout="channels_last"
+):
     """Those of the operator, checked, of those of channel_attention()."""
     choice("layout", layout, LAYOUTS)
     q, k, v = autocast(q, k, v)
@@ -155,17 +157,16 @@ def arguments(q, k, v, *, scaling="sp", d_base=None, scale=None, output_multipli
         check(name, tensor, CHANNELS_FIRST if layout == "channels_first" else TOKENS)
     choice("scaling", scaling, CHANNEL_SCALINGS)
     scale, scale_number = heads_of("scale", scale)
-    output_multiplier, multiplier_number = heads_of("output_multiplier", output_multiplier)
-    if output_multiplier is not None and output_multiplier.shape[0] != 1:
-        raise ValueError(f"output_multiplier must be one number, not {output_multiplier.shape[0]}")
+    output_multiplier, multiplier_number = one_number_of("output_multiplier", output_multiplier)
     return (
         q, k, v, scale, output_multiplier, scaling, width_of_base(d_base), scale_number, multiplier_number, flag("normalize", normalize), layout,
+        factor("alpha", constant("alpha", alpha)),
     )
 
 
 def channel_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: ChannelScaling = "sp", d_base: int | None = None,
-    scale: Numbers | None = None, output_multiplier: float | torch.Tensor | None = None, normalize: bool = False,
+    alpha: float = 1.0, scale: Numbers | None = None, output_multiplier: float | torch.Tensor | None = None, normalize: bool = False,
     layout: Layout = "channels_last",
 ) -> torch.Tensor:
     """Channel attention as muattn.channel_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k, v,
@@ -178,7 +179,8 @@ def channel_attention(
     Raises as muattn.channel_attention() does; RuntimeError where a second derivative is asked for.
     """
     inputs = arguments(
-        q, k, v, scaling=scaling, d_base=d_base, scale=scale, output_multiplier=output_multiplier, normalize=normalize, layout=layout
+        q, k, v, scaling=scaling, d_base=d_base, alpha=alpha, scale=scale, output_multiplier=output_multiplier, normalize=normalize,
+        layout=layout,
     )
     if not is_eager(*inputs[:5]):
         return _call_operator(*inputs)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .._options import base_width, choice, number, resolve_causal, resolve_window
+from .._options import base_width, choice, factor, number, resolve_causal, resolve_window
 from .._settings import LAYOUTS, CHANNEL_SCALINGS, SPATIAL_SCALINGS, Causal, ChannelScaling, Layout, SpatialScaling, Window
 from ._packed import packed_channel_attention, packed_spatial_attention
 
@@ -54,8 +54,11 @@ class SpatialAttention(_Attention):
       heads      query heads
       kv_heads   key/value heads; heads is a multiple of it. None: as many as heads
       d_base     head_dim of the muP base model; set_base() sets it from that model. It is no parameter: state_dict() has it not
-      scaling    the rule of the logits' scale: "mup" (sqrt(d_base) / head_dim, without d_base 1 / head_dim), "mup_heads", "sp"
-                 (1 / sqrt(head_dim): a model that is not one of muP wants this)
+      scaling    the rule of the logits' scale: "mup" (sqrt(d_base) / head_dim^power, without d_base 1 / head_dim^power), "mup_heads", "sp"
+                 (1 / sqrt(head_dim): a model that is not one of muP wants this), "umup" (1 / head_dim, and the output divided by the sigma of
+                 unit-scaled muP)
+      power      of "mup" alone
+      alpha      factor on the logits' scale
       causal, window, softcap  as spatial_attention() has them
       head_dim   channels of a head; None: dim / heads
       qkv_bias, out_bias  whether the two projections have biases
@@ -70,28 +73,34 @@ class SpatialAttention(_Attention):
     def __init__(
         self, dim: int, heads: int, kv_heads: int | None = None, d_base: int | None = None, scaling: SpatialScaling = "mup",
         causal: Causal = None, window: Window = None, softcap: float | None = None, head_dim: int | None = None, qkv_bias: bool = False,
-        out_bias: bool = True, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        out_bias: bool = True, device: torch.device | str | None = None, dtype: torch.dtype | None = None, *, power: float = 1.0,
+        alpha: float = 1.0,
     ):
         super().__init__()
         choice("scaling", scaling, SPATIAL_SCALINGS)
+        if factor("power", power) and scaling != "mup":
+            raise ValueError(f"power: only scaling='mup' has one, not {scaling!r}")
+        factor("alpha", alpha)
         self._make(dim, heads, heads if kv_heads is None else kv_heads, head_dim, d_base, qkv_bias, out_bias, device, dtype)
         for check, value in ((resolve_causal, causal), (resolve_window, window), (lambda x: number("softcap", x), softcap)):
             check(value)
         self.scaling, self.causal, self.window, self.softcap = scaling, causal, window, softcap
+        self.power, self.alpha = power, alpha
 
     def forward(self, x: torch.Tensor, *, mask: torch.Tensor | None = None, key_lengths: torch.Tensor | list[int] | None = None) -> torch.Tensor:
         """x [B, n, dim] to [B, n, dim]. mask [B, heads, n, n], each dimension full or 1, and key_lengths [B]: as spatial_attention() has them."""
         self._check(x, -1)
         attended = packed_spatial_attention(
             self.qkv(x), self.heads, self.kv_heads, scaling=self.scaling, d_base=self.d_base if self.scaling == "mup" else None,
-            causal=self.causal, window=self.window, softcap=self.softcap, mask=mask, key_lengths=key_lengths,
+            power=self.power, alpha=self.alpha, causal=self.causal, window=self.window, softcap=self.softcap, mask=mask, key_lengths=key_lengths,
         )
         return self.out(attended)
 
     def extra_repr(self):
         return (
             f"dim={self.dim}, heads={self.heads}, kv_heads={self.kv_heads}, head_dim={self.head_dim}, d_base={self.d_base}, "
-            f"scaling={self.scaling!r}, causal={self.causal!r}, window={self.window}, softcap={self.softcap}"
+            f"scaling={self.scaling!r}, power={self.power}, alpha={self.alpha}, causal={self.causal!r}, window={self.window}, "
+            f"softcap={self.softcap}"
         )
 
 
@@ -104,6 +113,7 @@ class ChannelAttention(_Attention):
       d_base       head_dim of the muP base model, which "mup" needs; set_base() sets it from that model. It is no parameter: state_dict() has
                    it not
       scaling      the rule of the output multiplier: "mup" (d_base / head_dim), "mup_mean", "mup_heads", "sp"
+      alpha        factor on the logits' scale, where no temperature is learned
       normalize    queries and keys are divided by their norms over tokens, as in XCiT and Restormer
       layout       "channels_last": x is [B, n, dim]; "channels_first": [B, dim, ...], with any number of dimensions of tokens
       temperature  learn the logits' scale, one per head, from 1 on, instead of 1/sqrt(n). None: where normalize is on
@@ -118,7 +128,7 @@ class ChannelAttention(_Attention):
     def __init__(
         self, dim: int, heads: int, d_base: int | None = None, scaling: ChannelScaling = "mup", normalize: bool = False,
         layout: Layout = "channels_last", temperature: bool | None = None, head_dim: int | None = None, qkv_bias: bool = False,
-        out_bias: bool = True, device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        out_bias: bool = True, device: torch.device | str | None = None, dtype: torch.dtype | None = None, *, alpha: float = 1.0,
     ):
         super().__init__()
         choice("scaling", scaling, CHANNEL_SCALINGS)
@@ -126,14 +136,17 @@ class ChannelAttention(_Attention):
         self._make(dim, heads, heads, head_dim, d_base, qkv_bias, out_bias, device, dtype)
         self.scaling, self.normalize, self.layout = scaling, normalize, layout
         learned = normalize if temperature is None else temperature
+        if factor("alpha", alpha) and learned:
+            raise ValueError("alpha: not where a temperature is learned, which is the logits' scale itself")
+        self.alpha = alpha
         self.temperature = nn.Parameter(torch.ones(heads, device=device, dtype=dtype)) if learned else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same shape as x."""
         self._check(x, -1 if self.layout == "channels_last" else 1)
         options = {
-            "scaling": self.scaling, "d_base": self.d_base if self.scaling == "mup" else None, "scale": self.temperature,
-            "normalize": self.normalize, "layout": self.layout,
+            "scaling": self.scaling, "d_base": self.d_base if self.scaling == "mup" else None, "alpha": self.alpha,
+            "scale": self.temperature, "normalize": self.normalize, "layout": self.layout,
         }
         if self.layout == "channels_last":
             return self.out(packed_channel_attention(self.qkv(x), self.heads, **options))
@@ -149,7 +162,7 @@ class ChannelAttention(_Attention):
     def extra_repr(self):
         return (
             f"dim={self.dim}, heads={self.heads}, head_dim={self.head_dim}, d_base={self.d_base}, scaling={self.scaling!r}, "
-            f"normalize={self.normalize}, layout={self.layout!r}"
+            f"alpha={self.alpha}, normalize={self.normalize}, layout={self.layout!r}"
         )
 
 

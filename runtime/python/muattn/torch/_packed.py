@@ -46,12 +46,12 @@ def _new_joined(q, first):
 
 class _PackedSpatial(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, packed, heads, scale, mask, sink, rest, settings):
+    def forward(ctx, packed, heads, scale, mask, sink, output_multiplier, rest, settings):
         q, k, v = _parts(packed, heads, False)
         joined, lse = _new_joined(q, False), q.new_empty(q.shape[:3])
         _spatial.compute(q, k, v, mask, settings, _apart(joined, heads[0], False), lse)
         ctx.heads, ctx.rest, ctx.settings = heads, rest, settings
-        ctx.save_for_backward(packed, scale, mask, sink, joined, lse)
+        ctx.save_for_backward(packed, scale, mask, sink, output_multiplier, joined, lse)
         return joined
 
     @staticmethod
@@ -63,7 +63,7 @@ class _PackedSpatial(torch.autograd.Function):
         d_packed, parts = _packed_gradient(packed, ctx.heads, False, wants_packed and is_eager_backward(d_joined))
         gradients = _spatial.gradients_of(inputs, ctx.rest, ctx.settings, out, lse, d_out, None, [wants_packed] * 3 + wanted, parts)
         d_packed = _join_gradients(gradients, False) if wants_packed and d_packed is None else d_packed
-        return d_packed, None, gradients.get("scale"), gradients.get("mask"), gradients.get("sink"), None, None
+        return d_packed, None, *map(gradients.get, ("scale", "mask", "sink", "output_multiplier")), None, None
 
 
 class _PackedChannel(torch.autograd.Function):
@@ -118,7 +118,7 @@ def packed_spatial_attention(packed: torch.Tensor, heads: int, kv_heads: int | N
     if not _is_trained(packed, options):
         return _joined(_spatial.spatial_attention(*parts, **options), False)
     inputs = _spatial.arguments(*parts, **options)
-    return _PackedSpatial.apply(packed, counts, *inputs[3:6], _spatial.kept(*inputs[6:]), _spatial.settings_of(inputs[3], *inputs[5:]))
+    return _PackedSpatial.apply(packed, counts, *inputs[3:7], _spatial.kept(*inputs[7:]), _spatial.settings_of(inputs[3], *inputs[5:]))
 
 
 def packed_channel_attention(packed: torch.Tensor, heads: int, **options) -> torch.Tensor:

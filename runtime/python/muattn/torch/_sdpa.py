@@ -27,7 +27,7 @@ def _takes(q, k, v, dropout_p, mask):
 
 
 def _settings(is_causal, scale):
-    return _spatial.settings_of(None, None, None, None, "sp", 0, scale, "top_left" if is_causal else "none", 0, None, 0.0)
+    return _spatial.settings_of(None, None, None, None, None, "sp", 0, scale, "top_left" if is_causal else "none", 0, None, 0.0)
 
 
 def _like(x):

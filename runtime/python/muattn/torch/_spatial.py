@@ -7,13 +7,13 @@ from typing import Literal, overload
 import torch
 
 from .. import _muattn
-from .._options import choice, flag, integer, resolve_window
+from .._options import choice, factor, flag, integer, resolve_window
 from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Window
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
     MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_token_gradients,
-    numbers_of, rows, sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
+    numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
@@ -22,26 +22,30 @@ _SCALINGS = {name: choice("scaling", name, SPATIAL_SCALINGS) for name in SPATIAL
 
 _OPTIONS = (
     "Tensor? key_lengths, Tensor? causal_offsets, str scaling, SymInt d_base, float? scale_number, str causal, SymInt causal_offset, "
-    "SymInt[]? window, float softcap"
+    "SymInt[]? window, float softcap, float alpha, float power, float? multiplier_number"
 )
-_FORWARD = f"spatial_attention(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? mask, Tensor? sink, {_OPTIONS}) -> (Tensor, Tensor)"
+_INPUTS = "Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? mask, Tensor? sink, Tensor? output_multiplier"
+_FORWARD = f"spatial_attention({_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor)"
 _BACKWARD = (
-    "spatial_attention_backward(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? mask, Tensor? sink, "
-    f"{_OPTIONS}, Tensor out, Tensor lse, Tensor d_out, Tensor? d_lse, bool[] wanted) -> Tensor[]"
+    f"spatial_attention_backward({_INPUTS}, {_OPTIONS}, Tensor out, Tensor lse, Tensor d_out, Tensor? d_lse, bool[] wanted) -> Tensor[]"
 )
-_NAMES = ("q", "k", "v", "scale", "mask", "sink")
+_NAMES = ("q", "k", "v", "scale", "mask", "sink", "output_multiplier")
 
 
-def settings_of(scale, sink, key_lengths, causal_offsets, scaling, d_base, scale_number, causal, causal_offset, window, softcap):
+def settings_of(
+    scale, sink, output_multiplier, key_lengths, causal_offsets, scaling, d_base, scale_number, causal, causal_offset, window, softcap,
+    alpha=0.0, power=0.0, multiplier_number=None,
+):
     return (
         _SCALINGS[scaling], d_base, numbers_of(scale, scale_number), _CAUSALS[causal], causal_offset,
         None if causal_offsets is None else causal_offsets.tolist(), window, None if key_lengths is None else key_lengths.tolist(),
-        softcap, None if sink is None else sink.tolist(),
+        softcap, None if sink is None else sink.tolist(), alpha, power,
+        multiplier_number if output_multiplier is None else output_multiplier.item(),
     )
 
 
 def kept(lengths, offsets, *options):
-    """The operator's arguments after the sink, for a backward pass: lengths and offsets as they are now, whatever the caller writes to his
+    """The operator's arguments after the tensors that may have gradients, for a backward pass: lengths and offsets as they are now, whatever the caller writes to his
     tensors. What the kernels get, settings, has them as numbers."""
     return *(None if x is None else x.clone() for x in (lengths, offsets)), *options
 
@@ -61,6 +65,10 @@ def compute(q, k, v, mask, settings, out, lse):
 def compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients):
     """Writes to the tensors of gradients, by name."""
     q, k, v, mask, out, lse, d_out, d_lse = rows(q), rows(k), rows(v), _plain(mask), rows(out), _plain(lse), rows(d_out), _plain(d_lse)
+    by_zero = gradients.get("output_multiplier") if settings[-1] == 0 else None
+    if by_zero is not None:
+        gradients = {name: gradient for name, gradient in gradients.items() if name != "output_multiplier"}
+        by_zero.copy_(_gradient_by_zero(q, k, v, mask, settings, d_out))
     if "mask" in gradients and mask.numel() > 1 and not any(mask.stride()):  # one element for all
         mask = mask.contiguous()
     tell_openmp()
@@ -70,13 +78,20 @@ def compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients
     )
 
 
+def _gradient_by_zero(q, k, v, mask, settings, d_out):
+    """By an output multiplier of 0, where out, which is 0, does not tell it."""
+    out, _ = new_outputs(q, k, v)
+    compute(q, k, v, mask, (*settings[:-1], 1.0), out, None)
+    return (d_out * out).sum()
+
+
 def _plain(tensor):
     return tensor.resolve_neg() if tensor is not None and tensor.is_neg() else tensor
 
 
 def new_gradients(q, k, v, mask, wanted):
     """By name, as the kernels write them: scale's and sink's for each head."""
-    *_, wants_scale, wants_mask, wants_sink = wanted
+    *_, wants_scale, wants_mask, wants_sink, wants_multiplier = wanted
     gradients = new_token_gradients(q, k, v, wanted)
     if wants_scale:
         gradients["scale"] = q.new_empty(q.shape[1])
@@ -84,6 +99,8 @@ def new_gradients(q, k, v, mask, wanted):
         gradients["mask"] = q.new_empty(mask.shape)
     if wants_sink:
         gradients["sink"] = q.new_empty(q.shape[1])
+    if wants_multiplier:
+        gradients["output_multiplier"] = q.new_empty(1)
     return gradients
 
 
@@ -93,20 +110,20 @@ def _in_order(gradients, scale):
     return list(gradients.values())
 
 
-def _forward(q, k, v, scale, mask, sink, *options):
+def _forward(q, k, v, scale, mask, *options):
     out, lse = new_outputs(q, k, v)
-    compute(q, k, v, mask, settings_of(scale, sink, *options), out, lse)
+    compute(q, k, v, mask, settings_of(scale, *options), out, lse)
     return out, lse
 
 
-def _backward(q, k, v, scale, mask, sink, *rest):
+def _backward(q, k, v, scale, mask, *rest):
     *options, out, lse, d_out, d_lse, wanted = rest
     gradients = new_gradients(q, k, v, mask, wanted)
-    compute_gradients(q, k, v, mask, settings_of(scale, sink, *options), out, lse, d_out, d_lse, gradients)
+    compute_gradients(q, k, v, mask, settings_of(scale, *options), out, lse, d_out, d_lse, gradients)
     return _in_order(gradients, scale)
 
 
-def _fake_backward(q, k, v, scale, mask, sink, *rest):
+def _fake_backward(q, k, v, scale, mask, *rest):
     return _in_order(new_gradients(q, k, v, mask, rest[-1]), scale)
 
 
@@ -117,50 +134,50 @@ _operators.autocast_to_float32(_forward_operator)
 
 
 def _save(ctx, inputs, output):
-    tensors, ctx.options = inputs[:8], inputs[8:]
+    tensors, ctx.options = inputs[:9], inputs[9:]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*tensors, *output)
 
 
 def _backward_of_operator(ctx, d_out, d_lse):
     *tensors, out, lse = ctx.saved_tensors
-    wanted = list(ctx.needs_input_grad[:6])
+    wanted = list(ctx.needs_input_grad[:7])
     nothing = (None,) * len(ctx.needs_input_grad)
     if not any(wanted) or (d_out is None and d_lse is None):
         return nothing
     d_out = torch.zeros_like(out) if d_out is None else d_out
     found = _call_backward_operator(*tensors, *ctx.options, out, lse, d_out, d_lse, wanted)
-    return (*_operators.in_places(found, wanted), *nothing[6:])
+    return (*_operators.in_places(found, wanted), *nothing[7:])
 
 
 _call_operator = _operators.differentiate(_forward_operator, _save, _backward_of_operator)
 
 
 class _Eager(torch.autograd.Function):
-    """The same past the dispatcher. rest: the operator's arguments after the sink."""
+    """The same past the dispatcher. rest: the operator's arguments after the output multiplier."""
 
     @staticmethod
-    def forward(ctx, q, k, v, scale, mask, sink, rest, settings):
+    def forward(ctx, q, k, v, scale, mask, sink, output_multiplier, rest, settings):
         out, lse = new_outputs(q, k, v)
         compute(q, k, v, mask, settings, out, lse)
         ctx.rest, ctx.settings = rest, settings
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(q, k, v, scale, mask, sink, out, lse)
+        ctx.save_for_backward(q, k, v, scale, mask, sink, output_multiplier, out, lse)
         return out, lse
 
     @staticmethod
     def backward(ctx, d_out, d_lse):
         if d_out is None and d_lse is None:
-            return (None,) * 8
+            return (None,) * 9
         *inputs, out, lse = ctx.saved_tensors
         d_out = torch.zeros_like(out) if d_out is None else d_out
-        gradients = gradients_of(inputs, ctx.rest, ctx.settings, out, lse, d_out, d_lse, ctx.needs_input_grad[:6])
+        gradients = gradients_of(inputs, ctx.rest, ctx.settings, out, lse, d_out, d_lse, ctx.needs_input_grad[:7])
         return (*map(gradients.get, _NAMES), None, None)
 
 
 def gradients_of(inputs, rest, settings, out, lse, d_out, d_lse, wanted, given=None):
     """By name, past the dispatcher where that may be. given: tensors of the caller's for those of q, k and v."""
-    q, k, v, scale, mask, sink = inputs
+    q, k, v, scale, mask, *_ = inputs
     if not is_eager_backward(d_out, d_lse):
         found = _call_backward_operator(*inputs, *rest, out, lse, d_out, d_lse, list(wanted))
         return dict(zip(_NAMES, _operators.in_places(found, wanted)))
@@ -173,7 +190,7 @@ def gradients_of(inputs, rest, settings, out, lse, d_out, d_lse, wanted, given=N
 
 
 def _fold_forward(info, in_dims, *arguments):
-    if any(dim is not None for dim in in_dims[6:8]):  # key_lengths, causal_offsets are per batch entry
+    if any(dim is not None for dim in in_dims[6:9]):  # one output multiplier for a call; key_lengths, causal_offsets are per batch entry
         return one_by_one(_forward_operator, info, in_dims, arguments)
     folded = fold_heads(info.batch_size, in_dims[:6], arguments[:6], of_heads=(3, 5))
     out, lse = _forward_operator(*folded, *arguments[6:])
@@ -224,7 +241,8 @@ def _window(window):
 
 
 def arguments(
-    q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None
+    q, k, v, *, scaling="sp", d_base=None, power=1.0, alpha=1.0, scale=None, output_multiplier=None, causal=None, window=None, mask=None,
+    key_lengths=None, softcap=None, sink=None,
 ):
     """Those of the operator, checked, of those of spatial_attention()."""
     q, k, v, mask = autocast(q, k, v, mask)
@@ -234,6 +252,7 @@ def arguments(
         check("mask", mask, MASK)
     choice("scaling", scaling, SPATIAL_SCALINGS)
     scale, scale_number = heads_of("scale", scale)
+    output_multiplier, multiplier_number = one_number_of("output_multiplier", output_multiplier)
     sink, sink_number = heads_of("sink", sink)
     if sink_number is not None:
         sink = torch.tensor([sink_number], dtype=torch.float32, device="cpu")
@@ -243,29 +262,30 @@ def arguments(
     if softcap is not None and not cap > 0:
         raise ValueError(f"softcap must be above 0, or None, not {softcap!r}")
     return (
-        q, k, v, scale, mask, sink, key_lengths, offsets, scaling, width_of_base(d_base), scale_number, alignment, offset, _window(window), cap,
+        q, k, v, scale, mask, sink, output_multiplier, key_lengths, offsets, scaling, width_of_base(d_base), scale_number, alignment, offset,
+        _window(window), cap, factor("alpha", constant("alpha", alpha)), factor("power", constant("power", power)), multiplier_number,
     )
 
 
 @overload
 def spatial_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
+    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
     softcap: float | None = ..., sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ...,
 ) -> torch.Tensor: ...
 @overload
 def spatial_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., scale: Numbers | None = ...,
-    causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
+    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
     softcap: float | None = ..., sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True],
 ) -> tuple[torch.Tensor, torch.Tensor]: ...
 def spatial_attention(
-    q, k, v, *, scaling="sp", d_base=None, scale=None, causal=None, window=None, mask=None, key_lengths=None, softcap=None, sink=None,
-    return_lse=False,
+    q, k, v, *, scaling="sp", d_base=None, power=1.0, alpha=1.0, scale=None, output_multiplier=None, causal=None, window=None, mask=None,
+    key_lengths=None, softcap=None, sink=None, return_lse=False,
 ):
     """Spatial attention as muattn.spatial_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k,
-    v, an additive mask, scale and sink (tensors of one number, or of one per head, in any shape), and lse. torch.compile, torch.export,
-    torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes float32, on the CPU, with any
+    v, an additive mask, scale and sink (tensors of one number, or of one per head, in any shape), output_multiplier (a tensor of one), and
+    lse. torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes float32, on the CPU, with any
     strides.
 
     Returns out [B, H, n_q, d_v], whose memory is that of [B, n_q, H, d_v], or (out, lse).
@@ -273,16 +293,16 @@ def spatial_attention(
     Raises as muattn.spatial_attention() does; RuntimeError where a second derivative is asked for.
     """
     inputs = arguments(
-        q, k, v, scaling=scaling, d_base=d_base, scale=scale, causal=causal, window=window, mask=mask, key_lengths=key_lengths, softcap=softcap,
-        sink=sink,
+        q, k, v, scaling=scaling, d_base=d_base, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier, causal=causal,
+        window=window, mask=mask, key_lengths=key_lengths, softcap=softcap, sink=sink,
     )
     return_lse = flag("return_lse", return_lse)
-    if not is_eager(*inputs[:8]):
+    if not is_eager(*inputs[:9]):
         out, lse = _call_operator(*inputs)
         return (out, lse) if return_lse else out
     settings = settings_of(inputs[3], *inputs[5:])
-    if torch.is_grad_enabled() and needs_gradient(inputs[:6]):
-        out, lse = _Eager.apply(*inputs[:6], kept(*inputs[6:]), settings)
+    if torch.is_grad_enabled() and needs_gradient(inputs[:7]):
+        out, lse = _Eager.apply(*inputs[:7], kept(*inputs[7:]), settings)
     else:
         B, H, n_q, _ = inputs[0].shape
         out = beside_tokens(inputs[0], B, H, n_q, inputs[2].shape[-1])

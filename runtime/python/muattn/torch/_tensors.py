@@ -231,6 +231,14 @@ def heads_of(name, value):
     return float_tensor(name, value), None
 
 
+def one_number_of(name, value):
+    """The same of one number for a call."""
+    tensor, number = heads_of(name, value)
+    if tensor is not None and tensor.shape[0] != 1:
+        raise ValueError(f"{name} must be one number, not {tensor.shape[0]}")
+    return tensor, number
+
+
 def numbers_of(tensor, number):
     """What heads_of() gave, as the extension takes it."""
     if tensor is not None:
