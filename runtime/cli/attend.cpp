@@ -20,12 +20,18 @@ void add_scaling(CLI::App &verb, AttendCall &call, const std::vector<std::string
     verb.add_option("--output-multiplier", call.output_multiplier, "o itself, instead of the rule's");
 }
 
+void add_stats(CLI::App &verb, AttendCall &call) {
+    verb.add_option("--stats", call.stats,
+                    "to be written: [B, H, 1, 4], what the logits are like after scale and softcap: mean |logit|, root "
+                    "mean square, maximum, mean entropy of the rows in nats");
+}
+
 void add_gradient(CLI::App &verb, const std::string &option, std::string &path, const char *what) {
     verb.add_option(option, path, what)->needs("--backward")->group("Gradients");
 }
 
 void add_gradients(CLI::App &verb, AttendCall &call, const char *about_backward, const char *d_out) {
-    verb.add_flag("--backward", call.backward, about_backward)->group("Gradients");
+    verb.add_flag("--backward", call.backward, about_backward)->group("Gradients")->excludes("--stats");
     add_gradient(verb, "--d-out", call.d_out, d_out);
     add_gradient(verb, "--d-q", call.d_q, "to be written: the loss's gradient by q, in its shape");
     add_gradient(verb, "--d-k", call.d_k, "to be written: by k");

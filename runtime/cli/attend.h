@@ -15,7 +15,7 @@ namespace muattn::cli {
 
 // What both operators take.
 struct AttendCall {
-    std::string q, k, v, out, scaling = "sp", scale;
+    std::string q, k, v, out, stats, scaling = "sp", scale;
     int64_t d_base = 0;
     double alpha = 0;  // not given
     std::optional<float> output_multiplier;
@@ -26,6 +26,8 @@ struct AttendCall {
 
 void add_inputs(CLI::App &verb, AttendCall &call, const char *q, const char *k, const char *v);
 void add_scaling(CLI::App &verb, AttendCall &call, const std::vector<std::string> &rules, const char *about_d_base);
+// --stats.
+void add_stats(CLI::App &verb, AttendCall &call);
 // --backward and the files of gradients. d_out: what is in that file.
 void add_gradients(CLI::App &verb, AttendCall &call, const char *about_backward, const char *d_out);
 // One of an operator's own: refused without --backward.
@@ -35,6 +37,9 @@ void refuse_empty(CLI::App &verb);
 
 // Throws UsageError where --backward lacks an option.
 void check_needed(const std::string &option, const std::string &path);
+
+// What it writes for a call on q.
+inline std::vector<size_t> stats_shape(const int64_t *q_shape) { return {size_t(q_shape[0]), size_t(q_shape[1]), 1, 4}; }
 
 // What both operators take of options; numbers holds what options.scale points to.
 template<typename Options>

@@ -66,10 +66,14 @@ void attend(const ChannelCall &call) {
     Results results;
     const muattn_tensor &out = *results.add("--out", call.out, Inputs::sizes(in.q));
     const muattn_tensor *map = results.add("--map", call.map, in.map_sizes());
+    const muattn_tensor *stats = results.add("--stats", call.stats, stats_shape(in.q.shape));
     if (map != nullptr) {
         attend_with_map(in, out, *map);
     } else {
         channel_attention(in.q.tensor(), in.k.tensor(), in.v.tensor(), out, in.options);
+    }
+    if (stats != nullptr) {
+        channel_logit_stats(in.q.tensor(), in.k.tensor(), *stats, in.options);
     }
     results.write();
 }
@@ -122,6 +126,7 @@ void add_attend_channel(CLI::App &attend_verb) {
         ->check(CLI::IsMember(kLayouts));
     verb.add_option("--map", call->map,
                     "to be written, with --backward read, which saves it a product: [B, H, d, d], softmax(s Q^T K)");
+    add_stats(verb, *call);
     add_gradients(verb, *call, "gradients instead, of a loss", "the same shape as q: the loss's gradient by out");
     call->machine.add_to(verb);
     refuse_empty(verb);

@@ -80,8 +80,12 @@ void attend(const SpatialCall &call) {
     Results results;
     const muattn_tensor &out = *results.add("--out", call.out, in.out_shape());
     const muattn_tensor *lse = results.add("--lse", call.lse, in.lse_shape());
+    const muattn_tensor *stats = results.add("--stats", call.stats, stats_shape(in.q.shape));
     const muattn_tensor q = in.q.tensor(), k = in.k.tensor(), v = in.v.tensor();
     check(muattn_spatial_attention_forward(&q, &k, &v, &in.options, &out, lse));
+    if (stats != nullptr) {
+        spatial_logit_stats(q, k, *stats, in.options);
+    }
     results.write();
 }
 
@@ -142,6 +146,7 @@ void add_attend_spatial(CLI::App &attend_verb) {
                     "H numbers a,b,...: for each head a logit without a value, in the sum of its softmax");
     verb.add_option("--lse", call->lse,
                     "to be written, with --backward read: [B, H, n_q], log(sum_j exp(logit)), natural logarithm");
+    add_stats(verb, *call);
     add_gradients(verb, *call,
                   "gradients instead, of a loss: --out and --lse are read, as a call with the same options wrote them",
                   "[B, H, n_q, d_v]: the loss's gradient by out");

@@ -49,6 +49,17 @@ def channel(q, k, v, s, o=1, normalize=False):
     return o * (v @ weights.swapaxes(-1, -2))
 
 
+def stats_of(logits, seen):
+    """[B, H, 1, 4]: mean |logit|, root mean square, maximum, mean entropy of the rows that see a key."""
+    shown, count = np.where(seen, logits.astype(np.float64), 0), seen.sum((2, 3))
+    weights, _ = softmax(np.where(seen, logits, -np.inf))
+    entropy = -(weights * np.log(np.where(weights > 0, weights, 1))).sum(-1)
+    rows = seen.any(-1)
+    numbers = [np.abs(shown).sum((2, 3)) / count, np.sqrt((shown**2).sum((2, 3)) / count),
+               np.where(seen, logits, -np.inf).max((2, 3)), entropy.sum(-1) / rows.sum(-1)]
+    return np.stack(numbers, -1)[:, :, None]
+
+
 def load(folder, *names):
     return [np.load(folder / f"{name}.npy") for name in names]
 

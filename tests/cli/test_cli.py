@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from program import Q, array, attend, channel, close, load, muattn, printed, refused, spatial
+from program import Q, array, attend, channel, close, load, muattn, printed, refused, spatial, stats_of
 
 I, J = np.mgrid[:9, :30]
 BOOLEAN = np.random.default_rng(9).random((2, 1, 9, 30)) < 0.5
@@ -65,6 +65,26 @@ def test_attend_channel(folder, options, rules, layout):
     done = attend(folder, "channel", "--layout", layout, *options.split())
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     close(folder, "o", turn(channel(q, k, v, **{"s": 50**-0.5, **rules})))
+
+
+def test_stats(folder):
+    np.save(folder / "mask.npy", BOOLEAN)
+    done = attend(folder, "spatial", "--stats", "s.npy", "--softcap", "0.7", "--mask", "mask.npy")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    q, k, v = load(folder, "q", "k", "v")
+    logits = 0.7 * np.tanh(np.einsum("bhid,bhjd->bhij", q, np.repeat(k, 2, axis=1)) / 4 / 0.7)
+    close(folder, "s", stats_of(logits, np.broadcast_to(BOOLEAN, logits.shape)))
+    for name in "kv":
+        np.save(folder / f"{name}.npy", q)
+    assert attend(folder, "channel", "--stats", "s.npy", "--scale", "2").returncode == 0
+    logits = 2 * np.einsum("bhni,bhnj->bhij", q, q)
+    close(folder, "s", stats_of(logits, np.ones(logits.shape, bool)))
+
+
+@pytest.mark.parametrize("operator", ["spatial", "channel"])
+def test_stats_are_of_the_forward_call(folder, operator):
+    done = muattn("attend", operator, *"--q q.npy --k q.npy --v q.npy --out o.npy --stats s.npy --backward --d-q d.npy".split(), folder=folder)
+    assert done.returncode == 2 and "--backward excludes --stats" in done.stderr, done
 
 
 @pytest.mark.parametrize("B, n_q, n_k", [(0, 9, 30), (2, 0, 30), (2, 9, 0), (2, 0, 0)])
