@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 
 from .. import _muattn
 from .._options import choice, factor, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
+from .._stats import LogitStats
 from . import _operators
 from ._tensors import (
-    CHANNELS_FIRST, TOKENS, autocast, check, constant, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, new_token_gradients,
-    numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, width_of_base,
+    CHANNELS_FIRST, TOKENS, autocast, check, constant, detached, heads_of, is_eager, is_eager_backward, needs_gradient, new_like, new_stats,
+    new_token_gradients, numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
 _SCALINGS = {name: choice("scaling", name, CHANNEL_SCALINGS) for name in CHANNEL_SCALINGS}
 
 _OPTIONS = "str scaling, SymInt d_base, float? scale_number, float? multiplier_number, bool normalize, str layout, float alpha"
-_FORWARD = f"channel_attention(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier, {_OPTIONS}) -> Tensor"
-_BACKWARD = (
-    f"channel_attention_backward(Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier, {_OPTIONS}, Tensor d_out, "
-    "bool[] wanted) -> Tensor[]"
-)
+_INPUTS = "Tensor q, Tensor k, Tensor v, Tensor? scale, Tensor? output_multiplier"
+_FORWARD = f"channel_attention({_INPUTS}, {_OPTIONS}) -> Tensor"
+_BACKWARD = f"channel_attention_backward({_INPUTS}, {_OPTIONS}, Tensor d_out, bool[] wanted) -> Tensor[]"
 _NAMES = ("q", "k", "v", "scale", "output_multiplier")
 
 
@@ -38,6 +39,14 @@ def compute(q, k, v, settings, out):
     q, k, v = rows(q), rows(k), rows(v)
     tell_openmp()
     _muattn.channel_attention(None, view(q), view(k), view(v), view(out), settings)
+
+
+def compute_stats(q, k, settings):
+    """[B, H, 1, 4]"""
+    q, k, stats = rows(q), rows(k), new_stats(q)
+    tell_openmp()
+    _muattn.channel_logit_stats(view(q), view(k), view(stats), settings)
+    return stats
 
 
 def compute_gradients(q, k, v, settings, d_out, gradients):
@@ -82,6 +91,11 @@ def _fake_backward(q, k, v, scale, output_multiplier, *rest):
     return _in_order(new_gradients(q, k, v, rest[-1]), scale)
 
 
+def _stats(q, k, v, scale, output_multiplier, *options):
+    return compute_stats(q, k, settings_of(scale, output_multiplier, *options))
+
+
+_stats_operator = _operators.define(f"channel_logit_stats({_INPUTS}, {_OPTIONS}) -> Tensor", _stats, new_stats)
 _forward_operator = _operators.define(_FORWARD, _forward, new_output)
 _backward_operator = _operators.define(_BACKWARD, _backward, _fake_backward)
 _call_backward_operator = _operators.never_differentiate(_backward_operator)
@@ -144,6 +158,7 @@ def _fold_forward(info, in_dims, *arguments):
 
 
 _operators.map_over(_forward_operator, _fold_forward)
+_operators.map_over(_stats_operator, lambda info, in_dims, *arguments: one_by_one(_stats_operator, info, in_dims, arguments))
 _operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by_one(_backward_operator, info, in_dims, arguments))
 
 
@@ -164,17 +179,29 @@ def arguments(
     )
 
 
+@overload
 def channel_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: ChannelScaling = "sp", d_base: int | None = None,
-    alpha: float = 1.0, scale: Numbers | None = None, output_multiplier: float | torch.Tensor | None = None, normalize: bool = False,
-    layout: Layout = "channels_last",
-) -> torch.Tensor:
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: ChannelScaling = ..., d_base: int | None = ..., alpha: float = ...,
+    scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., normalize: bool = ..., layout: Layout = ...,
+    return_stats: Literal[False] = ...,
+) -> torch.Tensor: ...
+@overload
+def channel_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: ChannelScaling = ..., d_base: int | None = ..., alpha: float = ...,
+    scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., normalize: bool = ..., layout: Layout = ...,
+    return_stats: Literal[True],
+) -> tuple[torch.Tensor, LogitStats]: ...
+def channel_attention(
+    q, k, v, *, scaling="sp", d_base=None, alpha=1.0, scale=None, output_multiplier=None, normalize=False, layout="channels_last",
+    return_stats=False,
+):
     """Channel attention as muattn.channel_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k, v,
     scale (a tensor of one number, or of one per head, in any shape: a learned temperature) and output_multiplier (a tensor of one).
     torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes
     float32, on the CPU, with any strides.
 
-    Returns out, in q's shape and order in memory. For the backward pass q, k and v are kept, and the map is computed again.
+    Returns out, in q's shape and order in memory, or (out, stats); stats are numbers without gradients. For the backward pass q, k and v are
+    kept, and the map is computed again.
 
     Raises as muattn.channel_attention() does; RuntimeError where a second derivative is asked for.
     """
@@ -182,6 +209,12 @@ def channel_attention(
         q, k, v, scaling=scaling, d_base=d_base, alpha=alpha, scale=scale, output_multiplier=output_multiplier, normalize=normalize,
         layout=layout,
     )
+    if flag("return_stats", return_stats):
+        return _attend(inputs), LogitStats.of(_stats_operator(*map(detached, inputs)))
+    return _attend(inputs)
+
+
+def _attend(inputs):
     if not is_eager(*inputs[:5]):
         return _call_operator(*inputs)
     settings = settings_of(*inputs[3:])

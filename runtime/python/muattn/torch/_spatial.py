@@ -9,11 +9,12 @@ import torch
 from .. import _muattn
 from .._options import choice, factor, flag, integer, resolve_window
 from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Window
+from .._stats import LogitStats
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    MASK, autocast, beside_tokens, check, constant, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_token_gradients,
-    numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
+    MASK, autocast, beside_tokens, check, constant, detached, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_stats,
+    new_token_gradients, numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
@@ -60,6 +61,14 @@ def compute(q, k, v, mask, settings, out, lse):
     q, k, v, mask = rows(q), rows(k), rows(v), _plain(mask)
     tell_openmp()
     _muattn.spatial_attention(None, view(q), view(k), view(v), view_or_none(mask), view(out), view_or_none(lse), lse is not None, settings)
+
+
+def compute_stats(q, k, mask, settings):
+    """[B, H, 1, 4]"""
+    q, k, mask, stats = rows(q), rows(k), _plain(mask), new_stats(q)
+    tell_openmp()
+    _muattn.spatial_logit_stats(view(q), view(k), view_or_none(mask), view(stats), settings)
+    return stats
 
 
 def compute_gradients(q, k, v, mask, settings, out, lse, d_out, d_lse, gradients):
@@ -127,6 +136,11 @@ def _fake_backward(q, k, v, scale, mask, *rest):
     return _in_order(new_gradients(q, k, v, mask, rest[-1]), scale)
 
 
+def _stats(q, k, v, scale, mask, sink, output_multiplier, *options):
+    return compute_stats(q, k, mask, settings_of(scale, sink, output_multiplier, *options))
+
+
+_stats_operator = _operators.define(f"spatial_logit_stats({_INPUTS}, {_OPTIONS}) -> Tensor", _stats, new_stats)
 _forward_operator = _operators.define(_FORWARD, _forward, new_outputs)
 _backward_operator = _operators.define(_BACKWARD, _backward, _fake_backward)
 _call_backward_operator = _operators.never_differentiate(_backward_operator)
@@ -198,6 +212,7 @@ def _fold_forward(info, in_dims, *arguments):
 
 
 _operators.map_over(_forward_operator, _fold_forward)
+_operators.map_over(_stats_operator, lambda info, in_dims, *arguments: one_by_one(_stats_operator, info, in_dims, arguments))
 _operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by_one(_backward_operator, info, in_dims, arguments))
 
 
@@ -270,25 +285,42 @@ def arguments(
 @overload
 def spatial_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
-    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
-    softcap: float | None = ..., sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ...,
+    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
+    window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
+    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ..., return_stats: Literal[False] = ...,
 ) -> torch.Tensor: ...
 @overload
 def spatial_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
-    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ..., window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ...,
-    softcap: float | None = ..., sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True],
+    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
+    window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
+    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True], return_stats: Literal[False] = ...,
 ) -> tuple[torch.Tensor, torch.Tensor]: ...
+@overload
+def spatial_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
+    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
+    window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
+    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ..., return_stats: Literal[True],
+) -> tuple[torch.Tensor, LogitStats]: ...
+@overload
+def spatial_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
+    alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
+    window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
+    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True], return_stats: Literal[True],
+) -> tuple[torch.Tensor, torch.Tensor, LogitStats]: ...
 def spatial_attention(
     q, k, v, *, scaling="sp", d_base=None, power=1.0, alpha=1.0, scale=None, output_multiplier=None, causal=None, window=None, mask=None,
-    key_lengths=None, softcap=None, sink=None, return_lse=False,
+    key_lengths=None, softcap=None, sink=None, return_lse=False, return_stats=False,
 ):
     """Spatial attention as muattn.spatial_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k,
     v, an additive mask, scale and sink (tensors of one number, or of one per head, in any shape), output_multiplier (a tensor of one), and
     lse. torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes float32, on the CPU, with any
     strides.
 
-    Returns out [B, H, n_q, d_v], whose memory is that of [B, n_q, H, d_v], or (out, lse).
+    Returns out [B, H, n_q, d_v], whose memory is that of [B, n_q, H, d_v], or (out, lse), (out, stats), (out, lse, stats); stats are numbers
+    without gradients.
 
     Raises as muattn.spatial_attention() does; RuntimeError where a second derivative is asked for.
     """
@@ -296,10 +328,11 @@ def spatial_attention(
         q, k, v, scaling=scaling, d_base=d_base, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier, causal=causal,
         window=window, mask=mask, key_lengths=key_lengths, softcap=softcap, sink=sink,
     )
-    return_lse = flag("return_lse", return_lse)
+    return_lse, return_stats = flag("return_lse", return_lse), flag("return_stats", return_stats)
+    stats = (LogitStats.of(_stats_operator(*map(detached, inputs))),) if return_stats else ()
     if not is_eager(*inputs[:9]):
         out, lse = _call_operator(*inputs)
-        return (out, lse) if return_lse else out
+        return (out, lse, *stats) if return_lse else (out, *stats) if stats else out
     settings = settings_of(inputs[3], *inputs[5:])
     if torch.is_grad_enabled() and needs_gradient(inputs[:7]):
         out, lse = _Eager.apply(*inputs[:7], kept(*inputs[7:]), settings)
@@ -308,4 +341,4 @@ def spatial_attention(
         out = beside_tokens(inputs[0], B, H, n_q, inputs[2].shape[-1])
         lse = inputs[0].new_empty((B, H, n_q)) if return_lse else None
         compute(*inputs[:3], inputs[4], settings, out, lse)
-    return (out, lse) if return_lse else out
+    return (out, lse, *stats) if return_lse else (out, *stats) if stats else out

@@ -3,6 +3,7 @@
 import torch
 
 from .._options import base_width, integers, number, numbers
+from .._stats import LogitStats
 from .._torch import entries_of
 
 _forward_mode = torch.autograd.forward_ad
@@ -45,6 +46,14 @@ def is_eager_backward(*gradients):
         if gradient is not None and _is_batched(gradient):
             return False
     return True
+
+
+def new_stats(q, *_):
+    return q.new_empty((*q.shape[:2], 1, len(LogitStats._fields)))
+
+
+def detached(argument):
+    return argument.detach() if isinstance(argument, torch.Tensor) else argument
 
 
 def sum_over_heads(gradients, scale):
