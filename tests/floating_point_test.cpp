@@ -92,10 +92,15 @@ protected:
         for (const Tensor &t : {spatial_tensors.out, spatial_tensors.lse, channel_tensors.out, out, lse}) {
             append(bits, t);
         }
-        double scales[3] = {};
+        double scales[5] = {};
         EXPECT_EQ(muattn_spatial_scale(MUATTN_SCALING_MUP, 29, 7, &scales[0]), MUATTN_OK);
         EXPECT_EQ(muattn_channel_scale(MUATTN_SCALING_SP, 29, &scales[1]), MUATTN_OK);
         EXPECT_EQ(muattn_channel_output_multiplier(MUATTN_SCALING_MUP, 29, 7, &scales[2]), MUATTN_OK);
+        muattn_spatial_options options{};
+        options.scaling = MUATTN_SCALING_MUP, options.power = 0.7;
+        EXPECT_EQ(muattn_spatial_rule(&options, 29, 53, &scales[3], nullptr), MUATTN_OK);
+        options.scaling = MUATTN_SCALING_UMUP, options.power = 0, options.alpha = 3;
+        EXPECT_EQ(muattn_spatial_rule(&options, 29, 53, nullptr, &scales[4]), MUATTN_OK);
         for (const double scale : scales) {
             uint64_t of_scale = 0;
             memcpy(&of_scale, &scale, sizeof of_scale);

@@ -186,6 +186,18 @@ def test_empty():
     assert not out.any() and not torch.autograd.grad(out.sum(), q)[0].any()
 
 
+@pytest.mark.parametrize("number", [0.0, -0.6])
+def test_multipliers_of_packed_calls(number):
+    packed = randn(2, 11, 5 * 8)
+    o = torch.tensor(number, requires_grad=True)
+    apart = [x.unflatten(-1, (-1, 8)).transpose(1, 2) for x in packed.split((24, 8, 8), -1)]
+    d_out = torch.randn(2, 11, 24)
+    ours = torch.autograd.grad(muattn.torch.packed_spatial_attention(packed, 3, 1, output_multiplier=o), (packed, o), d_out)
+    theirs = torch.autograd.grad(spatial_attention(*apart, scale=8**-0.5, output_multiplier=o)[0].transpose(1, 2).flatten(2), (packed, o), d_out)
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_results_lie_as_models_want_them():
     x = torch.randn(2, 5, 3 * 2 * 8)
     q, k, v = x.unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4).unbind(0)

@@ -38,9 +38,11 @@ def test_compile(function, dynamic):
 OPTIONS = {
     "numbers": {"scale": 0.3, "softcap": 2.0, "causal": 2},
     "a rule": {"scaling": "mup", "d_base": 4, "window": (2, None)},
+    "powers": {"scaling": "mup", "power": 0.5, "alpha": 2.5, "output_multiplier": -3.0},
+    "umup": {"scaling": "umup", "alpha": 2, "causal": "top_left"},
     "lists": {"scale": [0.3, 0.5], "sink": (0.1, 0.2), "causal": [1, -1], "key_lengths": [3, 4]},
     "lists of tensors": {"scale": [torch.tensor(0.3), 0.5], "causal": [torch.tensor(1), -1]},
-    "tensors": {"scale": torch.tensor(0.3), "causal": torch.tensor(1), "key_lengths": torch.tensor([3, 4])},
+    "tensors": {"scale": torch.tensor(0.3), "output_multiplier": torch.tensor(0.7), "causal": torch.tensor(1), "key_lengths": torch.tensor([3, 4])},
 }
 
 
@@ -94,6 +96,7 @@ def test_torch_func():
 
 def test_vmap_of_each_argument():
     arguments = {**{name: x.detach() for name, x in qkv(B=1).items()}, "scale": torch.rand(4), "mask": torch.randn(1, 1, 19, 23), "sink": torch.randn(4)}
+    arguments["output_multiplier"] = torch.rand(1)
     for name, x in arguments.items():
         many = torch.stack([x, x + 0.3, x - 0.2])
         function = lambda y: muattn.torch.spatial_attention(**{**arguments, name: y})  # noqa: E731, B023
@@ -153,6 +156,7 @@ def test_forward_mode_is_refused():
         dual = torch.autograd.forward_ad.make_dual(one, one)
         for function, name, value in (
             (muattn.torch.spatial_attention, "scale", dual), (muattn.torch.spatial_attention, "sink", dual), (muattn.torch.spatial_attention, "softcap", dual[0]),
+            (muattn.torch.spatial_attention, "output_multiplier", dual[0]), (muattn.torch.spatial_attention, "alpha", dual[0]),
             (muattn.torch.channel_attention, "scale", dual), (muattn.torch.channel_attention, "output_multiplier", dual[0]),
         ):  # fmt: skip
             with pytest.raises(NotImplementedError, match=f"{name} carries a forward-mode tangent"):
