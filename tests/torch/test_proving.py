@@ -104,3 +104,12 @@ def test_errors(operation, rule, options, message):
 def test_missing_packages():
     with pytest.raises(ImportError, match="pip install no-such-package neither"):
         proving.need("torch", "no-such-package", "scikit-learn", "neither")
+
+
+def test_data_serve_all_models_when_the_first_one_is_on_meta():
+    for cached in (proving.data.text, proving.data.digits):
+        cached.cache_clear()
+    with torch.device("meta"):
+        for operation in OPERATIONS:
+            make_model(operation, "mup", 64)
+    assert not any(x.is_meta for operation in OPERATIONS for x in next(batches(operation, 0, 2)))

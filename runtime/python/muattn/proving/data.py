@@ -13,13 +13,14 @@ PATCH = 2  # pixels of a side; a digit has 8 x 8 pixels
 BATCH = {"spatial": 16, "channel": 128}  # texts, digits
 
 
+# On the CPU, whatever device a model is made on: what is kept serves all.
 @functools.cache
 def text() -> tuple[torch.Tensor, str]:
     """All characters, as places in the vocabulary, and the vocabulary."""
     whole = "".join(topics.topics.values())
     vocabulary = "".join(sorted(set(whole)))
     places = {character: i for i, character in enumerate(vocabulary)}
-    return torch.tensor([places[character] for character in whole]), vocabulary
+    return torch.tensor([places[character] for character in whole], device="cpu"), vocabulary
 
 
 @functools.cache
@@ -28,9 +29,9 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    pixels = torch.tensor(images, dtype=torch.float32).reshape(-1, 8, 8) / 8 - 1
+    pixels = torch.tensor(images, dtype=torch.float32, device="cpu").reshape(-1, 8, 8) / 8 - 1
     patches = pixels.unfold(1, PATCH, PATCH).unfold(2, PATCH, PATCH).flatten(3).flatten(1, 2)
-    return patches.contiguous(), torch.tensor(labels)
+    return patches.contiguous(), torch.tensor(labels, device="cpu")
 
 
 def batches(operation: str, seed: int, batch: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
