@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402: the backend first
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator  # noqa: E402
 
-from .plan import HEADS  # noqa: E402
+from .plan import BASE_WIDTH, HEADS  # noqa: E402
 from .table import Panel, move_text  # noqa: E402
 
 TITLES = {
@@ -51,9 +51,9 @@ def _draw(panel, axis, low, high):
     for index, width in enumerate(panel.widths):
         color = plt.get_cmap("viridis")(0.9 - 0.85 * index / max(1, len(panel.widths) - 1))
         losses = [panel.losses[width, lr] for lr in panel.lrs]
-        heads = f", d = {width // HEADS}" if panel.rule != "mup_heads" else ""
-        label = f"width {width}{heads}"
-        axis.plot(panel.lrs, [loss if math.isfinite(loss) else math.nan for loss in losses], "o-", color=color, markersize=3.5, label=label)
+        grown = f"{width * HEADS // BASE_WIDTH} heads" if panel.rule == "mup_heads" else f"d = {width // HEADS}"
+        finite = [loss if math.isfinite(loss) else math.nan for loss in losses]
+        axis.plot(panel.lrs, finite, "o-", color=color, markersize=3.5, label=f"width {width}, {grown}")
         away = [lr for lr, loss in zip(panel.lrs, losses) if not math.isfinite(loss)]
         axis.plot(away, [high / (high / low) ** 0.02] * len(away), "x", color=color)
         if (place := panel.best(width)) is not None:

@@ -52,5 +52,5 @@ def _note(chosen, source):
     versions = ", ".join(f"{name} {version}" for name, version in source["versions"].items())
     return (
         f"{told}. Loss: mean training loss of the last {100 * LAST:.0f} % of the steps. {source['device']}, {source['backend']}, "
-        f"{source['threads']} threads; {source['date']}, commit {source['commit'] or 'unknown'}; {versions}"
+        f"threads: {source['threads']}; {source['date']}, commit {source['commit'] or 'unknown'}; {versions}"
     )
