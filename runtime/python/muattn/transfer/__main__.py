@@ -51,7 +51,7 @@ def main(words: list[str]) -> None:
         from .runs import Finished
     except ImportError as error:
         parser.error(str(error))
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads or (1 if arguments.quick else 2))
     try:
         panels = panels_of(arguments, {name: [rule.name for rule in RULES.values() if name in rule.operations] for name in SHOWN})
         with torch.device("meta"):  # a width that a rule refuses is better known before the first run

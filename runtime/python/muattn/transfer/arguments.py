@@ -33,7 +33,8 @@ processors without other work.""",
     parser.add_argument("--lrs", type=_rates, metavar="LR,LR", help="learning rates, as 0.01 or 2^-7 (default: 2^-11 to 2^-4)")
     parser.add_argument("--steps", type=_count, metavar="N", help="of a run (default: 200 of spatial, 100 of channel attention)")
     parser.add_argument("--seeds", type=_count, metavar="N", help="runs at each point, whose mean counts (default: 1)")
-    parser.add_argument("--threads", type=_count, default=2, metavar="N", help="of PyTorch and of muattn (default: 2)")
+    parser.add_argument("--threads", type=_count, metavar="N",
+                        help="of PyTorch and of muattn (default: 2; with --quick 1); on a machine with other work 1 is faster")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="two widths, four rates, 20 steps: a try of the program, not of muP")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="folder for the results (default: results)")
     return parser
