@@ -54,7 +54,7 @@ private:
     int64_t row_floats() const { return (schedule_.tile_rows() + 31) / 32 * 32; }
 
     int do_share(int64_t head, int64_t share, LogitSums &sums) {
-        auto *const memory = static_cast<float *>(current_slab->push(kRowStats * row_floats() * sizeof(float)));
+        auto *const memory = static_cast<float *>(current_slab->push(size_t(kRowStats * row_floats()) * sizeof(float)));
         float *rows[kRowStats];
         for (int s = 0; s < kRowStats; s++) {
             rows[s] = memory + s * row_floats();
