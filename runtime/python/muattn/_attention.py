@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Sequence, overload
 
-from . import _muattn
+from . import _muattn, _torch
 from ._devices import exported, new_array, queue_of, require_processor
 from ._options import base_width, choice, factor, flag, integer
 from ._refusals import WITHOUT_OUT, refuse
@@ -119,6 +119,8 @@ def spatial_attention(
     written(out)
     results = result if with_lse else (result,)
     returned = [like(q, new) if given is None else given for new, given in zip(results, (out, lse))]
+    if (recorder := _torch.recorder) is not None:
+        recorder.spatial(q, k, mask, settings, returned[0])
     return returned[0] if len(returned) + len(stats) == 1 else (*returned, *stats)
 
 
@@ -224,13 +226,18 @@ def channel_attention(
         require_processor("channel_attention(..., return_map=True)", q=q, k=k, v=v, out=out)
         result, attention_map = _muattn.channel_attention_and_map(*exported(None, q=q, k=k, v=v, out=out), settings)
         written(out)
-        return (like(q, result) if out is None else out), like(q, attention_map), *stats
+        returned = like(q, result) if out is None else out
+        if (recorder := _torch.recorder) is not None:
+            recorder.channel(q, k, settings, returned)
+        return returned, like(q, attention_map), *stats
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
         out = new_array(q, tuple(q.shape))
     result = _muattn.channel_attention(queue, *exported(queue, q=q, k=k, v=v, out=out), settings)
     written(out)
     returned = like(q, result) if out is None else out
+    if (recorder := _torch.recorder) is not None:
+        recorder.channel(q, k, settings, returned)
     return (returned, *stats) if stats else returned
 
 

@@ -9,6 +9,8 @@ from . import _muattn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+recorder = None  # of muattn.torch.record_logits(), which calls tell of their queries and keys when they are done
+
 
 def outside_graphs(function: Function) -> Function:
     """torch.compile breaks its graph at a call of this function, and compiles nothing in it. The attributes are those by which

@@ -19,11 +19,13 @@ from ._channel import channel_attention  # noqa: E402: threads first
 from ._merge import merge  # noqa: E402
 from ._modules import ChannelAttention, SpatialAttention, set_base  # noqa: E402
 from ._packed import packed_channel_attention, packed_spatial_attention  # noqa: E402
+from ._record import LogitRecord, record_logits  # noqa: E402
 from ._sdpa import disable_sdpa, enable_sdpa  # noqa: E402
 from ._spatial import spatial_attention  # noqa: E402
 
 __all__ = [
     "ChannelAttention",
+    "LogitRecord",
     "SpatialAttention",
     "channel_attention",
     "disable_sdpa",
@@ -31,6 +33,7 @@ __all__ = [
     "merge",
     "packed_channel_attention",
     "packed_spatial_attention",
+    "record_logits",
     "set_base",
     "spatial_attention",
 ]

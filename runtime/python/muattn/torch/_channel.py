@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 import torch
 
-from .. import _muattn
+from .. import _muattn, _torch
 from .._options import choice, factor, flag
 from .._settings import CHANNEL_SCALINGS, LAYOUTS, ChannelScaling, Layout, Numbers
 from .._stats import LogitStats
@@ -39,6 +39,8 @@ def compute(q, k, v, settings, out):
     q, k, v = rows(q), rows(k), rows(v)
     tell_openmp()
     _muattn.channel_attention(None, view(q), view(k), view(v), view(out), settings)
+    if (recorder := _torch.recorder) is not None:
+        recorder.channel(q, k, settings, out)
 
 
 def compute_stats(q, k, settings):

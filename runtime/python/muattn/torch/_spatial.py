@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 import torch
 
-from .. import _muattn
+from .. import _muattn, _torch
 from .._options import choice, factor, flag, integer, resolve_window
 from .._settings import SPATIAL_SCALINGS, Causal, Numbers, SpatialScaling, Window
 from .._stats import LogitStats
@@ -61,6 +61,8 @@ def compute(q, k, v, mask, settings, out, lse):
     q, k, v, mask = rows(q), rows(k), rows(v), _plain(mask)
     tell_openmp()
     _muattn.spatial_attention(None, view(q), view(k), view(v), view_or_none(mask), view(out), view_or_none(lse), lse is not None, settings)
+    if (recorder := _torch.recorder) is not None:
+        recorder.spatial(q, k, mask, settings, out)
 
 
 def compute_stats(q, k, mask, settings):
