@@ -16,6 +16,7 @@ from .._torch import use_threads_of_torch
 use_threads_of_torch()
 
 from ._channel import channel_attention  # noqa: E402: threads first
+from ._coord_check import CoordCheck, coord_check  # noqa: E402
 from ._merge import merge  # noqa: E402
 from ._modules import ChannelAttention, SpatialAttention, set_base  # noqa: E402
 from ._packed import packed_channel_attention, packed_spatial_attention  # noqa: E402
@@ -25,9 +26,11 @@ from ._spatial import spatial_attention  # noqa: E402
 
 __all__ = [
     "ChannelAttention",
+    "CoordCheck",
     "LogitRecord",
     "SpatialAttention",
     "channel_attention",
+    "coord_check",
     "disable_sdpa",
     "enable_sdpa",
     "merge",

@@ -1,0 +1,54 @@
+"""How a size changes with width: slopes, their confidence intervals, and the rule by which a verdict is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Verdict = Literal["stable", "grows", "vanishes", "not clear"]
+
+
+class Fit(NamedTuple):
+    """log size = slope log width + a constant of each seed, by least squares over all widths and seeds. low, high: the 95 % confidence interval
+    of the slope, by the t distribution. NaN: it has none, as some size is 0 or not finite, or there are too few."""
+
+    slope: float
+    low: float
+    high: float
+
+    @property
+    def margin(self) -> float:
+        return (self.high - self.low) / 2
+
+
+NO_FIT = Fit(math.nan, math.nan, math.nan)
+
+
+def fit(widths: Sequence[float], sizes) -> Fit:
+    """Of sizes [seeds, widths]."""
+    sizes = np.asarray(sizes, dtype=float)
+    if len(widths) < 2 or not (np.isfinite(sizes) & (sizes > 0)).all():
+        return NO_FIT
+    x = np.log(np.asarray(widths, dtype=float))
+    x -= x.mean()
+    y = np.log(sizes)
+    y -= y.mean(1, keepdims=True)
+    spread = len(sizes) * (x**2).sum()
+    slope = (y @ x).sum() / spread
+    freedom = sizes.size - len(sizes) - 1
+    if freedom < 1:
+        return Fit(slope, math.nan, math.nan)
+    error = math.sqrt(((y - slope * x) ** 2).sum() / freedom / spread)
+    margin = t_quantile(freedom) * error
+    return Fit(float(slope), float(slope - margin), float(slope + margin))
+
+
+def t_quantile(freedom: int) -> float:
+    """Of Student's t, at 97.5 %: with t = sqrt(freedom) tan(angle) its density is one of the angle, cos(angle)^(freedom - 1)."""
+    angles = np.linspace(0, math.pi / 2, 100_001)
+    density = np.cos(angles) ** (freedom - 1)
+    below = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return math.sqrt(freedom) * math.tan(np.interp(0.475, below / below[-1] / 2, angles))

@@ -1,0 +1,59 @@
+"""When a size is stable as the width grows: the rule, in one place, and what each verdict means.
+
+The rule looks at the slope of log size against log width in the last quarter of the steps, and at its 95 % confidence interval:
+
+  grows      the slope is above 0.2, and the whole interval above 0; or a size is not finite
+  vanishes   the slope is below -0.2, and the whole interval below 0
+  stable     the slope is within 0.2 of 0, and the whole interval within 0.5: what is wrong in a parametrization is mostly a power of width,
+             and width^1/2 the smallest
+  not clear  anything else
+
+What independent random numbers add up to may fall as width^-1/2 before training has made them agree: logits of queries and keys that
+know nothing of each other, a mean over channels. So where the size begins with a slope between -0.2 and -0.7, a late slope counts as
+vanishing only if it is more than 0.2 below that; where it is above, and not yet within 0.2 of 0, training has not taken over: not clear.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .fits import Fit, Verdict
+
+TOLERANCE = 0.2
+SMALLEST_POWER = 0.5
+RANDOM_FALL = -0.7  # width^-1/2, and the tolerance
+
+WHY = {
+    ("logits", "stable"): "the softmax is as sharp at every width",
+    ("logits", "grows"): "the wider the model, the sharper its softmax: attention saturates, and its gradients with it",
+    ("logits", "vanishes"): "the wider the model, the closer its attention to a plain mean: it learns nothing to look at",
+    ("attention output", "stable"): "attention says as much at every width",
+    ("attention output", "grows"): "in wide models attention drowns what else the block adds",
+    ("attention output", "vanishes"): "in wide models attention adds nothing: they train as if they had none",
+    ("block output", "stable"): "features move as much at every width",
+    ("block output", "grows"): "a learning rate that suits a narrow model blows up a wide one",
+    ("block output", "vanishes"): "wide models stop learning features",
+    ("network output", "stable"): "a step changes the prediction as much at every width",
+    ("network output", "grows"): "a step that suits a narrow model throws a wide one's predictions about",
+    ("network output", "vanishes"): "wide models hardly change what they predict",
+}
+NOT_CLEAR = "more seeds, steps or widths, or a larger learning rate, would tell"
+
+
+def why(quantity: str, verdict: Verdict) -> str:
+    return WHY.get((quantity, verdict), NOT_CLEAR)
+
+
+def verdict(first: Fit, late: Fit, finite: bool = True) -> Verdict:
+    """first: at initialisation, without a slope where the size is 0 then. finite: whether all late sizes are."""
+    if not finite:
+        return "grows"
+    if not math.isfinite(late.margin):
+        return "not clear"
+    if abs(late.slope) <= TOLERANCE:
+        return "stable" if -SMALLEST_POWER < late.low and late.high < SMALLEST_POWER else "not clear"
+    if late.slope > 0:
+        return "grows" if late.low > 0 else "not clear"
+    begins_random = RANDOM_FALL <= first.slope < -TOLERANCE
+    fallen = late.slope < (first.slope - TOLERANCE if begins_random else -TOLERANCE)
+    return "vanishes" if fallen and late.high < 0 else "not clear"
