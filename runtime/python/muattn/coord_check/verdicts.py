@@ -2,8 +2,8 @@
 
 The rule looks at the slope of log size against log width in the last quarter of the steps, and at its 95 % confidence interval:
 
-  grows      the slope is above 0.2, and the whole interval above 0; or a size is not finite
-  vanishes   the slope is below -0.2, and the whole interval below 0
+  grows      the slope is above 0.2, and the whole interval above 0.1; or a size is not finite
+  vanishes   the slope is below -0.2, and the whole interval below -0.1
   stable     the slope is within 0.2 of 0, and the whole interval within 0.5: what is wrong in a parametrization is mostly a power of width,
              and width^1/2 the smallest
   not clear  anything else
@@ -20,6 +20,7 @@ import math
 from .fits import Fit, Verdict
 
 TOLERANCE = 0.2
+CERTAIN = 0.1
 SMALLEST_POWER = 0.5
 RANDOM_FALL = -0.7  # width^-1/2, and the tolerance
 
@@ -53,7 +54,7 @@ def verdict(first: Fit, late: Fit, finite: bool = True) -> Verdict:
     if abs(late.slope) <= TOLERANCE:
         return "stable" if -SMALLEST_POWER < late.low and late.high < SMALLEST_POWER else "not clear"
     if late.slope > 0:
-        return "grows" if late.low > 0 else "not clear"
+        return "grows" if late.low > CERTAIN else "not clear"
     begins_random = RANDOM_FALL <= first.slope < -TOLERANCE
     fallen = late.slope < (first.slope - TOLERANCE if begins_random else -TOLERANCE)
-    return "vanishes" if fallen and late.high < 0 else "not clear"
+    return "vanishes" if fallen and late.high < -CERTAIN else "not clear"
