@@ -15,9 +15,9 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def command_line() -> Parser:
+def command_line(program: str = "python -m muattn.coord_check") -> Parser:
     parser = Parser(
-        "python -m muattn.coord_check", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        program, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""Does what a model computes depend on its width? Trains small models of many widths for some steps under a rule of
 parametrization: a transformer of spatial attention on the text of Python's help, an XCiT-like one of channel attention, without
 its normalisation, on scikit-learn's digits. Says of logits, attention output, block output and network output whether they are
@@ -65,4 +65,4 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    command_line().parse_args()
+    command_line("./dev coord-check").parse_args()

@@ -28,7 +28,7 @@ processors without other work.""",
                         help="sp, mup, mup_sqrt (muP, but 1/sqrt(d) left in), mup_mean, mup_heads, umup (default: sp, mup and mup_sqrt of "
                         "spatial attention, sp, mup and mup_mean of channel attention)")  # fmt: skip
     parser.add_argument("--operation", choices=("spatial", "channel"), help="default: both")
-    parser.add_argument("--widths", type=_widths, metavar="N,N", 
+    parser.add_argument("--widths", type=_widths, metavar="N,N",
                         help="losses are compared at the first one's best rate; muP's base width is 32 (default: 32,64,128,256)")  # fmt: skip
     parser.add_argument("--lrs", type=_rates, metavar="LR,LR", help="learning rates, as 0.01 or 2^-7 (default: 2^-11 to 2^-4)")
     parser.add_argument("--steps", type=_count, metavar="N", help="of a run (default: 200 of spatial, 100 of channel attention)")
