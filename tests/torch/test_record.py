@@ -98,6 +98,15 @@ def test_channel(options, call):
     check_stats(found, of_channel(q, k, scale=scale, **{name: x for name, x in options.items() if name in ("normalize", "layout")}))
 
 
+def test_channels_without_tokens():
+    """Which a call takes; the rule's scale is that of one token then."""
+    q = torch.empty(2, 4, 0, 8)
+    with record_logits() as record:
+        muattn.channel_attention(q, q, q)
+        muattn.torch.channel_attention(q, q, q)
+    assert [(call.scale, call.tokens) for call in record.calls] == [(1, 0), (1, 0)]
+
+
 def names(record):
     return [(call.module, call.operation, call.index) for call in record.calls]
 

@@ -23,7 +23,8 @@ class LogitRecord(NamedTuple):
 
     module      qualified name, within the outermost module whose forward runs, of the innermost module around the call; "" outside of any
     operation   "spatial_attention" or "channel_attention"
-    index       0, 1, ... of the calls of one module in one forward of the outermost module; of those outside of any: in the record
+    index       0, 1, ... of the calls of one module in one forward of the outermost module; of those outside of any: of their thread, while
+                any record lasts
     d           channels of q's heads
     n_q, n_k    rows and columns of the logits: tokens, or in channel attention d and d
     scale       the logits' scale s, a number or a list of one per head
@@ -123,7 +124,7 @@ class _Recorder:
         q, k = _readable(q), _readable(k)
         n, d = q.shape[2:] if settings[5] == _CHANNELS_LAST else reversed(q.shape[2:])
         rule, _, scale, *_, alpha = settings
-        scale = (alpha or 1) * _muattn.channel_scale(rule, n) if scale is None else _for_heads(scale)
+        scale = (alpha or 1) * _muattn.channel_scale(rule, max(n, 1)) if scale is None else _for_heads(scale)
         self._note("channel_attention", d, d, d, n, scale, _channel.compute_stats(q, k, settings), out)
 
     def _note(self, operation, d, n_q, n_k, tokens, scale, stats, out):
@@ -168,9 +169,10 @@ def record_logits() -> Iterator[Recording]:
         for call in record.calls:
             print(call.module, call.d, call.scale, call.stats.rms.mean())
 
-    A call costs one more kernel then. Those of all threads are noted, with gradients or without. Not noted: calls in a backward pass, as
-    torch.utils.checkpoint makes them again; the halves channel_map() and channel_apply(), none of which has all logits. Under torch.func.vmap a
-    call is one, with the mapped dimension as the slower part of stats' heads, or, where key_lengths are mapped, one for each entry.
+    A call costs one more kernel then; tensors in a GPU's memory are copied to the CPU for it. Those of all threads are noted, with gradients or
+    without. Not noted: calls in a backward pass, as torch.utils.checkpoint makes them again; the halves channel_map() and channel_apply(), none of
+    which has all logits. Under torch.func.vmap a call is one, with the mapped dimension as the slower part of stats' heads, or, where key_lengths
+    are mapped, one for each entry.
     In a model that torch.compile made, what happens within a graph has the name of the module around that graph: with
     torch.compiler.set_stance("force_eager") each call has its own.
     """
