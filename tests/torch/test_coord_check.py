@@ -294,6 +294,7 @@ BAD = {
     "block must be": {"block": "blocks"},
     "max_logit must be": {"max_logit": 0},
     "models must not be compiled": {"models": {width: lambda: torch.compile(nn.Linear(4, 4)) for width in (32, 64)}},
+    "loss must call the model itself: '0.layers.0'": {"loss": lambda model, batch: nn.Sequential(model)(batch[0]).square().mean()},
     "the model's output has no loss": {"batches": [{"x": torch.randn(2, 3, 4)}]},
 }
 

@@ -56,6 +56,10 @@ class Run:
         finally:
             for handle in handles:
                 handle.remove()
+        modules = dict(self.model.named_modules())
+        for call in record.calls:
+            if call.module not in modules:  # names are within the outermost module whose forward runs
+                raise ValueError(f"loss must call the model itself: '{call.module}', which called muattn, is no module of it")
         blocks = {self._block_of(call.module) for call in record.calls}
         for call in record.calls:
             self._add_call(t, call)
@@ -63,7 +67,6 @@ class Run:
         for label, name, size in outputs:
             self._add(t, label, size, NETWORK if label == network else BLOCK if name in blocks else MODULE)
         if t == 1:
-            modules = dict(self.model.named_modules())
             self.facts = _facts(modules, record.calls, {id(modules[name]) for _, name, _ in outputs})
         return found
 
