@@ -183,6 +183,13 @@ def test_scales(scale, message):
     assert [message in finding.message for finding in found] == ([] if message is None else [True])
 
 
+def test_attention_that_nobody_sees():
+    """As where enable_sdpa() was not called: other verdicts must not stand for it."""
+    models = {width: functools.partial(lambda w: nn.Sequential(nn.Flatten(), nn.Linear(64, w), nn.Linear(w, 10)), width) for width in (32, 64)}
+    found = coord_check(models, digits(), nsteps=2, nseeds=1)
+    assert kinds(found) == ["not_seen"] and "at width 32, 64" in found.findings[0].message and "not_seen" in str(found)
+
+
 def test_norms_that_layers_share():
     class Shared(Own):
         def __init__(self, width, *rest):

@@ -16,7 +16,8 @@ EXACT = 0.02  # how far a power or a factor may be from what a rule makes it
 class Finding(NamedTuple):
     """kind      "scale": how the logits' scale depends on d; "d_base": the base model's is another than the rule was given; "alpha": the scale
                  is a multiple of the rule's; "qk_norm": a norm of queries or keys that nothing calls; "logit_bound": logits above what the
-                 user says they are bounded by; "channel_mean": the output multiplier of channel attention makes its output vanish
+                 user says they are bounded by; "channel_mean": the output multiplier of channel attention makes its output vanish; "not_seen":
+                 at some width nothing called muattn, so that its logits are not in the check
     modules   names of the attention modules
     message   a sentence or two
     """
@@ -36,6 +37,10 @@ def diagnose(facts: Mapping[int, Mapping[str, Facts]], vanishing_attention: bool
     findings = [Finding(kind, tuple(names), message) for (kind, message), names in found.items()]
     if max_logit is not None and greatest_logit > max_logit:
         findings.append(Finding("logit_bound", (), f"the greatest logit is {greatest_logit:.4g}, above max_logit = {max_logit:.4g}"))
+    unseen = [str(width) for width, of_width in facts.items() if not of_width]
+    if unseen:
+        text = f"nothing called muattn at width {', '.join(unseen)}: logits and attention output there are not in the check"
+        findings.append(Finding("not_seen", (), f"{text}; muattn.torch.enable_sdpa() or a drop-in brings a model's attention to it, without dropout"))
     return findings
 
 
