@@ -358,6 +358,15 @@ def test_a_model_that_blows_up_grows():
     assert "grows" in found.verdict.values() and not found.stable
 
 
+def test_modules_that_are_left_out_have_not_grown():
+    rows = [
+        {"width": width, "module": "", "t": t, "l1": 1.0, "seed": seed, "quantity": "logits"}
+        for width in WIDTHS for t in range(1, 9) for seed in range(2) if (width, t, seed) != (64, 8, 1)
+    ]  # fmt: skip
+    assert muattn.torch.CoordCheck(rows, {}, 0.0, None).verdict == {"logits": "not clear"}
+    assert muattn.torch.CoordCheck([{**row, "l1": math.nan} for row in rows], {}, 0.0, None).verdict == {"logits": "grows"}
+
+
 class TestOracles:
     """Slopes that are known without training, of independent numbers from N(0, 1): d from 32 to 512, the kernels' own statistics."""
 

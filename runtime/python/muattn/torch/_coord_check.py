@@ -44,8 +44,10 @@ class CoordCheck:
         """steps: [seeds][widths] by t."""
         for t, values in steps.items():
             self.fits[quantity, t] = fit(widths, values)
-        late = [values for t, values in steps.items() if t > max(steps) - max(1, len(steps) // 4)]
-        finite = all(math.isfinite(x) for values in late for row in values for x in row)
+        before_late = max(steps) - max(1, len(steps) // 4)
+        late = [values for t, values in steps.items() if t > before_late]
+        # Of what there was: a module that was left out, as by layer drop, leaves a NaN in late, and has not grown.
+        finite = all(math.isfinite(row["l1"]) for row in self.rows if row["quantity"] == quantity and row["t"] > before_late)
         means = [[_geometric_mean(entries) for entries in zip(*rows)] for rows in zip(*late)]
         self.fits[quantity, "late"] = fit(widths, means)
         self.verdict[quantity] = verdict(self.fits[quantity, 1], self.fits[quantity, "late"], finite)
