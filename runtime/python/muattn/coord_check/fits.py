@@ -1,14 +1,12 @@
-"""How a size changes with width: slopes, their confidence intervals, and the rule by which a verdict is given."""
+"""How a size changes with width: slopes and their confidence intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-Verdict = Literal["stable", "grows", "vanishes", "not clear"]
 
 
 class Fit(NamedTuple):

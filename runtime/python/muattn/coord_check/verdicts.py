@@ -16,8 +16,11 @@ vanishing only if it is more than 0.2 below that; where it is above, and not yet
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from .fits import Fit, Verdict
+from .fits import Fit
+
+Verdict = Literal["stable", "grows", "vanishes", "not clear"]
 
 TOLERANCE = 0.2
 CERTAIN = 0.1

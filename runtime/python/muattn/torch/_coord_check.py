@@ -14,8 +14,8 @@ from torch import nn
 
 from ..coord_check.collect import ATTENTION, QUANTITIES, Run
 from ..coord_check.diagnosis import Finding, diagnose
-from ..coord_check.fits import Fit, Verdict, fit
-from ..coord_check.verdicts import verdict, why
+from ..coord_check.fits import Fit, fit
+from ..coord_check.verdicts import Verdict, verdict, why
 
 COLUMNS = ("width", "module", "t", "l1", "seed", "quantity", "max", "entropy")
 
