@@ -25,8 +25,8 @@ QUICK = {"widths": (32, 64, 128, 256)}
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One rule. Models are narrow on both sides of muP's base width: with a base model as wide as the narrowest, the learning rates of the widest
-    would be so small that training had not taken over after these few steps."""
+    """One rule. Some models are narrower than muP's base model, some wider: with a base as narrow as the narrowest, the learning rates of the
+    widest would be so small that training had not taken over after these few steps."""
 
     operation: str
     rule: str

@@ -30,7 +30,7 @@ class Rule:
     mup: bool  # all of muP but attention; False: PyTorch's own parametrization
     scaling: str  # attention's rule, as muattn has it
     operations: tuple[str, ...] = OPERATIONS
-    grow: str = "head_dim"  # what the rule is for: with the width grow "head_dim", of so many heads, or "heads"
+    grow: str = "head_dim"  # what grows with the width in models that the rule is for: "head_dim", of as many heads, or "heads", of the same size
 
 
 RULES = {
