@@ -33,6 +33,8 @@ import muattn.torch
     (lambda x: muattn.torch.packed_spatial_attention(x[0], 2), ValueError, r"packed.shape\[2\] must be a multiple of heads"),
     (lambda x: muattn.torch.packed_channel_attention(x[0], 2, layout="channels_first"), ValueError, r"packed.shape\[1\] must be a multiple"),
     (lambda x: muattn.torch.packed_spatial_attention(x[0], 1, return_lse=True), TypeError, "return_lse is no option here"),
+    (lambda x: muattn.torch.packed_spatial_attention(x[0], 1, return_stats=True), TypeError, "return_stats is no option here"),
+    (lambda x: muattn.torch.packed_channel_attention(x[0], 1, return_stats=True), TypeError, "return_stats is no option here"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, key_lengths=torch.ones(2)), TypeError, "key_lengths must be integers"),
     (lambda x: muattn.torch.channel_attention(x, x, x, scaling="mup"), ValueError, "d_base"),
     (lambda x: muattn.torch.channel_attention(x, x, x, output_multiplier=torch.ones(2)), ValueError, "output_multiplier must be one number"),

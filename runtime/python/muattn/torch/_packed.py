@@ -9,8 +9,9 @@ from ._tensors import is_eager, is_eager_backward, needs_gradient
 
 
 def _check(packed, heads, first, options):
-    if "return_lse" in options:
-        raise TypeError("return_lse is no option here: call spatial_attention()")
+    for name in ("return_lse", "return_stats"):
+        if name in options:
+            raise TypeError(f"{name} is no option here: call the function of q, k and v")
     if not isinstance(packed, torch.Tensor):
         raise TypeError(f"packed must be a torch.Tensor, not {type(packed).__qualname__}")
     names = "[batch, channels, tokens]" if first else "[batch, tokens, channels]"
@@ -111,7 +112,7 @@ def _is_trained(packed, options):
 
 def packed_spatial_attention(packed: torch.Tensor, heads: int, kv_heads: int | None = None, **options) -> torch.Tensor:
     """spatial_attention() of q, k and v in one tensor [B, n, (heads + 2 kv_heads) d], as one projection gives them: first q's heads, then k's,
-    then v's. Returns [B, n, heads d]. Options: spatial_attention()'s, without return_lse."""
+    then v's. Returns [B, n, heads d]. Options: spatial_attention()'s, without return_lse and return_stats."""
     counts = (heads, heads, heads) if kv_heads is None else (heads, kv_heads, kv_heads)
     _check(packed, counts, False, options)
     parts = _parts(packed, counts, False)
