@@ -282,7 +282,7 @@ MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *
  * the softmax of these logits over its visible keys, without additive mask and sink: log(visible keys) where all are alike, 0 where one key has
  * all weight. Rows that see no key count for nothing; where all are such, or there are none: 0, 0, -inf, 0. NaN in a visible logit makes all
  * four NaN. Sums over rows are in double; a logit above 1.8e19 makes the root of the mean square infinite.
- * Takes about as long as the forward call's first product and softmax. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
+ * Takes about as long as the forward call; with one query, or few, to a head several times as long. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
  * nothing has been written then. */
 MUATTN_API muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, const muattn_tensor *k,
                                                     const muattn_spatial_options *options, const muattn_tensor *stats);

@@ -75,7 +75,7 @@ def spatial_attention(
       key_lengths  [B], the number of valid keys per batch entry: the others are neither read nor computed
       return_lse   also return lse [B, H, n_q] = log(sum_j exp(logit_j)), natural logarithm, after softcap and mask
       return_stats  also return what the logits are like, LogitStats(mean_abs, rms, max, entropy), each [B, H]: a kernel of its own, that
-                   takes about half as long again. Not on a GPU.
+                   takes about as long as the call, with few queries to a head several times as long. Not on a GPU.
       out          [B, H, n_q, d_v] to write to; it must not overlap an input
       mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
                    true. float32: added to the logit; -inf, or anything below -7e37, hides the key.
