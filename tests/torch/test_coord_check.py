@@ -421,7 +421,8 @@ def test_program(tmp_path):
 def test_exit_codes(tmp_path, monkeypatch, capsys):
     from muattn.coord_check import __main__, program as checks
 
-    monkeypatch.setattr(checks.Check, "perform", lambda self, progress: result(self.operation, self.rule))
+    known = {rule: result("spatial", rule) for rule in ("mup", "mup_sqrt")}  # before perform() is another
+    monkeypatch.setattr(checks.Check, "perform", lambda self, progress: known[self.rule])
     for rule, code in (("mup", 0), ("mup_sqrt", 1), ("mup,mup_sqrt", 1)):
         assert __main__.main(["--operation", "spatial", "--rule", rule, "--quick", "--out", str(tmp_path)]) == code
     out = capsys.readouterr().out
