@@ -170,6 +170,32 @@ TEST_P(LogitStats, NaNAndInfinity) {
     }
 }
 
+// Logits that have no weight whatever the others are: 0 times infinity is nowhere.
+TEST_P(LogitStats, AtTheEndsOfTheRange) {
+    SpatialCase c;
+    c.n_q = 1, c.d = 1, c.scale = {1.0f};
+    const auto stats_of = [&](const std::vector<float> &logits) {
+        c.n_k = int64_t(logits.size());
+        const SpatialTensors t = make_tensors(c);
+        t.q.fill(1);
+        for (size_t j = 0; j < logits.size(); j++) {
+            t.k.at(0, 0, int64_t(j), 0) = logits[j];
+        }
+        const Tensor stats = make_stats(1, 1, dense());
+        EXPECT_EQ(run_stats(c, t, stats), MUATTN_OK) << muattn_last_error();
+        return stats.elements();
+    };
+    const float entropy = std::log(1 + std::exp(1.0f)) - std::exp(1.0f) / (1 + std::exp(1.0f));
+    EXPECT_NEAR(stats_of({-kInf, 0, 1})[3], entropy, 1e-5f);
+    EXPECT_NEAR(stats_of({-1e38f, 0, 1})[3], entropy, 1e-5f);
+    EXPECT_NEAR(stats_of({2e38f, 0, 1})[3], 0.0f, 1e-5f);
+    std::vector<float> many(size_t(2 * logit_stats_schedule(GetParam()).chunk_keys), -1e38f);
+    many.back() = 2e38f;  // a chunk before it is hidden as a whole
+    EXPECT_NEAR(stats_of(many)[3], 0.0f, 1e-5f);
+    many.back() = 1;
+    EXPECT_NEAR(stats_of(many)[0], 1.0f, 1e-5f);
+}
+
 TEST_P(LogitStats, SameBitsForAnyNumberOfThreads) {
     const auto s = logit_stats_schedule(GetParam());
     SpatialCase c;

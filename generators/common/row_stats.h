@@ -17,12 +17,16 @@ enum RowSum {
     kRowSums
 };
 
+// A difference that 2 is raised to the power of, where it is multiplied with what that makes: far below -127 this is 0, and 0 times
+// -infinity would be NaN.
+inline Halide::Expr bounded(const Halide::Expr &below) { return Halide::max(below, -256.0f); }
+
 // What a logit adds to the sums.
 inline std::vector<Halide::Expr> row_terms(const Halide::Expr &S, const Halide::Expr &M, const Halide::Target &target) {
     using namespace Halide;
     const Expr below = S - M, p = exp2_nonpositive(below, target), hidden = strict_float(S < kInitialMax);
     const Expr shown = select(hidden, 0.0f, S);
-    return {p, p * below, abs(shown), shown * shown, select(hidden, 0.0f, 1.0f)};
+    return {p, p * bounded(below), abs(shown), shown * shown, select(hidden, 0.0f, 1.0f)};
 }
 
 // What kernels give for a row, in natural units: sum |logit|, sum logit^2, the greatest logit, the entropy of the softmax, and how many

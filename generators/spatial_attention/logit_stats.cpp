@@ -107,7 +107,8 @@ private:
         const auto merged = [&](const Expr &before, const Expr &chunk) { return before * keep + chunk * add; };
         const Expr l = old[1 + kSumP], L = of_chunk[kSumP];
         next[1 + kSumP] = merged(l, L);
-        next[1 + kSumPLog] = merged(old[1 + kSumPLog] + l * falls, of_chunk[kSumPLog] + L * of_chunk_falls);
+        next[1 + kSumPLog] =
+            merged(old[1 + kSumPLog] + l * bounded(falls), of_chunk[kSumPLog] + L * bounded(of_chunk_falls));
         return Tuple(next);
     }
 

@@ -15,7 +15,7 @@ void add_scaling(CLI::App &verb, AttendCall &call, const std::vector<std::string
     verb.add_option("--scaling", call.scaling, "scaling rule; `muattn scale` explains them; default: sp")
         ->check(CLI::IsMember(rules));
     verb.add_option("--d-base", call.d_base, about_d_base);
-    verb.add_option("--alpha", call.alpha, "factor on the rule's s; default: 1");
+    verb.add_option("--alpha", call.alpha, "factor on the rule's s; default: 1")->check(above_0);
     verb.add_option("--scale", call.scale, "s itself, instead of the rule's: a number, or H numbers a,b,...");
     verb.add_option("--output-multiplier", call.output_multiplier, "o itself, instead of the rule's");
 }

@@ -39,7 +39,9 @@ void refuse_empty(CLI::App &verb);
 void check_needed(const std::string &option, const std::string &path);
 
 // What it writes for a call on q.
-inline std::vector<size_t> stats_shape(const int64_t *q_shape) { return {size_t(q_shape[0]), size_t(q_shape[1]), 1, 4}; }
+inline std::vector<size_t> stats_shape(const int64_t *q_shape) {
+    return {size_t(q_shape[0]), size_t(q_shape[1]), 1, 4};
+}
 
 // What both operators take of options; numbers holds what options.scale points to.
 template<typename Options>

@@ -133,7 +133,7 @@ void add_attend_spatial(CLI::App &attend_verb) {
     add_inputs(verb, *call, "[B, H, n_q, d]", "[B, Hk, n_k, d]; H is a multiple of Hk", "[B, Hk, n_k, d_v]");
     verb.add_option("--out", call->out, "to be written, with --backward read: [B, H, n_q, d_v]")->required();
     add_scaling(verb, *call, kSpatialScalings, "head dimension of the muP base model; without it mup means s = 1/d");
-    verb.add_option("--power", call->power, "p of mup's s = sqrt(d_base)/d^p; default: 1");
+    verb.add_option("--power", call->power, "p of mup's s = sqrt(d_base)/d^p; default: 1")->check(above_0);
     verb.add_option("--causal", call->causal,
                     "none, top_left (key j is visible to query i if j <= i), bottom_right (j <= i + n_k - n_q, with "
                     "--key-lengths j <= i + length - n_q) or an integer o (j <= i + o), or B of them a,b,...");

@@ -73,11 +73,6 @@ void scale_channel(const Case &c) {
           rule == MUATTN_SCALING_MUP ? channel_output_multiplier(rule, c.d, c.d_base) : 1, why + of_alpha(c));
 }
 
-std::string above_0(const std::string &text) {
-    double x = 0;
-    return CLI::detail::lexical_cast(text, x) && x > 0 ? "" : fmt::format("must be a number above 0, not {}", text);
-}
-
 // Returns its options.
 std::pair<CLI::App *, std::shared_ptr<Case>> add_case(CLI::App &scale, const char *name, const char *about,
                                                       const std::vector<std::string> &rules, bool needs_d,

@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <CLI/CLI.hpp>
+
 #include <algorithm>
 #include <charconv>
 
@@ -115,6 +117,11 @@ void set_window(muattn_spatial_options &options, const std::string &option, cons
         }
     }
     options.window = {1, ends[0], ends[1]};
+}
+
+std::string above_0(const std::string &text) {
+    double x = 0;
+    return CLI::detail::lexical_cast(text, x) && x > 0 ? "" : fmt::format("must be a number above 0, not {}", text);
 }
 
 }  // namespace muattn::cli

@@ -23,4 +23,7 @@ void set_causal(muattn_spatial_options &options, std::vector<int64_t> &offsets, 
 // "L,R", an empty side is open; empty text: no window.
 void set_window(muattn_spatial_options &options, const std::string &option, const std::string &text);
 
+// A check of options: what is wrong with text that is no number above 0.
+std::string above_0(const std::string &text);
+
 }  // namespace muattn::cli

@@ -201,6 +201,8 @@ def test_damaged_headers(folder, header, reason):
     ("--mask q.npy", "mask.shape"),
     ("--scaling mup_mean", "--scaling: mup_mean not in {sp,mup,mup_heads,umup}"),
     ("--alpha 2 --scale 1", "alpha: not where scale is given"),
+    ("--alpha 0", "--alpha: must be a number above 0, not 0"),
+    ("--scaling mup --power 0", "--power: must be a number above 0, not 0"),
     ("--power 2", "power: only MUATTN_SCALING_MUP has one"),
     ("--output-multiplier nan", "output_multiplier must be 0 or of magnitude 1e-28..1e+38"),
     ("--scale 1,", "--scale: '' is not a number"),

@@ -141,6 +141,8 @@ def test_gradients_and_maps_are_for_processors(random):
         "channel_apply_backward()": lambda: muattn.channel_apply_backward(there, there, there),
         "channel_map_backward()": lambda: muattn.channel_map_backward(there, there, there, there),
         "channel_attention(..., return_map=True)": lambda: muattn.channel_attention(there, there, there, return_map=True),
+        "channel_attention(..., return_stats=True)": lambda: muattn.channel_attention(there, there, there, return_stats=True),
+        "spatial_attention(..., return_stats=True)": lambda: muattn.spatial_attention(there, there, there, return_stats=True),
     }.items():
         with pytest.raises(NotImplementedError, match=re.escape(f"{name} runs on processors alone, and ")):
             call()

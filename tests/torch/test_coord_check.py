@@ -351,6 +351,7 @@ def slope(value, margin=0.1):
 def test_verdict(first, late, expected):
     assert verdict(first, late) == expected
     assert verdict(first, late, finite=False) == "grows"
+    assert verdict(first, late, change=1.4) == "not clear" and verdict(first, late, change=1.6) == expected
 
 
 def test_a_model_that_blows_up_grows():
@@ -418,6 +419,36 @@ def test_program(tmp_path):
     assert "mup_mean   head_dim  logits" in found.stdout and "coord-check:" in found.stderr
 
 
+def test_before_training_has_taken_over_no_rule_is_right():
+    """Logits are those of initialisation: flat with 1/sqrt(d), falling with 1/d."""
+    for rule in ("mup", "mup_sqrt"):
+        found = result("spatial", rule, lr=2**-14, steps=4)
+        assert found.verdict["logits"] == "not clear" and not found.stable
+
+
+def test_u_mup():
+    found = result("spatial", "umup")
+    assert abs(found.fits["logits", 1].slope + 0.5) < 0.1  # of 1/d, and independent queries and keys
+    assert {found.verdict[name] for name in found.verdict if name != "logits"} == {"stable"} and found.verdict["logits"] in ("stable", "not clear")
+
+
+def test_interrupted(tmp_path, monkeypatch, capsys):
+    """What was finished is there."""
+    from muattn.coord_check import __main__, program as checks
+
+    def perform(self, progress):
+        if self.rule == "mup_sqrt":
+            raise KeyboardInterrupt
+        return result("spatial", "mup")
+
+    known = result("spatial", "mup")  # before perform() is another
+    assert known
+    monkeypatch.setattr(checks.Check, "perform", perform)
+    assert __main__.main(["--operation", "spatial", "--rule", "mup,mup_sqrt", "--quick", "--out", str(tmp_path)]) == 130
+    assert "interrupted; written:" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["coord-check-spatial-mup.csv"]
+
+
 def test_exit_codes(tmp_path, monkeypatch, capsys):
     from muattn.coord_check import __main__, program as checks
 
@@ -433,7 +464,7 @@ def test_exit_codes(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--rule", "nothing"], "rule of spatial attention must be one of sp, mup,"),
+        (["--rule", "nothing"], "rule of spatial and channel attention must be one of sp, mup, mup_sqrt, mup_mean,"),
         (["--operation", "channel", "--rule", "mup_sqrt"], "rule of channel attention must be one of sp, mup, mup_mean"),
         (["--widths", "32"], "at least two widths"),
         (["--widths", "33,64"], "width (33) must be a multiple of 4"),

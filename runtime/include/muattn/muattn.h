@@ -208,7 +208,7 @@ typedef struct muattn_spatial_options {
 /* Writes s and o that the rule gives a call with these options to *scale and *output_multiplier; either may be NULL. n_k may be 0. Of options
  * scaling, d_base, alpha, power and causal count; where scale or output_multiplier is given, the call uses that instead.
  * options may be NULL: all zero.
- * Errors: MUATTN_INVALID_SCALING (as muattn_spatial_scale(); alpha, power), MUATTN_INVALID_ARGUMENT (d < 1, n_k < 0). */
+ * Errors: MUATTN_INVALID_SCALING (as muattn_spatial_scale(); alpha, power), MUATTN_INVALID_CAUSAL, MUATTN_INVALID_ARGUMENT (d < 1, n_k < 0). */
 MUATTN_API muattn_status muattn_spatial_rule(const muattn_spatial_options *options, int64_t d, int64_t n_k,
                                              double *scale, double *output_multiplier);
 
@@ -280,10 +280,11 @@ MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *
  *
  * Logits are those after scale and softcap, before a mask is added, of all pairs of a query and a key that it sees. A row's entropy is that of
  * the softmax of these logits over its visible keys, without additive mask and sink: log(visible keys) where all are alike, 0 where one key has
- * all weight. Rows that see no key count for nothing; where all are such, or there are none: 0, 0, -inf, 0. NaN in a visible logit makes all
- * four NaN. Sums over rows are in double; a logit above 1.8e19 makes the root of the mean square infinite.
- * Takes about as long as the forward call; with one query, or few, to a head several times as long. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
- * nothing has been written then. */
+ * all weight. An additive mask hides a key as in the forward call, below -7e37; one of -1e4 hides none. A logit below -7e37 counts as hidden.
+ * Rows that see no key count for nothing; where all are such, or there are none: 0, 0, -inf, 0. NaN in a visible logit makes all four NaN. Sums over
+ * rows are in double; a logit above 1.8e19 makes the root of the mean square infinite.
+ * Takes about as long as the forward call; with one query, or few, to a head several times as long. Processors only: on a GPU
+ * MUATTN_UNSUPPORTED. Errors name the argument; nothing has been written then. */
 MUATTN_API muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, const muattn_tensor *k,
                                                     const muattn_spatial_options *options, const muattn_tensor *stats);
 

@@ -19,7 +19,7 @@ class LogitStats(NamedTuple):
       entropy   the mean of the rows' entropies, in nats: of the softmax of these logits over visible keys, without additive mask and sink;
                 log(visible keys) where all logits are alike, 0 where one key has all weight
 
-    Where no query sees a key: 0, 0, -inf, 0.
+    An additive mask hides a key below -7e37; one of -1e4 hides none. Where no query sees a key: 0, 0, -inf, 0.
     """
 
     mean_abs: Any

@@ -62,11 +62,10 @@ muattn_status check_factor(const char *name, double factor, const float *scale) 
 double or_one(double factor) { return factor != 0 ? factor : 1; }
 
 // A rule's scale, in range.
-muattn_status check_rule_scale(double scale, float most) {
+muattn_status check_rule_scale(const char *factors, double scale, float most) {
     if (!(float(scale) >= kMinScale && float(scale) <= most)) {
-        return fail(MUATTN_INVALID_SCALING,
-                    "alpha, power: the scale that they make must be of magnitude %g..%g, not %g", double(kMinScale),
-                    double(most), scale);
+        return fail(MUATTN_INVALID_SCALING, "%s: the scale must then be of magnitude %g..%g, not %g", factors,
+                    double(kMinScale), double(most), scale);
     }
     return MUATTN_OK;
 }
@@ -103,7 +102,10 @@ muattn_status spatial_rule(const muattn_spatial_options &options, int64_t d, int
     }
     const double alpha = or_one(options.alpha);
     rule.scale = alpha * spatial_scale(options.scaling, double(d), double(options.d_base), or_one(options.power));
-    MUATTN_RETURN_IF_ERROR(check_rule_scale(rule.scale, kMaxScale));
+    MUATTN_RETURN_IF_ERROR(check_rule_scale("alpha, power", rule.scale, kMaxScale));
+    if (options.causal < MUATTN_CAUSAL_NONE || options.causal > MUATTN_CAUSAL_OFFSET) {
+        return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
+    }
     rule.output_multiplier = 1;
     if (options.scaling == MUATTN_SCALING_UMUP) {
         const bool causal = options.causal != MUATTN_CAUSAL_NONE;
@@ -122,7 +124,7 @@ muattn_status channel_rule_scale(const muattn_channel_options &options, int64_t 
     MUATTN_RETURN_IF_ERROR(check_factor("alpha", options.alpha, options.scale));
     MUATTN_RETURN_IF_ERROR(muattn_channel_scale(options.scaling, tokens, &exact));
     exact *= or_one(options.alpha);
-    MUATTN_RETURN_IF_ERROR(check_rule_scale(exact, most));
+    MUATTN_RETURN_IF_ERROR(check_rule_scale("alpha", exact, most));
     *scale = float(exact);
     return MUATTN_OK;
 }

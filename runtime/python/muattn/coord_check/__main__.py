@@ -28,17 +28,17 @@ def main(words: list[str]) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    found, files = {}, []
     try:
         with Progress("coord-check", sum(sum(check.costs()) for check in checks)) as progress:
-            found = perform(checks, progress)
+            for check, result in perform(checks, progress):
+                found[check] = result
+                files.append(arguments.out / f"coord-check-{check.operation}-{check.rule}.csv")
+                result.save_csv(files[-1], operation=check.operation, rule=check.rule, grow=check.grows)
     except KeyboardInterrupt:
-        print("\ncoord-check: interrupted", file=sys.stderr)
+        print(f"\ncoord-check: interrupted; written: {', '.join(map(str, files)) or 'nothing'}", file=sys.stderr)
         return 130
     print(table(found))
-    files = []
-    for check, result in found.items():
-        files.append(arguments.out / f"coord-check-{check.operation}-{check.rule}.csv")
-        result.save_csv(files[-1], operation=check.operation, rule=check.rule, grow=check.grows)
     for operation in dict.fromkeys(check.operation for check in found):
         files.append(arguments.out / f"coord-check-{operation}.png")
         of_operation = {check.label: result for check, result in found.items() if check.operation == operation}

@@ -18,7 +18,7 @@ class Facts(NamedTuple):
     """What the diagnosis needs of an attention module, at initialisation of the first seed.
 
     scale       of its first call; of several heads the geometric mean
-    scaling, d_base  of a module of muattn's
+    scaling, d_base, alpha  of a module of muattn's
     width_mult  by how much mup says that it is wider than in the base model
     idle_norms  its norms of queries and keys that nothing called
     """
@@ -28,6 +28,7 @@ class Facts(NamedTuple):
     scale: float
     scaling: Any
     d_base: int | None
+    alpha: float | None
     width_mult: float | None
     idle_norms: tuple[str, ...]
 
@@ -125,7 +126,7 @@ def _facts(modules, calls, called):
         )  # fmt: skip
         found[call.module] = Facts(
             call.operation, call.d, scales.log().mean().exp().item() if (scales > 0).all() else 0.0, getattr(module, "scaling", None),
-            getattr(module, "d_base", None), _width_mult(module), idle,
+            getattr(module, "d_base", None), getattr(module, "alpha", None), _width_mult(module), idle,
         )  # fmt: skip
     return found
 

@@ -99,7 +99,7 @@ def _of_inverse(at):
         return []
     [base] = bases
     alpha = c / math.sqrt(base)
-    if abs(alpha - 1) < EXACT:
+    if abs(alpha - 1) < EXACT or (fact.alpha is not None and abs(alpha / fact.alpha - 1) < EXACT):
         return []
     text = f"the scale is {alpha:.3g} times sqrt(d_base)/d, where mup's base shapes say that d_base is {base:g}"
     if fact.scaling == "mup" and fact.d_base != base:

@@ -6,12 +6,11 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
 from ..proving import OPERATIONS, RULES, batches, loss_of, make_model
-from ..proving.parametrize import rule_named
 from ..torch import CoordCheck, coord_check
 from .verdicts import why
 
@@ -76,9 +75,10 @@ class Check:
 def checks_of(operation: str | None, rules: Iterable[str] | None, **setting) -> list[Check]:
     """Of the rules, or all, those that each operation has. ValueError: a rule that there is not, or a width that it refuses."""
     operations = [operation] if operation else OPERATIONS
+    known = [rule.name for rule in RULES.values() if any(name in rule.operations for name in operations)]
     for rule in rules or ():
-        if not any(rule in RULES and name in RULES[rule].operations for name in operations):
-            rule_named(rule, operations[0])  # raises
+        if rule not in known:
+            raise ValueError(f"rule of {' and '.join(operations)} attention must be one of {', '.join(known)}, not {rule!r}")
     found = [Check(name, rule, **setting) for name in operations for rule in rules or RULES if name in RULES[rule].operations]
     with torch.device("meta"):  # better known before the first step than after many
         for check in found:
@@ -87,15 +87,14 @@ def checks_of(operation: str | None, rules: Iterable[str] | None, **setting) -> 
     return found
 
 
-def perform(checks: list[Check], progress) -> dict[Check, CoordCheck]:
-    """progress: one of muattn.proving.progress."""
-    found, before = {}, 0.0
+def perform(checks: list[Check], progress) -> Iterator[tuple[Check, CoordCheck]]:
+    """One after the other. progress: one of muattn.proving.progress."""
+    before = 0.0
     for check in checks:
         until = list(itertools.accumulate(check.costs(), initial=before))
         says = f"{check.operation} attention, {check.rule}"
-        found[check] = check.perform(lambda done, total: progress.at(until[done], f"{says}, step {done} of {total}"))
+        yield check, check.perform(lambda done, total: progress.at(until[done], f"{says}, step {done} of {total}"))
         before = until[-1]
-    return found
 
 
 _HEADER = f"{'rule':<10} {'grows':<9} {'quantity':<17} {'at first':>8} {'late slope':>14}  {'verdict':<10} why that matters"

@@ -6,7 +6,8 @@ The rule looks at the slope of log size against log width in the last quarter of
   vanishes   the slope is below -0.2, and the whole interval below -0.1
   stable     the slope is within 0.2 of 0, and the whole interval within 0.5: what is wrong in a parametrization is mostly a power of width,
              and width^1/2 the smallest
-  not clear  anything else
+  not clear  anything else; and logits that training has changed by less than a factor of 1.5 at every width: before that they are flat with
+             1/sqrt(d) left in, and fall with 1/d
 
 What independent random numbers add up to may fall as width^-1/2 before training has made them agree: logits of queries and keys that
 know nothing of each other, a mean over channels. So where the size begins with a slope between -0.2 and -0.7, a late slope counts as
@@ -26,6 +27,7 @@ TOLERANCE = 0.2
 CERTAIN = 0.1
 SMALLEST_POWER = 0.5
 RANDOM_FALL = -0.7  # width^-1/2, and the tolerance
+LEAST_CHANGE = 1.5  # of logits
 
 WHY = {
     ("logits", "stable"): "the softmax is as sharp at every width",
@@ -48,11 +50,14 @@ def why(quantity: str, verdict: Verdict) -> str:
     return WHY.get((quantity, verdict), NOT_CLEAR)
 
 
-def verdict(first: Fit, late: Fit, finite: bool = True) -> Verdict:
-    """first: at initialisation, without a slope where the size is 0 then. finite: whether all late sizes are."""
+def verdict(first: Fit, late: Fit, finite: bool = True, change: float = math.inf) -> Verdict:
+    """first: at initialisation, without a slope where the size is 0 then. finite: whether all late sizes are. change: by what factor training has
+    made the size larger or smaller, where it has to, at the width where it did most."""
     if not finite:
         return "grows"
     if not math.isfinite(late.margin):
+        return "not clear"
+    if change < LEAST_CHANGE:
         return "not clear"
     if abs(late.slope) <= TOLERANCE:
         return "stable" if -SMALLEST_POWER < late.low and late.high < SMALLEST_POWER else "not clear"

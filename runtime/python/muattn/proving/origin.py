@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import platform
 import re
 import shlex
@@ -18,7 +19,7 @@ import muattn
 def origin() -> dict:
     """Of the code and the machine, now."""
     return {
-        "device": _processor(), "backend": muattn.current_backend().removeprefix("cpu:"), "threads": torch.get_num_threads(), "commit": _commit(),
+        "code": _code(), "device": _processor(), "backend": muattn.current_backend().removeprefix("cpu:"), "threads": torch.get_num_threads(), "commit": _commit(),
         "versions": {"muattn": muattn.__version__, "torch": torch.__version__, "mup": version("mup"), "python": platform.python_version()},
     }  # fmt: skip
 
@@ -42,6 +43,14 @@ def file_stem(date: str, device: str, backend: str) -> str:
     """The name of a result's files, without what they hold."""
     plain = re.sub(r"\(R\)|\(TM\)|[^\w.+-]+", "-", device).strip("-")
     return re.sub("-+", "-", f"{date}-{plain}-{backend}")
+
+
+def _code() -> str:
+    """What tells two versions of muattn apart, committed or not: a part of the hash of all its files."""
+    package, hashed = Path(muattn.__file__).parent, hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".so", ".pyd")):
+        hashed.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return hashed.hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..coord_check.collect import ATTENTION, QUANTITIES, Run
+from ..coord_check.collect import ATTENTION, LOGITS, QUANTITIES, Run
 from ..coord_check.diagnosis import Finding, diagnose
 from ..coord_check.fits import Fit, fit
 from ..coord_check.verdicts import Verdict, verdict, why
@@ -50,7 +50,8 @@ class CoordCheck:
         finite = all(math.isfinite(row["l1"]) for row in self.rows if row["quantity"] == quantity and row["t"] > before_late)
         means = [[_geometric_mean(entries) for entries in zip(*rows)] for rows in zip(*late)]
         self.fits[quantity, "late"] = fit(widths, means)
-        self.verdict[quantity] = verdict(self.fits[quantity, 1], self.fits[quantity, "late"], finite)
+        change = _greatest_change(steps[1], means) if quantity == LOGITS and 1 in steps else math.inf
+        self.verdict[quantity] = verdict(self.fits[quantity, 1], self.fits[quantity, "late"], finite, change)
 
     def sizes(self) -> dict[str, tuple[list[int], dict[int, list[list[float]]]]]:
         """By quantity: the widths, and by t the means of l1 over modules, [seeds][widths]."""
@@ -95,6 +96,12 @@ def _some(names):
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def _greatest_change(first, late):
+    """As a factor, of sizes [seeds][widths]: of the width where it is greatest."""
+    of_widths = [(_geometric_mean(before), _geometric_mean(after)) for before, after in zip(zip(*first), zip(*late))]
+    return max(max(after / before, before / after) for before, after in of_widths)
+
+
 def _geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if all(x > 0 and math.isfinite(x) for x in values) else math.nan
 
@@ -113,7 +120,7 @@ def _sizes(rows):
 
 def coord_check(
     models: Mapping[int, Callable[[], nn.Module]], batches: Iterable[Any], *,
-    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "adam", lr: float | None = None, nsteps: int = 12, nseeds: int = 3,
+    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "adam", lr: float | None = None, nsteps: int = 16, nseeds: int = 3,
     loss: Callable[[nn.Module, Any], torch.Tensor] | None = None, block: Callable[[str, nn.Module], bool] | None = None,
     max_logit: float | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> CoordCheck:
@@ -123,10 +130,11 @@ def coord_check(
     Arguments
       models     by width, a function that makes the model of that width, as mup.coord_check has it; not compiled
       batches    (inputs, targets), or dicts of what the model takes, as transformers'; the first nsteps are used, from the start again where
-                 there are fewer: [batch] trains on one batch
+                 there are fewer: [batch] trains on one batch. Better a new one for each step
       optimizer  "sgd", "adam" or "adamw": mup's, where the parameters have infshape, as mup.set_base_shapes() gives it, else PyTorch's; or a
                  function of the parameters
-      lr         of an optimizer by name; None: 0.1 for "sgd", else 1e-3, as mup has it
+      lr         of an optimizer by name; None: 0.1 for "sgd", else 2^-8. As large as the base model stands: with a small one, or few steps,
+                 queries and keys have not come to agree, and all rules look alike
       nsteps     t = 1 ... nsteps: sizes at step t are those after t - 1 updates
       loss       of (model, batch); None: what a model's output has as loss, else cross entropy with integer targets, mean squares with others
       block      block(name, module): whether a module's output is one of "block output". None: of the modules in a list (or nn.Sequential)
@@ -190,7 +198,7 @@ def _optimizer(optimizer, lr):
     names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
     if optimizer not in names:
         raise ValueError(f"optimizer must be one of {', '.join(map(repr, names))}, or a function of the parameters, not {optimizer!r}")
-    rate = (0.1 if optimizer == "sgd" else 1e-3) if lr is None else lr
+    rate = (0.1 if optimizer == "sgd" else 2**-8) if lr is None else lr
 
     def make(model):
         if not any(hasattr(p, "infshape") for p in model.parameters()):

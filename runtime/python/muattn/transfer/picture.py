@@ -34,7 +34,7 @@ def picture(panels: list[Panel], note: str, path: Path) -> None:
         axes_of_row[0].set_ylabel(f"{row[0].operation} attention: loss at the end")
     for axis in axes[-1]:
         axis.set_xlabel("learning rate (of the base model, under muP)")
-    figure.suptitle("Does the best learning rate stay as the model gets wider?   ☆ best rate of a width   × diverged", fontsize=12)
+    figure.suptitle("Does the best learning rate stay as the model gets wider?   ★ best rate of a width   × diverged", fontsize=12)
     figure.text(0.5, -0.01, note, ha="center", va="top", fontsize=7, color="0.4")
     figure.savefig(path, dpi=130, bbox_inches="tight")
     plt.close(figure)

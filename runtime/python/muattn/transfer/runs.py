@@ -28,7 +28,7 @@ def perform(run: Run, on_step: Callable[[int], None]) -> float | None:
             losses.append(loss)
             on_step(len(losses))
     except ValueError as error:
-        if "scale" not in str(error):
+        if "scale[" not in str(error):
             raise
         return None  # muattn refuses a learned temperature that is NaN or beyond all bounds
     count = max(1, round(LAST * run.steps))
@@ -42,7 +42,8 @@ class Outcome:
 
 
 class Finished:
-    """A file of JSON lines. Only runs of this code on this machine count: origin is a part of each line."""
+    """A file of JSON lines. Only runs of this code on this machine count: origin is a part of each line, all of which but the commit has to be
+    the same (a commit may change other files, and changes that are not committed have none)."""
 
     def __init__(self, path: Path, origin: dict):
         self._path, self.origin = path, origin
@@ -55,7 +56,7 @@ class Finished:
             entry = json.loads(line)
         except json.JSONDecodeError:  # the last line of a program that was ended while it wrote
             return
-        if entry["origin"] == self.origin and entry["run"].keys() == {field.name for field in dataclasses.fields(Run)}:
+        if _without_commit(entry["origin"]) == _without_commit(self.origin) and entry["run"].keys() == {field.name for field in dataclasses.fields(Run)}:
             self._outcomes[Run(**entry["run"])] = Outcome(entry["loss"], entry["seconds"])
 
     def __contains__(self, run: Run) -> bool:
@@ -75,6 +76,10 @@ class Finished:
                 file.write(b"\n")
             file.write(json.dumps(entry).encode() + b"\n")
         self._outcomes[run] = outcome
+
+
+def _without_commit(origin: dict) -> dict:
+    return {name: value for name, value in origin.items() if name != "commit"}
 
 
 def _ends_a_line(file) -> bool:
