@@ -112,7 +112,7 @@ def test_no_array_before_numpy_is_there():
         ({"alpha": float("inf")}, ValueError, "alpha must be finite and above 0"),
         ({"alpha": True}, TypeError, "alpha must be a number, not True"),
         ({"alpha": 2, "scale": 1}, ValueError, "alpha: not where scale is given"),
-        ({"alpha": 1e-38}, ValueError, "alpha, power: the scale must then be of magnitude 1e-37"),
+        ({"alpha": 1e-38}, ValueError, "alpha, power: then the scale must be of magnitude 1e-37"),
         ({"power": 0, "scaling": "mup"}, ValueError, "power must be above 0, not 0"),
         ({"power": 2}, ValueError, "power: only MUATTN_SCALING_MUP has one"),
         ({"power": 2, "scaling": "mup", "scale": 1}, ValueError, "power: not where scale is given"),

@@ -64,7 +64,7 @@ double or_one(double factor) { return factor != 0 ? factor : 1; }
 // A rule's scale, in range.
 muattn_status check_rule_scale(const char *factors, double scale, float most) {
     if (!(float(scale) >= kMinScale && float(scale) <= most)) {
-        return fail(MUATTN_INVALID_SCALING, "%s: the scale must then be of magnitude %g..%g, not %g", factors,
+        return fail(MUATTN_INVALID_SCALING, "%s: then the scale must be of magnitude %g..%g, not %g", factors,
                     double(kMinScale), double(most), scale);
     }
     return MUATTN_OK;
