@@ -14,7 +14,7 @@ from torch import nn
 import muattn.torch
 from muattn.coord_check.fits import NO_FIT, Fit, fit, t_quantile
 from muattn.coord_check.program import Check, checks_of, table
-from muattn.coord_check.verdicts import WHY, verdict
+from muattn.coord_check.verdicts import WHY, judge
 from muattn.proving import data
 from muattn.torch import coord_check, record_logits, set_base
 
@@ -98,7 +98,7 @@ def shortened(models, **options):
 def test_base_that_is_the_model_itself():
     found = shortened(spatial_models(lambda model, base: set_base(model, model)), nseeds=2)
     assert found.verdict["logits"] == "grows"
-    assert kinds(found) == ["d_base"] and "not the model itself" in found.findings[0].message
+    assert kinds(found) == ["d_base"] and "not the model itself" in found.findings[0].message and found.findings[0].wrong and not found.stable
 
 
 @pytest.mark.parametrize("d_base, factor", [(None, "0.177"), (8, "0.5"), (128, "2")])
@@ -349,9 +349,17 @@ def slope(value, margin=0.1):
     ],
 )  # fmt: skip
 def test_verdict(first, late, expected):
-    assert verdict(first, late) == expected
-    assert verdict(first, late, finite=False) == "grows"
-    assert verdict(first, late, change=1.4) == "not clear" and verdict(first, late, change=1.6) == expected
+    found, unclear = judge(first, late)
+    assert found == expected and bool(unclear) == (expected == "not clear")
+    assert judge(first, late, finite=False)[0] == "grows"
+    assert judge(first, late, change=1.4)[0] == "not clear" and judge(first, late, change=1.6) == (found, unclear)
+
+
+def test_why_it_is_not_clear():
+    assert "more seeds" in judge(slope(0), slope(0.1, 0.45))[1] and "training" not in judge(slope(0), slope(0.1, 0.45))[1]
+    assert "training has not taken over" in judge(slope(-0.5), slope(-0.45))[1]
+    assert "training has not taken over" in judge(slope(0), slope(0), change=1.1)[1]
+    assert "too few" in judge(slope(0), NO_FIT)[1]
 
 
 def test_a_model_that_blows_up_grows():

@@ -26,7 +26,9 @@ def main(words: list[str]) -> int:
     try:
         checks = checks_of(arguments.operation, arguments.rule, **({**QUICK, **given} if arguments.quick else given))
         arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        parser.error(f"--out {arguments.out}: {error.strerror}")
+    except ValueError as error:
         parser.error(str(error))
     found, files = {}, []
     try:

@@ -36,7 +36,7 @@ Exit code 0: everything is stable under every rule that was looked at; 1: someth
     parser.add_argument("--seeds", type=_count, metavar="N", help="models of each width (default: 3)")
     parser.add_argument("--steps", type=_steps, metavar="N", help="default: 16")
     parser.add_argument("--threads", type=_count, default=2, metavar="N", help="of PyTorch and of muattn (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="widths to 256: in a minute, and with wider intervals")
+    parser.add_argument("--quick", action="store_true", help="widths to 256: half a minute, and wider intervals")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="folder for the results (default: results)")
     return parser
 

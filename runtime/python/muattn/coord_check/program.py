@@ -12,7 +12,6 @@ import torch
 
 from ..proving import OPERATIONS, RULES, batches, loss_of, make_model
 from ..torch import CoordCheck, coord_check
-from .verdicts import why
 
 TOKENS = 32  # of a text
 WORDS = {
@@ -113,7 +112,7 @@ def table(found: dict[Check, CoordCheck]) -> str:
             for quantity, verdict in result.verdict.items():
                 first, late = result.fits[quantity, 1], result.fits[quantity, "late"]
                 slopes = f"{_slope(first.slope):>8} {_slope(late.slope):>7} ± {late.margin:<4.2f}"
-                lines.append(f"{begin} {quantity:<17} {slopes}  {verdict:<10} {why(quantity, verdict)}")
+                lines.append(f"{begin} {quantity:<17} {slopes}  {verdict:<10} {result.why[quantity]}")
                 begin = " " * len(begin)
             lines += [f"{begin} {finding.kind}: {finding.message}" for finding in result.findings]
     return "\n".join(lines[1:])

@@ -43,26 +43,24 @@ WHY = {
     ("network output", "grows"): "a step that suits a narrow model throws a wide one's predictions about",
     ("network output", "vanishes"): "wide models hardly change what they predict",
 }
-NOT_CLEAR = "more seeds, steps or widths, or a larger learning rate, would tell"
+NO_INTERVAL = "a size is 0, or there are too few models for an interval: more seeds or widths"
+NOT_TRAINED = "training has not taken over yet: more steps, or a larger learning rate"
+TOO_WIDE = "the interval is too wide: more seeds, or wider and more widths"
 
 
-def why(quantity: str, verdict: Verdict) -> str:
-    return WHY.get((quantity, verdict), NOT_CLEAR)
-
-
-def verdict(first: Fit, late: Fit, finite: bool = True, change: float = math.inf) -> Verdict:
-    """first: at initialisation, without a slope where the size is 0 then. finite: whether all late sizes are. change: by what factor training has
-    made the size larger or smaller, where it has to, at the width where it did most."""
+def judge(first: Fit, late: Fit, finite: bool = True, change: float = math.inf) -> tuple[Verdict, str]:
+    """The verdict, and where it is 'not clear' why. first: at initialisation, without a slope where the size is 0 then. finite: whether all late
+    sizes are. change: by what factor training has made the size larger or smaller, where it has to, at the width where it did most."""
     if not finite:
-        return "grows"
+        return "grows", ""
     if not math.isfinite(late.margin):
-        return "not clear"
+        return "not clear", NO_INTERVAL
     if change < LEAST_CHANGE:
-        return "not clear"
+        return "not clear", NOT_TRAINED
     if abs(late.slope) <= TOLERANCE:
-        return "stable" if -SMALLEST_POWER < late.low and late.high < SMALLEST_POWER else "not clear"
+        return ("stable", "") if -SMALLEST_POWER < late.low and late.high < SMALLEST_POWER else ("not clear", TOO_WIDE)
     if late.slope > 0:
-        return "grows" if late.low > CERTAIN else "not clear"
-    begins_random = RANDOM_FALL <= first.slope < -TOLERANCE
-    fallen = late.slope < (first.slope - TOLERANCE if begins_random else -TOLERANCE)
-    return "vanishes" if fallen and late.high < -CERTAIN else "not clear"
+        return ("grows", "") if late.low > CERTAIN else ("not clear", TOO_WIDE)
+    if RANDOM_FALL <= first.slope < -TOLERANCE and late.slope >= first.slope - TOLERANCE:
+        return "not clear", NOT_TRAINED
+    return ("vanishes", "") if late.high < -CERTAIN else ("not clear", TOO_WIDE)

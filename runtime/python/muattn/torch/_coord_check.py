@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..coord_check.collect import ATTENTION, LOGITS, QUANTITIES, Run
+from ..coord_check.collect import ATTENTION, BLOCK, LOGITS, QUANTITIES, Run
 from ..coord_check.diagnosis import Finding, diagnose
 from ..coord_check.fits import Fit, fit
-from ..coord_check.verdicts import Verdict, verdict, why
+from ..coord_check.verdicts import WHY, Verdict, judge
 
 COLUMNS = ("width", "module", "t", "l1", "seed", "quantity", "max", "entropy")
 
@@ -27,14 +27,16 @@ class CoordCheck:
               logits also max and entropy
     fits      Fit(slope, low, high) of log l1 against log width by (quantity, t), and by (quantity, "late") over the last quarter of the steps
     verdict   "stable", "grows", "vanishes" or "not clear" by quantity; muattn.coord_check.verdicts has the rule
-    findings  Finding(kind, modules, message): what the scales of attention say is wrong
-    stable    whether every verdict is "stable"
+    why       why that matters, or why it is not clear, by quantity
+    findings  Finding(kind, modules, message, wrong): what the scales of attention say, and what was not seen; not wrong: what may be meant
+    stable    whether every verdict is "stable", and no finding wrong
     """
 
     def __init__(self, rows: list[dict[str, Any]], facts, greatest_logit: float, max_logit: float | None) -> None:
         self.rows = rows
         self.fits: dict[tuple[str, int | str], Fit] = {}
         self.verdict: dict[str, Verdict] = {}
+        self.why: dict[str, str] = {}
         for quantity, (widths, steps) in self.sizes().items():
             self._judge(quantity, widths, steps)
         vanishing = self.verdict.get(ATTENTION) == "vanishes"
@@ -51,7 +53,8 @@ class CoordCheck:
         means = [[_geometric_mean(entries) for entries in zip(*rows)] for rows in zip(*late)]
         self.fits[quantity, "late"] = fit(widths, means)
         change = _greatest_change(steps[1], means) if quantity == LOGITS and 1 in steps else math.inf
-        self.verdict[quantity] = verdict(self.fits[quantity, 1], self.fits[quantity, "late"], finite, change)
+        found, unclear = judge(self.fits[quantity, 1], self.fits[quantity, "late"], finite, change)
+        self.verdict[quantity], self.why[quantity] = found, unclear or WHY[quantity, found]
 
     def sizes(self) -> dict[str, tuple[list[int], dict[int, list[list[float]]]]]:
         """By quantity: the widths, and by t the means of l1 over modules, [seeds][widths]."""
@@ -60,7 +63,7 @@ class CoordCheck:
 
     @property
     def stable(self) -> bool:
-        return bool(self.verdict) and all(found == "stable" for found in self.verdict.values())
+        return bool(self.verdict) and all(found == "stable" for found in self.verdict.values()) and not any(x.wrong for x in self.findings)
 
     def frame(self):
         """rows as a pandas.DataFrame, which mup.coord_check.plot_coord_data() takes."""
@@ -83,11 +86,13 @@ class CoordCheck:
 
     def __str__(self) -> str:
         """A line for each quantity, and the findings."""
-        lines = []
+        lines = [f"{'quantity':<17}{'at first':>8}{'late slope':>14}   {'verdict':<10} why"]
         for quantity, found in self.verdict.items():
             first, late = self.fits[quantity, 1], self.fits[quantity, "late"]
-            begin = "  0  " if math.isnan(first.slope) else f"{first.slope:+.2f}"
-            lines.append(f"{quantity:<17}{begin:>7}{late.slope:>+8.2f} ± {late.margin:.2f}  {found:<10} {why(quantity, found)}")
+            begin = "is 0" if math.isnan(first.slope) else f"{first.slope:+.2f}"
+            lines.append(f"{quantity:<17}{begin:>8}{late.slope:>+7.2f} ± {late.margin:<4.2f}   {found:<10} {self.why[quantity]}")
+        if LOGITS in self.verdict and BLOCK not in self.verdict:
+            lines.append(f"{BLOCK:<17} not seen: no module of a list, as nn.Sequential, is around attention; coord_check(block=...) says which are blocks")
         lines += [f"{finding.kind}: {finding.message}" + (f" ({_some(finding.modules)})" if finding.modules else "") for finding in self.findings]
         return "\n".join(lines)
 

@@ -59,7 +59,9 @@ def main(words: list[str]) -> None:
                 for width in setting.widths:
                     make_model(operation, rule, width)
         arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        parser.error(f"--out {arguments.out}: {error.strerror}")
+    except ValueError as error:
         parser.error(str(error))
     finished = Finished(arguments.out / "transfer-runs.jsonl", origin())
     try:

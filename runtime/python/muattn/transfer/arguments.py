@@ -21,7 +21,7 @@ def command_line(program: str = "python -m muattn.transfer") -> Parser:
         description="""Do learning rates transfer from a narrow model to wide ones? Trains small models of some widths at a grid of learning rates: a
 transformer of spatial attention on the text of Python's help, an XCiT-like one of channel attention on scikit-learn's digits.
 Draws the final loss against the learning rate, and writes a table and a results file. An interrupted command goes on where it
-was when it is called again; finished runs are in FOLDER/transfer-runs.jsonl. The whole takes about 22 minutes on two
+was when it is called again; finished runs are in FOLDER/transfer-runs.jsonl. The whole takes about 24 minutes on two
 processors without other work.""",
     )  # fmt: skip
     parser.add_argument("--rule", type=_words, metavar="R,R",
@@ -53,7 +53,10 @@ def _count(text: str) -> int:
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_count(word) for word in _words(text)}))
+    widths = tuple(sorted({_count(word) for word in _words(text)}))
+    if len(widths) < 2:
+        raise argparse.ArgumentTypeError(f"must be at least two widths, not '{text}'")
+    return widths
 
 
 def _rates(text: str) -> tuple[float, ...]:

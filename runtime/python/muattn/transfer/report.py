@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..proving.origin import file_stem, today
 from .picture import picture
-from .plan import BASE_WIDTH, HEADS, Setting, runs_of
+from .plan import BASE_WIDTH, HEADS, QUICK, Setting, runs_of
 from .runs import LAST, Finished
 from .table import Panel, facts, markdown, mean
 
@@ -50,7 +50,8 @@ def _note(chosen, source):
         for operation, each in settings.items()
     )
     versions = ", ".join(f"{name} {version}" for name, version in source["versions"].items())
+    is_try = all(setting == QUICK[operation] for operation, setting in settings.items())
     return (
-        f"{told}. Loss: mean training loss of the last {100 * LAST:.0f} % of the steps. {source['device']}, {source['backend']}, "
+        f"{'A try of the program, which says nothing of muP. ' if is_try else ''}{told}. Loss: mean training loss of the last {100 * LAST:.0f} % of the steps. {source['device']}, {source['backend']}, "
         f"threads: {source['threads']}; {source['date']}, commit {source['commit'] or 'unknown'}; {versions}"
     )
