@@ -6,6 +6,8 @@ from muattn_tools.tune.build import Build, Clock
 from muattn_tools.tune.tuner import problems_of
 
 DIRECTIONS = ["forward", "backward"]
+# That no call of these runs: the tuner says so, and leaves them alone. Their numbers are those of what they are the first half of.
+NOT_TUNED = {"spatial_attention_logit_stats", "channel_attention_logit_stats"}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +20,9 @@ def problems(tuner):
 
 def test_small_problems_reach_every_kernel(problems):
     for kernel in Build(BUILD).kernels_for("sse41"):
-        if kernel.generator in problems:
+        if kernel.generator in NOT_TUNED:
+            assert not problems[kernel.generator].shapes
+        elif kernel.generator in problems:
             assert kernel in problems[kernel.generator].small, kernel.full_name
 
 

@@ -65,7 +65,7 @@ def test_the_spaces_fit_the_generators():
 def test_structs_are_those_of_the_header():
     compiled = Build(BUILD).struct_bytes
     check_sizes(compiled)
-    assert SpatialOptions.scale_count.offset == 24 and SpatialOptions.softcap.size == 4
+    assert SpatialOptions.scale_count.offset == 40 and SpatialOptions.softcap.size == 4
     with pytest.raises(TuneError, match="takes muattn_window for 24 bytes; it has 32"):
         check_sizes(compiled | {"muattn_window": 32})
 
