@@ -25,7 +25,7 @@ public:
           shares_(std::clamp<int64_t>(tiles_, 1, kMostShares)) {}
 
     muattn_status run(const Argument &stats) {
-        const int64_t heads = call_.B * call_.H, rows = Slab::block_bytes(kRowStats * row_floats() * sizeof(float)),
+        const int64_t heads = call_.B * call_.H, rows = Slab::block_bytes(rows_bytes()),
                       scratch = rows + schedule_.scratch_bytes(call_.d, kRowStats, Slab::block_bytes),
                       sums = heads * shares_ * int64_t(sizeof(LogitSums) / sizeof(float));
         MUATTN_RETURN_IF_ERROR(
@@ -51,10 +51,12 @@ public:
 private:
     static constexpr int64_t kMostShares = 16;  // of a head's tiles
 
-    int64_t row_floats() const { return (schedule_.tile_rows() + 31) / 32 * 32; }
+    // Of each number of a tile's rows, and of all in bytes.
+    int64_t row_floats() const { return (int64_t(schedule_.tile_rows()) + 31) / 32 * 32; }
+    int64_t rows_bytes() const { return kRowStats * row_floats() * int64_t(sizeof(float)); }
 
     int do_share(int64_t head, int64_t share, LogitSums &sums) {
-        auto *const memory = static_cast<float *>(current_slab->push(size_t(kRowStats * row_floats()) * sizeof(float)));
+        auto *const memory = static_cast<float *>(current_slab->push(size_t(rows_bytes())));
         float *rows[kRowStats];
         for (int s = 0; s < kRowStats; s++) {
             rows[s] = memory + s * row_floats();
