@@ -137,7 +137,7 @@ def test_files(tmp_path):
 @pytest.mark.parametrize("words, message", [
     (["--rule", "mup_mean", "--operation", "spatial"], "--rule must be of sp, mup, mup_sqrt, mup_heads, umup, not 'mup_mean'"),
     (["--rule", "mup,"], "must be names with commas between them, not 'mup,'"),
-    (["--rule", "mup", "--widths", "30"], "width (30) must be a multiple of 4"),
+    (["--rule", "mup", "--widths", "30,64"], "width (30) must be a multiple of 4"),
     (["--lrs", "2^-3,x"], "learning rates must be numbers above 0, as 0.01 or 2^-7, not 'x'"),
     (["--lrs", "-1"], "not '-1'"),
     (["--lrs", "0"], "not '0'"),
