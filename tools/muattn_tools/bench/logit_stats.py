@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import shlex
 import sys
+from statistics import geometric_mean
 
 import numpy as np
 from rich.console import Console
@@ -31,10 +31,6 @@ def measure(problem: Problem, seconds: float, threads: int) -> dict:
         "operation": problem.operation, "shape": problem.name, "forward_ms": 1e3 * best["alone"], "with_stats_ms": 1e3 * best["with"],
         "ratio": best["with"] / best["alone"],
     }  # fmt: skip
-
-
-def geometric_mean(ratios: list[float]) -> float:
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def table(rows: list[dict]) -> str:
