@@ -103,9 +103,7 @@ muattn_status spatial_rule(const muattn_spatial_options &options, int64_t d, int
     const double alpha = or_one(options.alpha);
     rule.scale = alpha * spatial_scale(options.scaling, double(d), double(options.d_base), or_one(options.power));
     MUATTN_RETURN_IF_ERROR(check_rule_scale("alpha, power", rule.scale, kMaxScale));
-    if (options.causal < MUATTN_CAUSAL_NONE || options.causal > MUATTN_CAUSAL_OFFSET) {
-        return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
-    }
+    MUATTN_RETURN_IF_ERROR(check_alignment(options.causal));
     rule.output_multiplier = 1;
     if (options.scaling == MUATTN_SCALING_UMUP) {
         const bool causal = options.causal != MUATTN_CAUSAL_NONE;
@@ -118,6 +116,12 @@ muattn_status spatial_rule(const muattn_spatial_options &options, int64_t d, int
 void after_mode(int64_t &x) { asm volatile("" : "+r"(x) : : "memory"); }
 
 }  // namespace
+
+muattn_status check_alignment(muattn_causal causal) {
+    return causal >= MUATTN_CAUSAL_NONE && causal <= MUATTN_CAUSAL_OFFSET
+               ? MUATTN_OK
+               : fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(causal));
+}
 
 muattn_status channel_rule_scale(const muattn_channel_options &options, int64_t tokens, float most, float *scale) {
     double exact = 0;

@@ -5,6 +5,7 @@
 
 #include "call.h"
 #include "common/error.h"
+#include "common/scale.h"
 
 namespace muattn {
 
@@ -55,9 +56,7 @@ muattn_status check_values_and_outputs(SpatialCall &call, const muattn_tensor *v
 }
 
 muattn_status check_causal(const muattn_spatial_options &options) {
-    if (options.causal < MUATTN_CAUSAL_NONE || options.causal > MUATTN_CAUSAL_OFFSET) {
-        return fail(MUATTN_INVALID_CAUSAL, "causal: %d is no alignment", int(options.causal));
-    }
+    MUATTN_RETURN_IF_ERROR(check_alignment(options.causal));
     if (options.causal_offsets != nullptr && options.causal != MUATTN_CAUSAL_OFFSET) {
         return fail(MUATTN_INVALID_CAUSAL, "causal_offsets: causal must be MUATTN_CAUSAL_OFFSET where they are given");
     }
