@@ -11,7 +11,7 @@ set(MUATTN_HALIDE_FEATURES user_context)
 # A smaller library: each list names what it keeps of tables/kernels.json; an empty one keeps all.
 set(MUATTN_OPERATIONS "" CACHE STRING "Operations to build, e.g. spatial_attention;merge; empty: all")
 set(MUATTN_DIRECTIONS "" CACHE STRING "Directions to build, e.g. forward; empty: all")
-set(MUATTN_DTYPES "" CACHE STRING "Element types to build; empty: all")
+set(MUATTN_DTYPES "" CACHE STRING "Element types that calls may have besides float32, e.g. bfloat16, or float32 for no other; empty: all")
 set(MUATTN_KERNELS "" CACHE STRING "Kernels to build, e.g. general;general+lse; empty: all")
 set(MUATTN_HEAD_DIM 0 CACHE STRING "The only head dimension of spatial attention's kernels; 0: any")
 

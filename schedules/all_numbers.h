@@ -42,6 +42,7 @@ using channel_attention_transpose = ChannelMapRows;
 using channel_attention_gradient = ChannelMapRows;
 using channel_attention_logit_stats = ChannelMapRows;
 using merge_general = NoNumbers;
+using convert_general = NoNumbers;
 }  // namespace of
 
 }  // namespace muattn::schedule

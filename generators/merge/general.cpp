@@ -2,6 +2,7 @@
 // w = e^(lse - m),
 //   out = (w_a a + w_b b) / (w_a + w_b),  lse = m + log(w_a + w_b).
 // A side that saw no key (lse -inf) has weight 0; if neither did, out = 0 and lse = -inf.
+#include "generators/common/elements.h"
 #include "generators/common/generator.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
@@ -14,12 +15,20 @@ using namespace muattn;
 class Merge : public KernelGenerator<Merge> {
 public:
     GeneratorParam<schedule::MachineName> machine{"machine", schedule::MachineName::avx2, machine_names()};
+    GeneratorParam<Element> q_type{"q_type", Element::float32, element_names()};    // of a
+    GeneratorParam<Element> kv_type{"kv_type", Element::float32, element_names()};  // of b
+    GeneratorParam<Element> out_type{"out_type", Element::float32, element_names()};
 
     // (d_v, n_q, head, batch), and the same without d_v.
-    Input<Buffer<float, 4>> a{"a"}, b{"b"};
+    Input<Buffer<void, 4>> a{"a"}, b{"b"};
     Input<Buffer<float, 3>> lse_a{"lse_a"}, lse_b{"lse_b"};
-    Output<Func> merged{
-        "merged", {Float(32), Float(32)}, 4};  // {out, lse}; generators/spatial_attention/inputs.h says why lse has d_v
+    Output<Func> *merged = nullptr;  // {out, lse}; generators/spatial_attention/inputs.h says why lse has d_v
+
+    void configure() {
+        a.set_type(storage_of(q_type));
+        b.set_type(storage_of(kv_type));
+        merged = add_output<Func>("merged", {storage_of(out_type), Float(32)}, 4);
+    }
 
     void generate() {
         const Expr a_lse = lse_a(row, h, batch), b_lse = lse_b(row, h, batch), top = max(a_lse, b_lse);
@@ -32,10 +41,11 @@ public:
         const Expr w_a = W(row, h, batch)[0], w_b = W(row, h, batch)[1], sum = w_a + w_b;
         LSE(row, h, batch) = select(is_nan(sum), sum, is_zero(sum), minus_infinity(), top + log(sum));
         // A select, not a product with 0: what a side without keys holds must not matter.
-        const Expr from_a = select(is_zero(w_a), 0.0f, w_a * a(e, row, h, batch));
-        const Expr from_b = select(is_zero(w_b), 0.0f, w_b * b(e, row, h, batch));
-        out(e, row, h, batch) = Tuple((from_a + from_b) * select(is_zero(sum), 0.0f, 1.0f / sum), LSE(row, h, batch));
-        merged = out;
+        const Expr from_a = select(is_zero(w_a), 0.0f, w_a * as_float(a(e, row, h, batch), q_type, get_target()));
+        const Expr from_b = select(is_zero(w_b), 0.0f, w_b * as_float(b(e, row, h, batch), kv_type, get_target()));
+        const Expr o = (from_a + from_b) * select(is_zero(sum), 0.0f, 1.0f / sum);
+        out(e, row, h, batch) = Tuple(rounded(o, out_type, get_target()), LSE(row, h, batch));
+        *merged = out;
     }
 
     void schedule() {

@@ -27,7 +27,7 @@ public:
         // number below 2^-126, which it may be, takes Intel's processors a hundred cycles.
         const Expr last_row = n_q() - 1, z_key = min(z, vectors(n_k()) - 1), z_value = min(z, vectors(d_v()) - 1);
         const Expr h_kv = h / heads_per_kv, key = z * lanes + l, read_key = min(key, n_k() - 1);
-        K_rows(e, l, z, h, b) = k(min(likely(e), d() - 1), read_key, h_kv, b);
+        K_rows(e, l, z, h, b) = of_kv(k(min(likely(e), d() - 1), read_key, h_kv, b));
         K(l, e, z, h, b) = K_rows(e, l, z, h, b) * logit_scale(h);
         const RDom r_e(0, d(), "r_e");
         QK = in_each_tile("QK", q(r_e, min(row, last_row), h, b) * K(l, r_e, z_key, h, b));
@@ -56,7 +56,7 @@ public:
         L(row, h, b) += lane_sum(r_l, row, h, b);
 
         const RDom r_j(0, n_k(), "r_j");
-        V(l, j, z, h, b) = v(min(likely(z * lanes) + l, d_v() - 1), j, h_kv, b);
+        V(l, j, z, h, b) = of_kv(v(min(likely(z * lanes) + l, d_v() - 1), j, h_kv, b));
         PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
         value_tile = least_padding(d_v());
         R(row, h, b) = normalised(1.0f, L(row, h, b));

@@ -49,8 +49,8 @@ public:
         Q_rows(e, i, x, t, h, b) = scaled_query(e, query, h, b);
         Q(i, e, x, t, h, b) = Q_rows(e, i, x, t, h, b);
         const Expr chunk_key = first + c * chunk + j;
-        K(e, j, c, t, h, b) = k(min(likely(e), d() - 1), clamp(chunk_key, 0, last - 1), h_kv, b);
-        V(e, j, c, t, h, b) = v(min(likely(e), d_v() - 1), clamp(chunk_key, 0, last - 1), h_kv, b);
+        K(e, j, c, t, h, b) = of_kv(k(min(likely(e), d() - 1), clamp(chunk_key, 0, last - 1), h_kv, b));
+        V(e, j, c, t, h, b) = of_kv(v(min(likely(e), d_v() - 1), clamp(chunk_key, 0, last - 1), h_kv, b));
         QK(i, j, c, x, t, h, b) += Q(i, r_e, x, t, h, b) * K(r_e, skipped + j, c, t, h, b);
         S(i, j, c, x, t, h, b) = select(in_window(query, key, b), likely(logit(query, key, last - 1)), kMasked);
         M(i, c, x, t, h, b) = kInitialMax;

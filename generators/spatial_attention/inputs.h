@@ -15,7 +15,7 @@ public:
 
     Halide::GeneratorParam<bool> with_lse{"with_lse", false};
 
-    Halide::GeneratorInput<Halide::Buffer<float, 4>> v{"v"};  // (d_v, n_k, head, batch)
+    Halide::GeneratorInput<Halide::Buffer<void, 4>> v{"v"};  // (d_v, n_k, head, batch)
     // Per batch entry {window_first, window_last, key_length}: query i sees key j if window_first <= j - i < window_last and
     // j < key_length, at most n_k.
     Halide::GeneratorInput<Halide::Buffer<int32_t, 2>> visible{"visible"};
@@ -29,6 +29,8 @@ public:
     // With lse the output is the pair {out, lse}. Halide gives a pair one set of dimensions, so lse has an innermost
     // dimension of extent d_v and stride 0: its one element per row is written d_v times with the same bits.
     void configure() {
+        Base::configure();
+        v.set_type(storage_of(this->kv_type));
         output = this->template add_output<Halide::Func>(
             "out", std::vector<Halide::Type>(with_lse ? 2 : 1, Halide::Float(32)), 4);
     }

@@ -40,6 +40,7 @@ public:
     Input<int32_t> wants_q{"wants_q"}, wants_k{"wants_k"}, wants_v{"wants_v"};
 
     void configure() {
+        SpatialLogits::configure();
         for (const char *name : {"d_q", "d_k", "d_v"}) {
             gradients.push_back(add_output<Buffer<float, 4>>(name));
         }

@@ -2,6 +2,7 @@
 #pragma once
 #include "Halide.h"
 
+#include "generators/common/elements.h"
 #include "generators/common/generator.h"
 #include "generators/common/machines.h"
 #include "generators/common/math.h"
@@ -29,15 +30,24 @@ public:
         {{"none", Mask::none}, {"additive", Mask::additive}, {"boolean", Mask::boolean}, {"any", Mask::any}}};
     Param<bool> with_guard{"with_guard", false};  // keep NaN and infinity of hidden values out
     Param<int> head_dim{"head_dim", 0};           // d = d_v; 0: any d and d_v
+    Param<Element> kv_type{"kv_type", Element::float32, element_names()};
 
     // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
-    Halide::GeneratorInput<Halide::Buffer<float, 4>> q{"q"}, k{"k"};
+    Halide::GeneratorInput<Halide::Buffer<void, 4>> q{"q"}, k{"k"};   // q: float32
     Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};  // per head
     Halide::GeneratorInput<float> softcap{"softcap"};
     Halide::GeneratorInput<Halide::Buffer<float, 4>> additive_mask{"additive_mask"};
     Halide::GeneratorInput<Halide::Buffer<uint8_t, 4>> boolean_mask{"boolean_mask"};
 
+    void configure() {
+        q.set_type(storage_of(Element::float32));
+        k.set_type(storage_of(kv_type));
+    }
+
 protected:
+    // An element of k or v.
+    Expr of_kv(const Expr &element) const { return as_float(element, kv_type, this->get_target()); }
+
     Expr n_q() const { return q.dim(1).extent(); }
     Expr n_k() const { return k.dim(1).extent(); }
     Expr d() const { return head_dim != 0 ? Expr(int(head_dim)) : q.dim(0).extent(); }
@@ -128,9 +138,10 @@ protected:
     }
     void declare_input_shapes() {
         for (int dim = 0; dim < 4; dim++) {
-            for (auto *input : {&q, &k, &additive_mask}) {
+            for (auto *input : {&q, &k}) {
                 input->dim(dim).set_min(0);
             }
+            additive_mask.dim(dim).set_min(0);
             boolean_mask.dim(dim).set_min(0);
         }
         k.dim(0).set_bounds(0, q.dim(0).extent());

@@ -19,6 +19,14 @@ class SpatialSplitKeys : public SpatialAttentionGenerator<SpatialSplitKeys>, Spa
 public:
     NumberParams<schedule::SpatialSplitKeys> numbers;
 
+    void configure() {
+        SpatialAttentionGenerator::configure();
+        if (kv_type == Element::int8) {
+            k_scale = add_input<Buffer<float, 3>>("k_scale");  // (n_k, head, batch)
+            v_scale = add_input<Buffer<float, 3>>("v_scale");
+        }
+    }
+
     void generate() {
         params = overridden(schedule::SpatialSplitKeys::defaults(schedule::machine(machine)), numbers.values());
         _halide_user_assert(params.prefetch_keys % params.key_unroll == 0)
@@ -40,17 +48,18 @@ public:
         const Expr key = clamp(span_first + j, 0, last - 1);
         const RDom r_v(0, (d() + lanes - 1) / lanes, "r_v"), r_l(0, lanes, "r_l");
         const Expr column = r_v * lanes + l;
-        K(e, j, p, h, b) = k(min(likely(e), d() - 1), key, h, b);
+        K(e, j, p, h, b) = of_kv(k(min(likely(e), d() - 1), key, h, b));
         // The schedule has code of its own for whole groups, where nothing is to be clamped.
         whole_groups = d_v() % (params.value_vectors * lanes) == 0;
-        V(e, j, p, h, b) = v(select(whole_groups, e, min(likely(e), d_v() - 1)), key, h, b);
+        V(e, j, p, h, b) = of_kv(v(select(whole_groups, e, min(likely(e), d_v() - 1)), key, h, b));
         products(l, i, j, x, p, h, b) += Q(column, i, x, h, b) * K(column, j, p, h, b);
         QK(j, i, x, p, h, b) += products(r_l, i, j, x, p, h, b);
-        Expr logit = capped(QK(j, i, x, p, h, b));
+        const Expr read_key = max(min(likely(span_first + j), last - 1), 0);
+        const Expr product = QK(j, i, x, p, h, b);
+        Expr logit = capped(k_scale != nullptr ? product * (*k_scale)(read_key, h, b) : product);
         if (with_mask != Mask::none) {
-            const Expr mask_key = max(min(likely(span_first + j), last - 1), 0);
             dense_mask = dense_masks();
-            bias(j, i, x, p, h, b) = mask_bias(row_query, mask_key, row_head, b);
+            bias(j, i, x, p, h, b) = mask_bias(row_query, read_key, row_head, b);
             logit = masked(logit, bias(j, i, x, p, h, b));
         }
         if (with_mask == Mask::any) {
@@ -68,6 +77,13 @@ public:
         lane_sum(l, i, x, p, h, b) += P(r_s * lanes + l, i, x, p, h, b);
         L(i, x, p, h, b) += lane_sum(r_l, i, x, p, h, b);
 
+        values_have_scales = v_scale != nullptr;
+        Expr weight_of_value = P(j, i, x, p, h, b);
+        if (values_have_scales) {  // that of a hidden one may be NaN
+            const Expr scaled = weight_of_value * (*v_scale)(read_key, h, b);
+            weight_of_value = select(S(j, i, x, p, h, b) == kMasked, 0.0f, scaled);
+        }
+        W(j, i, x, p, h, b) = weight_of_value;
         RDom r_j(0, params.group_keys, "r_j");
         const Expr j_v = c * params.group_keys + r_j;
         r_j.where(j_v < keys);
@@ -75,7 +91,7 @@ public:
         if (with_guard) {
             value = guarded(value, S(j_v, i, x, p, h, b));
         }
-        PV_part(e, i, c, x, p, h, b) += P(j_v, i, x, p, h, b) * value;
+        PV_part(e, i, c, x, p, h, b) += W(j_v, i, x, p, h, b) * value;
         r_c = RDom(0, span / params.group_keys, "r_c");
         r_c.where(r_c * params.group_keys < keys);
         PV(e, i, x, p, h, b) += PV_part(e, i, r_c, x, p, h, b);
@@ -110,6 +126,14 @@ public:
 
     void schedule() {
         declare_shapes(out);
+        for (auto *of_rows : {k_scale, v_scale}) {
+            for (int dim = 0; of_rows != nullptr && dim < 3; dim++) {
+                of_rows->dim(dim).set_min(0);
+            }
+            if (of_rows != nullptr) {
+                of_rows->dim(0).set_stride(Expr());
+            }
+        }
         key_array = ImageParam(k).parameter();
         value_array = ImageParam(v).parameter();
         schedule_spatial_split_keys_cpu(*this, params);
@@ -117,6 +141,7 @@ public:
     }
 
 private:
+    Input<Buffer<float, 3>> *k_scale = nullptr, *v_scale = nullptr;  // of each row, where they are int8
     schedule::SpatialSplitKeys params{};
 };
 

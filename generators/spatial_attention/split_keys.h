@@ -23,6 +23,8 @@ struct SpatialSplitKeysStages {
     Halide::Func lane_max{"lane_max"};  // (l, i, x, p, h, b)     maximum over every lanes-th key
     Halide::Func M{"M"};                // (i, x, p, h, b)        row maximum within the span
     Halide::Func P{"P"};                // (j, i, x, p, h, b)     2^(S - M)
+    bool values_have_scales = false;    //                        whether W is more than P
+    Halide::Func W{"W"};                // (j, i, x, p, h, b)     P, times the scale of the key's value
     Halide::Func lane_sum{"lane_sum"};  // (l, i, x, p, h, b)     sum over every lanes-th key
     Halide::Func L{"L"};                // (i, x, p, h, b)        row sum of P within the span
     Halide::Func PV_part{"PV_part"};    // (e, i, c, x, p, h, b)  P V of a group of keys

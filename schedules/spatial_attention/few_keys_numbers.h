@@ -55,9 +55,9 @@ struct SpatialFewKeys {
     // Floats from one row of such a block to the next.
     constexpr int transpose_row() const { return transpose_side() + (scalable ? 1 : 0); }
 
+    constexpr int64_t tile_rows() const { return int64_t(block_rows) * tile_blocks; }
     constexpr int64_t row_tiles(int64_t n_q) const {
-        const int64_t tile_rows = int64_t(block_rows) * tile_blocks;
-        return (n_q + tile_rows - 1) / tile_rows;
+        return (n_q + tile_rows() - 1) / tile_rows();
     }
 
     // Multiplications of both products for one head, with keys and columns padded; rows pad to 12 at most.

@@ -36,7 +36,12 @@ inline void schedule_spatial_split_keys_cpu(SpatialSplitKeysStages &f,
         .parallel(task)
         .vectorize(f.e, lanes, TailStrategy::RoundUp);
 
-    for (Func *stage : {&f.QK, &f.S, &f.lane_max, &f.M, &f.P, &f.lane_sum, &f.L, &f.PV, &f.products, &f.PV_part}) {
+    std::vector<Func *> of_span{&f.QK, &f.S, &f.lane_max, &f.M, &f.P, &f.lane_sum, &f.L, &f.PV, &f.products, &f.PV_part};
+    if (f.values_have_scales) {
+        of_span.push_back(&f.W);
+        f.W.vectorize(f.j, lanes, TailStrategy::RoundUp);
+    }
+    for (Func *stage : of_span) {
         stage->compute_at(f.partial, f.x)
             .bound_extent(f.x, 1)
             .bound_extent(f.p, 1)

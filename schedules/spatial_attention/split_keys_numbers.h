@@ -48,7 +48,7 @@ struct SpatialSplitKeys {
     template<typename BlockBytes>
     constexpr int64_t scratch_bytes(int64_t d_v, BlockBytes block_bytes) const {
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        return 4 * floats(block_rows * (span_keys + lanes))                      // QK, bias, S, P
+        return 5 * floats(block_rows * (span_keys + lanes))                      // QK, bias, S, P, W
                + 4 * floats(block_rows * lanes)                                  // lane_max, M, lane_sum, L
                + 2 * floats(block_rows * round_up(d_v, value_vectors * lanes));  // PV, PV_part
     }

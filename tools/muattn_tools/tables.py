@@ -74,7 +74,7 @@ def generator_of(entry: dict) -> str:
 def dtype_of(types: list[str]) -> str:
     """The part of a kernel's name that says its types, as muattn_dtype() in cmake/MuattnRows.cmake."""
     q, kv, out = types
-    return "_".join([q, *([kv] if {kv, out} != {q} else []), *([out] if out != q else [])])
+    return "_".join([q, *([kv] if {kv, out} != {q} else []), *([out] if out not in (q, kv) else [])])
 
 
 def names_of(entry: dict) -> Iterator[str]:
@@ -92,9 +92,9 @@ def kernels_of(operation: str, device: str) -> list[str]:
 def kernel_columns(device: str) -> dict[str, list[str]]:
     """The names that --ops, --directions, --dtypes and --kernels take."""
     columns = {
-        "ops": [entry["operation"] for entry in entries(device)],
+        "ops": [entry["operation"] for entry in entries(device) if entry["operation"] != "convert"],
         "directions": [entry["direction"] for entry in entries(device)],
-        "dtypes": [dtype_of(types) for entry in entries(device) for types in entry["types"]],
-        "kernels": [name for entry in entries(device) for name in names_of(entry)],
+        "dtypes": [dtype for entry in entries(device) for types in entry["types"] for dtype in types],
+        "kernels": [name for entry in entries(device) if entry["operation"] != "convert" for name in names_of(entry)],
     }
     return {option: list(dict.fromkeys(names)) for option, names in columns.items()}

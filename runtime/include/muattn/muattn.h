@@ -46,8 +46,8 @@ extern "C" {
 typedef enum muattn_status {
     MUATTN_OK = 0,
     MUATTN_INVALID_Q,
-    MUATTN_INVALID_K,
-    MUATTN_INVALID_V,
+    MUATTN_INVALID_K, /* k, k_scale */
+    MUATTN_INVALID_V, /* v, v_scale */
     MUATTN_INVALID_OUT,
     MUATTN_INVALID_LSE,
     MUATTN_INVALID_SCALE,   /* scale, scale_count */
@@ -89,7 +89,10 @@ MUATTN_API const char *muattn_last_error(void);
 
 typedef enum muattn_dtype {
     MUATTN_FLOAT32 = 0,
-    MUATTN_BOOL /* one byte, 0 or not; boolean masks only */
+    MUATTN_BOOL,     /* one byte, 0 or not; boolean masks only */
+    MUATTN_FLOAT16,  /* IEEE 754 binary16 */
+    MUATTN_BFLOAT16, /* the upper half of a float32 */
+    MUATTN_INT8      /* k and v of spatial attention's forward call only, with k_scale and v_scale */
 } muattn_dtype;
 
 /* Whose memory a tensor is in. It decides what the tensor's data is: a pointer, a CUdeviceptr, a VkBuffer or a cl_mem. */
@@ -203,6 +206,8 @@ typedef struct muattn_spatial_options {
     /* [H]: for each head a logit that takes part in the softmax's sum and has no value (gpt-oss learns such logits); neither
      * scale, softcap nor mask concerns it. Each -inf, which is none, or in -1e37..1e37. NULL: none. */
     const float *sink;
+    /* [B, Hk, n_k, 1], MUATTN_FLOAT32, innermost stride free: what each row of an int8 k and v is multiplied with. Only there, and needed there. */
+    const muattn_tensor *k_scale, *v_scale;
 } muattn_spatial_options;
 
 /* Writes s and o that the rule gives a call with these options to *scale and *output_multiplier; either may be NULL. n_k may be 0. Of options
@@ -220,6 +225,10 @@ MUATTN_API muattn_status muattn_spatial_rule(const muattn_spatial_options *optio
  *   lse [B, H, n_q, 1], or NULL: log(sum_j exp(logit_j)) over the keys that the query sees. The logits are those after
  *       scale, softcap and additive mask, and the head's sink, if it has one; the logarithm is natural; the innermost
  *       stride is free.
+ *
+ * q, k, v and out are float32, float16 or bfloat16, all of them the same; or q and out are float32, and k and v float16 or bfloat16; or k
+ * and v are int8, with k_scale and v_scale. All arithmetic is float32, and out is rounded once, to nearest even: it is the float32 call's on the same
+ * numbers, rounded. lse is float32.
  *
  * lse does not depend on o. A query that sees no key has output 0 and lse -inf, or, rounded, the sink. With sink, out and lse are what
  * muattn_merge() makes of those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
@@ -254,6 +263,8 @@ typedef struct muattn_spatial_gradients {
  *                     take d_sink and d_output_multiplier of one.
  *   d_out             [B, H, n_q, d_v]
  *   d_lse             [B, H, n_q, 1], or NULL: 0
+ *
+ * d_out has the type of out, a gradient that of what it is by; k and v are not int8. Gradients in 16 bits are summed in float32 and rounded once.
  *
  * Formulas: Dao, "FlashAttention-2" (arXiv:2307.08691), section 3.1.2; with softcap, mask, sink and d_lse
  *   D_i = d_out_i . out_i - d_lse_i,  dz_ij = exp(logit_ij - lse_i) (o d_out_i . v_j - D_i),
@@ -290,7 +301,7 @@ MUATTN_API muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, cons
 
 /* Merges two results over disjoint sets of keys. With lse as above, out and lse become those of one call over both sets.
  *
- *   out_a, out_b, out  [B, H, n_q, d_v]     lse_a, lse_b, lse  [B, H, n_q, 1]
+ *   out_a, out_b, out  [B, H, n_q, d_v], of one type     lse_a, lse_b, lse  [B, H, n_q, 1], float32
  *
  * causal and window count keys from the start of the k of their own call. So the call for the keys from p on needs
  * MUATTN_CAUSAL_OFFSET with the whole call's offset minus p, not an alignment. Where key_lengths make the offset differ

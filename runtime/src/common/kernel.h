@@ -10,8 +10,8 @@
 
 namespace muattn {
 
-enum class Operation : uint8_t { spatial_attention, channel_attention, merge };
-constexpr int kOperations = int(Operation::merge) + 1;
+enum class Operation : uint8_t { spatial_attention, channel_attention, merge, convert };
+constexpr int kOperations = int(Operation::convert) + 1;
 enum class Direction : uint8_t { forward, backward };
 // How an operation is computed: the names of generators/<operation>/<algorithm>.cpp.
 enum class Algorithm : uint8_t {

@@ -57,7 +57,8 @@ enum BackendIndex {
 #undef MUATTN_GPU_BACKEND
 };
 
-constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32;
+[[maybe_unused]] constexpr muattn_dtype dtype_float32 = MUATTN_FLOAT32, dtype_float16 = MUATTN_FLOAT16,
+                                        dtype_bfloat16 = MUATTN_BFLOAT16, dtype_int8 = MUATTN_INT8;
 
 #define MUATTN_WITHOUT_PARENTHESES(...) __VA_ARGS__
 #define MUATTN_KERNEL(operation, direction, algorithm, types, backend, symbol, name, fields, generator, ...) \
