@@ -1,11 +1,14 @@
 // A tensor's elements as doubles.
 #pragma once
 
-#include <limits>
+#include <cstdint>
 
 #include "muattn/muattn.h"
 
 namespace muattn::reference {
+
+double from_float16(uint16_t bits);
+double from_bfloat16(uint16_t bits);
 
 // Of a tensor in the host's memory; reads nothing before it is asked for an element.
 class Elements {
@@ -23,10 +26,13 @@ private:
     // The one place that knows the types of elements.
     double element(int64_t index) const {
         switch (tensor_.dtype) {
-        case MUATTN_FLOAT32: return double(static_cast<const float *>(tensor_.data)[index]);
+        case MUATTN_FLOAT32: break;
         case MUATTN_BOOL: return static_cast<const unsigned char *>(tensor_.data)[index] != 0 ? 1 : 0;
+        case MUATTN_INT8: return static_cast<const int8_t *>(tensor_.data)[index];
+        case MUATTN_FLOAT16: return from_float16(static_cast<const uint16_t *>(tensor_.data)[index]);
+        case MUATTN_BFLOAT16: return from_bfloat16(static_cast<const uint16_t *>(tensor_.data)[index]);
         }
-        return std::numeric_limits<double>::quiet_NaN();
+        return double(static_cast<const float *>(tensor_.data)[index]);
     }
 
     muattn_tensor tensor_;

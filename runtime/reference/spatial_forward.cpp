@@ -43,7 +43,7 @@ void add_values(const SpatialInputs &in, const Query &query, const SeenKeys &see
     const int64_t h_kv = in.kv_head(query.h);
     for (size_t x = 0; x < seen.keys.size(); x++) {
         for (int64_t e = 0; e < in.d_v(); e++) {
-            const double v = in.v.at(query.b, h_kv, seen.keys[x], e);
+            const double v = in.value(query.b, h_kv, seen.keys[x], e);
             row.out[size_t(e)] += softmax.weights[x] * v;
             grow(row.value_size, v);
         }

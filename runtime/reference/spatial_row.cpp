@@ -49,10 +49,15 @@ int64_t causal_offset(const SpatialInputs &in, int64_t b) {
 
 SpatialInputs spatial_inputs(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                              const muattn_spatial_options &options) {
-    SpatialInputs in{Elements(q), Elements(k), Elements(v), {}, options};
-    if (options.mask != nullptr) {
-        in.mask.emplace(*options.mask);
-    }
+    SpatialInputs in{Elements(q), Elements(k), Elements(v), {}, {}, {}, options};
+    const auto add = [](std::optional<Elements> &to, const muattn_tensor *given) {
+        if (given != nullptr) {
+            to.emplace(*given);
+        }
+    };
+    add(in.mask, options.mask);
+    add(in.k_scale, options.k_scale);
+    add(in.v_scale, options.v_scale);
     return in;
 }
 
@@ -92,7 +97,7 @@ Dot scaled_dot(const SpatialInputs &in, const Query &query, int64_t j) {
     const int64_t h_kv = in.kv_head(h);
     Dot dot;
     for (int64_t e = 0; e < in.d(); e++) {
-        dot.add(in.q.at(b, h, i, e) * in.k.at(b, h_kv, j, e));
+        dot.add(in.q.at(b, h, i, e) * in.key(b, h_kv, j, e));
     }
     const double scale = spatial_scale(in, h);
     return {scale * dot.value, std::fabs(scale) * dot.size};

@@ -11,7 +11,7 @@ namespace muattn::reference {
 
 struct SpatialInputs {
     Elements q, k, v;
-    std::optional<Elements> mask;
+    std::optional<Elements> mask, k_scale, v_scale;
     muattn_spatial_options options;
 
     int64_t n_q() const { return q.size(2); }
@@ -20,6 +20,12 @@ struct SpatialInputs {
     int64_t d_v() const { return v.size(3); }
     // The key/value head of a query head.
     int64_t kv_head(int64_t h) const { return h / (q.size(1) / k.size(1)); }
+    double key(int64_t b, int64_t h, int64_t j, int64_t e) const {
+        return k.at(b, h, j, e) * (k_scale ? k_scale->at(b, h, j, 0) : 1);
+    }
+    double value(int64_t b, int64_t h, int64_t j, int64_t e) const {
+        return v.at(b, h, j, e) * (v_scale ? v_scale->at(b, h, j, 0) : 1);
+    }
 };
 
 SpatialInputs spatial_inputs(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,

@@ -15,9 +15,7 @@ using schedule::ChannelsLast;
 using schedule::ChannelTiles;
 
 Need need_of(const ChannelCall &call) {
-    Need need{Operation::channel_attention,
-              Direction::forward,
-              {call.q.tensor.dtype, call.k.tensor.dtype, call.out.tensor.dtype}};
+    Need need{Operation::channel_attention, Direction::forward, {MUATTN_FLOAT32, MUATTN_FLOAT32, MUATTN_FLOAT32}};
     need.features.normalize = call.normalize;
     need.features.layout = call.channels_first ? Layout::channels_first : Layout::channels_last;
     need.negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out});
@@ -95,6 +93,10 @@ Choice choose_kernel(const ChannelCall &call, int backend) {
     const ChannelAlgorithm &algorithm = (on_gpu ? kOnGpus : kOnProcessors)[call.channels_first];
     const Kernel *kernel = algorithm.find(call, backend, need_of(call));
     return kernel != nullptr ? Choice{kernel, algorithm.work(call, *kernel)} : Choice{};
+}
+
+Work work_of(const ChannelCall &call, const Kernel &kernel) {
+    return kOnProcessors[call.channels_first].work(call, kernel);
 }
 
 bool has_spans(const Kernel &kernel) { return kernel.algorithm != Algorithm::channels_last; }

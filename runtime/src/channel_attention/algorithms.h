@@ -6,8 +6,10 @@
 
 namespace muattn {
 
-// The backend's kernel that is fastest for this call.
+// The backend's kernel that is fastest for this call; it may take float32 alone.
 Choice choose_kernel(const ChannelCall &call, int backend);
+// What the kernel needs for a call.
+Work work_of(const ChannelCall &call, const Kernel &kernel);
 
 // Whether the kernel shares tokens out among spans; how long one is then, in the kernel's chunks or steps.
 bool has_spans(const Kernel &kernel);

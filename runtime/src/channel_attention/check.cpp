@@ -32,7 +32,7 @@ muattn_status check_layout(ChannelSetting &setting, const muattn_channel_options
 
 muattn_status check_first_tokens(ChannelSetting &setting, Argument &argument, const muattn_tensor *tensor) {
     const int d_dim = setting.channels_first ? 2 : 3;
-    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor, kDenseFloats));
     setting.B = argument.size(0), setting.H = argument.size(1);
     setting.n = argument.size(5 - d_dim), setting.d = argument.size(d_dim);
     return check_head_dim(argument, d_dim, "d");

@@ -3,7 +3,9 @@
 #include "arguments.h"
 #include "call.h"
 #include "common/error.h"
+#include "converted.h"
 #include "kernels/bind.h"
+#include "kernels/convert.h"
 #include "system/floating_point.h"
 
 extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
@@ -18,9 +20,14 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
     }
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
+    Converter none;
+    MUATTN_RETURN_IF_ERROR(find_converter(backend, call.q, &none));
     const Choice choice = choose_kernel(call, backend);
     if (choice.kernel == nullptr) {
         return no_kernel(backend);
+    }
+    if (!call.q.is_float()) {
+        return run_converted(call, *choice.kernel, backend);
     }
     // Halide's buffers are below 2^31 bytes.
     if (choice.work.serial_bytes >= INT64_C(1) << 31) {

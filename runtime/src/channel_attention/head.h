@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/logit_stats.h"
-#include "kernels/tasks.h"
+#include "head_tensors.h"
 #include "parts.h"
 
 namespace muattn {
@@ -59,6 +59,7 @@ private:
 
     double sum(const float *of_rows) const;
     static int64_t sums_of_span(const ChannelSteps &steps, const ChannelParts &parts);
+    Tokens tokens_of(const ChannelPartsCall::Tensor &tensor, const TokenRange &range) const;
     int sum_tokens(int64_t task) const;
     int sum_squares(int of_k, int64_t span, int64_t first, int64_t tokens) const;
     int sum_products(bool d_map, int64_t tile, int64_t span, int64_t first, int64_t tokens) const;

@@ -1,7 +1,7 @@
 // Parts of a head's tensors as kernels take them.
 #pragma once
 
-#include "kernels/tasks.h"
+#include "kernels/convert.h"
 #include "parts_call.h"
 
 namespace muattn {
@@ -25,15 +25,29 @@ struct TokenRange {
     int64_t t, tokens, c, channels;
 };
 
-inline void bind(TaskArguments &arguments, const ChannelPartsCall::Tensor &tensor, bool channels_first, int64_t b,
-                 int64_t h, const TokenRange &of) {
-    const float *const head = head_of(tensor, b, h);
-    const int64_t stride = tensor.tensor.strides[2];
-    if (channels_first) {
-        arguments.array(head + of.c * stride + of.t, {{of.tokens, 1}, {of.channels, stride}});
-    } else {
-        arguments.array(head + of.t * stride + of.c, {{of.channels, 1}, {of.tokens, stride}});
+// Some tokens of a head as kernels read or write them: as float32.
+class Tokens : public FloatRows {
+public:
+    Tokens(CallContext &context, const Converter &converter, const ChannelPartsCall::Tensor &tensor,
+           bool channels_first, int64_t b, int64_t h, const TokenRange &of)
+        : FloatRows(context, converter, rows(tensor, channels_first, b, h, of)),
+          columns_(channels_first ? of.tokens : of.channels),
+          rows_(channels_first ? of.channels : of.tokens) {}
+
+    // After read() or open().
+    void bind(TaskArguments &arguments) const { arguments.array(data(), {{columns_, 1}, {rows_, row_stride()}}); }
+
+private:
+    static Rows rows(const ChannelPartsCall::Tensor &tensor, bool channels_first, int64_t b, int64_t h,
+                     const TokenRange &of) {
+        const int64_t row = channels_first ? of.c : of.t, column = channels_first ? of.t : of.c;
+        const int64_t columns = channels_first ? of.tokens : of.channels,
+                      rows = channels_first ? of.channels : of.tokens;
+        auto *const first = static_cast<uint8_t *>(tensor.row(b, h, row)) + column * int64_t(tensor.element_bytes());
+        return {first, tensor.tensor.dtype, columns, rows, 1, tensor.tensor.strides[2], 0};
     }
-}
+
+    int64_t columns_, rows_;
+};
 
 }  // namespace muattn

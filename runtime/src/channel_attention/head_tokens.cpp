@@ -13,6 +13,10 @@ int64_t Head::sums_of_span(const ChannelSteps &steps, const ChannelParts &parts)
     return steps.sums() * parts.map_tiles + 2 * int64_t(steps.squares);
 }
 
+Tokens Head::tokens_of(const Tensor &tensor, const TokenRange &range) const {
+    return {context_, parts_.converter, tensor, call_.channels_first, b_, h_, range};
+}
+
 int Head::sum_tokens(int64_t task) const {
     const int64_t of_span = sums_of_span(steps_, parts_), span = task / of_span;
     const int64_t first = call_.n * span / parts_.spans, tokens = call_.n * (span + 1) / parts_.spans - first;
@@ -38,8 +42,12 @@ int Head::sum_squares(int of_k, int64_t span, int64_t first, int64_t tokens) con
         std::fill_n(out, call_.d, 0.0f);
         return 0;
     }
+    Tokens x = tokens_of(of_k ? call_.k : call_.q, {first, tokens, 0, call_.d});
+    if (const int error = x.read()) {
+        return error;
+    }
     TaskArguments arguments(context_);
-    bind(arguments, of_k ? call_.k : call_.q, call_.channels_first, b_, h_, {first, tokens, 0, call_.d});
+    x.bind(arguments);
     arguments.array(out, {{call_.d, 1}});
     return arguments.run(*parts_.squares);
 }
@@ -65,9 +73,15 @@ int Head::sum_products(bool d_map, int64_t tile, int64_t span, int64_t first, in
         }
         return 0;
     }
+    Tokens of_x = tokens_of(x, {first, tokens, channel, channels}), of_y = tokens_of(y, {first, tokens, 0, call_.d});
+    for (Tokens *read : {&of_x, &of_y}) {
+        if (const int error = read->read()) {
+            return error;
+        }
+    }
     TaskArguments arguments(context_);
-    bind(arguments, x, call_.channels_first, b_, h_, {first, tokens, channel, channels});
-    bind(arguments, y, call_.channels_first, b_, h_, {first, tokens, 0, call_.d});
+    of_x.bind(arguments);
+    of_y.bind(arguments);
     arguments.number(int32_t(with_padding));
     arguments.array(out.data, {{with_padding, 1}, {call_.d, out.stride}});
     return arguments.run(*parts_.map);
@@ -145,15 +159,23 @@ int Head::multiply_tokens(int64_t task) const {
     const auto begin = [&](int64_t of) { return std::min(groups * of / parts_.token_tiles * group, call_.n); };
     const TokenRange range{begin(tile), begin(tile + 1) - begin(tile), 0, call_.d};
     const bool adds_z = call_.normalize && product->c != nullptr;
+    Tokens x = tokens_of(product->x, range), z = tokens_of(product->z, range), out = tokens_of(product->out, range);
+    for (Tokens *read : {&x, &z}) {
+        if (const int error = read->read()) {
+            return error;
+        }
+    }
+    out.open();
     TaskArguments arguments(context_);
     arguments.array(product->w, {{parts_.padded, 1}, {call_.d, parts_.map_row}});
-    bind(arguments, product->x, call_.channels_first, b_, h_, range);
-    bind(arguments, product->z, call_.channels_first, b_, h_, range);
+    x.bind(arguments);
+    z.bind(arguments);
     arguments.array(adds_z ? product->c : product->w, {{call_.d, 1}});
     arguments.number(int32_t(adds_z));
     arguments.number(product->factor);
-    bind(arguments, product->out, call_.channels_first, b_, h_, range);
-    return arguments.run(*parts_.product);
+    out.bind(arguments);
+    const int error = arguments.run(*parts_.product);
+    return error != 0 ? error : out.write();
 }
 
 }  // namespace muattn

@@ -143,11 +143,9 @@ muattn_status run_parts(const ChannelPartsCall &call, const ChannelSteps &steps,
         return no_work();
     }
     int backend = 0;
-    MUATTN_RETURN_IF_ERROR(choose_backend((call.q.given ? call.q : call.v).tensor.device, &backend));
+    MUATTN_RETURN_IF_ERROR(choose_backend(call.tokens().tensor.device, &backend));
     ChannelParts parts;
-    if (!choose_parts(parts, call, steps, backend)) {
-        return no_kernel(backend);
-    }
+    MUATTN_RETURN_IF_ERROR(choose_parts(parts, call, steps, backend));
     const Kernel &named = *(parts.*kernel != nullptr ? parts.*kernel : parts.product);
     MUATTN_RETURN_IF_ERROR(Heads(call, steps, parts).run(named));
     remember_kernel(named);

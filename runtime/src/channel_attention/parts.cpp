@@ -106,12 +106,17 @@ void cut(ChannelParts &parts, const ChannelPartsCall &call, const Map &map, cons
     if (parts.map_row % 64 == 0) {
         parts.map_row += lanes;
     }
-    parts.scratch_bytes = scratch;
+    // A task has as many copies as a product: of two inputs and an output, of all tokens where it sums over them.
+    const int64_t tokens = parts.map != nullptr || parts.squares != nullptr ? (call.n + parts.spans - 1) / parts.spans
+                           : parts.product != nullptr                       ? call.n
+                                                                            : 0;
+    parts.scratch_bytes = scratch + 3 * FloatRows::scratch_bytes(call.tokens(), tokens, call.d);
 }
 
 }  // namespace
 
-bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const ChannelSteps &steps, int backend) {
+muattn_status choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const ChannelSteps &steps, int backend) {
+    MUATTN_RETURN_IF_ERROR(find_converter(backend, call.tokens(), &parts.converter));
     bool all = true;
     const auto found = [&](const Kernel *kernel) {
         all = all && kernel != nullptr;
@@ -138,7 +143,7 @@ bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const Chann
     parts.stats = steps.stats ? find(Algorithm::logit_stats) : nullptr;
     parts.gradient = steps.gradient ? find(Algorithm::gradient, Layout::channels_last, Direction::backward) : nullptr;
     if (!all) {
-        return false;
+        return no_kernel(backend);
     }
     if (call.channels_first) {
         cut(parts, call, schedule_or_none<ChannelsFirstMap>(parts.map),
@@ -147,7 +152,7 @@ bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const Chann
         cut(parts, call, schedule_or_none<ChannelsLastMap>(parts.map, block_vectors(parts.map)),
             schedule_or_none<ChannelsLastProduct>(parts.product, block_vectors(parts.product)));
     }
-    return true;
+    return MUATTN_OK;
 }
 
 }  // namespace muattn

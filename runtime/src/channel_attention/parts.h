@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/error.h"
+#include "kernels/convert.h"
 #include "kernels/registry.h"
 #include "parts_call.h"
 
@@ -37,13 +38,14 @@ struct ChannelParts {
     int64_t token_group = 1, token_tiles = 1;            // tokens that a product treats together; its tasks
     int64_t padded = 1;                                  // rows of a map, with those that fill up vectors and blocks
     int64_t map_row = 1;                                 // floats from one column of a map to the next
-    int64_t scratch_bytes = 0;                           // of a task's kernels
+    int64_t scratch_bytes = 0;                           // of a task's kernels, and of its copies
+    Converter converter;                                 // of tokens; maps are float32
 
     int64_t map_floats(int64_t d) const { return d * map_row + padded; }
 };
 
-// False where the build lacks a kernel for it.
-bool choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const ChannelSteps &steps, int backend);
+// MUATTN_UNSUPPORTED where the build lacks a kernel for it.
+muattn_status choose_parts(ChannelParts &parts, const ChannelPartsCall &call, const ChannelSteps &steps, int backend);
 
 // Runs the steps for all heads, and writes d_scale and d_output_multiplier. kernel: the call's, for muattn_last_kernel().
 muattn_status run_parts(const ChannelPartsCall &call, const ChannelSteps &steps, const Kernel *ChannelParts::*kernel);

@@ -21,6 +21,9 @@ struct ChannelPartsCall : ChannelSetting {
     Tensor d_q{"d_q", MUATTN_INVALID_D_Q}, d_k{"d_k", MUATTN_INVALID_D_K}, d_v{"d_v", MUATTN_INVALID_D_V};
     Tensor stats{"stats", MUATTN_INVALID_STATS};
     float *d_scale = nullptr, *d_output_multiplier = nullptr;
+
+    // One of those that have tokens.
+    const Tensor &tokens() const { return q.given ? q : v; }
 };
 
 muattn_status check_channel_map(ChannelPartsCall &call, const muattn_tensor *q, const muattn_tensor *k,

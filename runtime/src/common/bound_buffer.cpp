@@ -2,13 +2,24 @@
 
 namespace muattn {
 
+// As storage_of() in generators/common/elements.h has it.
+halide_type_t type_of(muattn_dtype dtype) {
+    switch (dtype) {
+    case MUATTN_BOOL: return halide_type_t(halide_type_uint, 8);
+    case MUATTN_FLOAT16:
+    case MUATTN_BFLOAT16: return halide_type_t(halide_type_uint, 16);
+    case MUATTN_INT8: return halide_type_t(halide_type_int, 8);
+    default: return halide_type_t(halide_type_float, 32);
+    }
+}
+
 void BoundBuffer::bind(const Argument &argument) {
     const muattn_tensor &t = argument.tensor;
     for (int i = 0; i < 4; i++) {
         dims[i] = halide_dimension_t(0, int32_t(t.shape[3 - i]), int32_t(t.strides[3 - i]));
     }
     buffer.host = static_cast<uint8_t *>(t.data);
-    buffer.type = t.dtype == MUATTN_BOOL ? halide_type_t(halide_type_uint, 8) : halide_type_t(halide_type_float, 32);
+    buffer.type = type_of(t.dtype);
     buffer.dimensions = 4;
     buffer.dim = dims;
 }

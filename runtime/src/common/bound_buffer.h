@@ -29,6 +29,8 @@ struct Extent {
 };
 
 // A Halide buffer with its own dimensions, innermost first.
+halide_type_t type_of(muattn_dtype dtype);
+
 struct BoundBuffer {
     halide_buffer_t buffer{};
     halide_dimension_t dims[4];

@@ -147,7 +147,46 @@ bool may_overlap(const Argument &argument_a, const Argument &argument_b) {
     return is_reachable(dims, count, (at_b - at_a) / element);
 }
 
+bool is_allowed(muattn_dtype dtype, Dtypes dtypes) {
+    switch (dtype) {
+    case MUATTN_FLOAT32: return true;
+    case MUATTN_FLOAT16:
+    case MUATTN_BFLOAT16: return dtypes == Dtypes::floats || dtypes == Dtypes::floats_or_int8;
+    case MUATTN_INT8: return dtypes == Dtypes::floats_or_int8;
+    case MUATTN_BOOL: return dtypes == Dtypes::mask;
+    }
+    return false;
+}
+
+const char *words_of(Dtypes dtypes) {
+    switch (dtypes) {
+    case Dtypes::float32: return "float32";
+    case Dtypes::floats: return "float32, float16 or bfloat16";
+    case Dtypes::floats_or_int8: return "float32, float16, bfloat16 or int8";
+    case Dtypes::mask: return "float32 or bool";
+    }
+    return "";
+}
+
 }  // namespace
+
+const char *name_of(muattn_dtype dtype) {
+    switch (dtype) {
+    case MUATTN_FLOAT32: return "float32";
+    case MUATTN_BOOL: return "bool";
+    case MUATTN_FLOAT16: return "float16";
+    case MUATTN_BFLOAT16: return "bfloat16";
+    case MUATTN_INT8: return "int8";
+    }
+    return "an unknown number";
+}
+
+muattn_status check_dtype(const Argument &argument, const Argument &other) {
+    return argument.tensor.dtype == other.tensor.dtype
+               ? MUATTN_OK
+               : fail(argument.status, "%s.dtype must be that of %s: %s, not %s", argument.name, other.name,
+                      name_of(other.tensor.dtype), name_of(argument.tensor.dtype));
+}
 
 muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, TensorRules rules) {
     const char *name = argument.name;
@@ -155,9 +194,9 @@ muattn_status check_tensor(Argument &argument, const muattn_tensor *tensor, Tens
         return fail(argument.status, "%s must not be null", name);
     }
     muattn_tensor &t = argument.tensor = *tensor;
-    if (t.dtype != MUATTN_FLOAT32 && !(t.dtype == MUATTN_BOOL && rules.allow_bool)) {
-        return fail(argument.status, "%s.dtype: %d is not supported; it must be float32%s", name, int(t.dtype),
-                    rules.allow_bool ? " or bool" : "");
+    if (!is_allowed(t.dtype, rules.dtypes)) {
+        return fail(argument.status, "%s.dtype: %s is not supported; it must be %s", name, name_of(t.dtype),
+                    words_of(rules.dtypes));
     }
     if (t.device < MUATTN_CPU || t.device > MUATTN_OPENCL) {
         return fail(argument.status, "%s.device: %d is unknown", name, int(t.device));
@@ -256,7 +295,8 @@ muattn_status check_size(const Argument &argument, int dim, const char *dim_name
 
 muattn_status check_like(Argument &argument, const muattn_tensor *tensor, const Argument &other,
                          const char *const (&dims)[4], const char *rule) {
-    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor));
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor, {false, Dtypes::floats}));
+    MUATTN_RETURN_IF_ERROR(check_dtype(argument, other));
     MUATTN_RETURN_IF_ERROR(check_device(argument, other));
     for (int dim = 0; dim < 4; dim++) {
         MUATTN_RETURN_IF_ERROR(check_size(argument, dim, dims[dim], other.size(dim), rule));

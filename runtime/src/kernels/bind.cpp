@@ -27,20 +27,22 @@ muattn_status HostBinder::unwanted_rows(const int64_t (&shape)[4], int64_t colum
     return output_rows(argument, columns);
 }
 
-muattn_status HostBinder::run(const Work &work) {
-    install_hooks();
-    CallContext call;
-    SlabPool serial;
+muattn_status KernelMemory::reserve(const Work &work) {
     const int threads = muattn_get_num_threads();
-    MUATTN_RETURN_IF_ERROR(call.slabs.reserve(int(std::min<int64_t>(work.tasks, threads)), work.scratch_bytes));
-    if (work.serial_bytes > 0) {
-        MUATTN_RETURN_IF_ERROR(serial.reserve(1, work.serial_bytes));
-    }
+    MUATTN_RETURN_IF_ERROR(call_.slabs.reserve(int(std::min<int64_t>(work.tasks, threads)), work.scratch_bytes));
+    with_serial_ = work.serial_bytes > 0;
+    return with_serial_ ? serial_.reserve(1, work.serial_bytes) : MUATTN_OK;
+}
+
+muattn_status HostBinder::run(KernelMemory &memory) {
+    install_hooks();
+    CallContext &call = memory.call_;
+    SlabPool &serial = memory.serial_;
     void *user_context = &call;
     void **arguments = all();
     arguments[0] = &user_context;
     Slab *const outer = current_slab;
-    current_slab = work.serial_bytes > 0 ? serial.take() : nullptr;
+    current_slab = memory.with_serial_ ? serial.take() : nullptr;
     const int error = kernel_.run(arguments);
     if (current_slab != nullptr) {
         serial.give_back(current_slab);

@@ -23,6 +23,20 @@ struct Work {
 struct Choice {
     const Kernel *kernel = nullptr;  // null where the build has none for the call
     Work work;
+    int64_t queries_together =
+        0;  // a call on so many of the queries, or on a multiple, gives the bits of a call on all; 0: there is no such number
+};
+
+// What a kernel on a processor takes for itself. For several runs of one kernel, none of which takes more, it is reserved once.
+class KernelMemory {
+public:
+    muattn_status reserve(const Work &work);
+
+private:
+    friend class HostBinder;
+    CallContext call_;
+    SlabPool serial_;
+    bool with_serial_ = false;
 };
 
 // Arguments in the host's memory.
@@ -58,8 +72,8 @@ public:
     // The same where nobody wants it.
     muattn_status unwanted_rows(const int64_t (&shape)[4], int64_t columns);
 
-    // Reserves the work's memory, runs the kernel and translates its result.
-    muattn_status run(const Work &work);
+    // Runs the kernel and translates its result.
+    muattn_status run(KernelMemory &memory);
 
 private:
     const Kernel &kernel_;
@@ -78,9 +92,11 @@ muattn_status bind_and_run(const Kernel &kernel, const Call &call, const Work &w
         return MUATTN_OK;
     }
 #endif
+    KernelMemory memory;
     HostBinder binder(kernel);
     MUATTN_RETURN_IF_ERROR(bind(binder, call, kernel));
-    return binder.run(work);
+    MUATTN_RETURN_IF_ERROR(memory.reserve(work));
+    return binder.run(memory);
 }
 
 }  // namespace muattn

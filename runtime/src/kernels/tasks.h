@@ -22,6 +22,9 @@ public:
     void array(const uint8_t *data, std::initializer_list<Extent> extents) {
         next_buffer().bind(data, halide_type_t(halide_type_uint, 8), extents);
     }
+    void array(const void *data, halide_type_t type, std::initializer_list<Extent> extents) {
+        next_buffer().bind(data, type, extents);
+    }
     // 0, or Halide's error.
     int run(const Kernel &kernel) {
         void **arguments = all();

@@ -54,9 +54,11 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     using namespace muattn;
     const DefaultFloatingPoint mode;
     MergeCall call;
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.a, out_a));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.b, out_b));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.a, out_a, kDenseFloats));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.b, out_b, kDenseFloats));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out, kDenseFloats));
+    MUATTN_RETURN_IF_ERROR(check_dtype(call.b, call.a));
+    MUATTN_RETURN_IF_ERROR(check_dtype(call.out, call.a));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.lse_a, lse_a, kAnyInnerStride));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.lse_b, lse_b, kAnyInnerStride));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.lse, lse, kAnyInnerStride));

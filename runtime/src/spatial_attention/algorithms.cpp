@@ -24,20 +24,20 @@ public:
 
     // Values that are hidden are read only where a guard against them would be another kernel.
     const Kernel *find(Algorithm algorithm) {
-        const Kernel *kernel = find_kernel(backend_, algorithm, need_);
+        const Kernel *kernel = find(algorithm, need_);
         if (kernel == nullptr || kernel->features.guard || !hidden_values_need_guard()) {
             return kernel;
         }
         Need guarded = need_;
         guarded.features.guard = true;
-        return find_kernel(backend_, algorithm, guarded);
+        return find(algorithm, guarded);
     }
     // One that tells the blocks of all kernels of the algorithm.
     const Kernel *find_any(Algorithm algorithm) const {
         Need need = need_;
         need.features = Features{};
         need.features.lse = need_.features.lse;
-        return find_kernel(backend_, algorithm, need);
+        return find(algorithm, need);
     }
 
     const SpatialCall &call;
@@ -48,6 +48,20 @@ private:
             guard_ = muattn::hidden_values_need_guard(call) ? yes : no;
         }
         return guard_ == yes;
+    }
+
+    // On processors queries and outputs may be converted, and keys and values where they are few: nobody would expect a copy of a long cache.
+    const Kernel *find(Algorithm algorithm, Need need) const {
+        constexpr muattn_dtype kFloat = MUATTN_FLOAT32;
+        const Types types[] = {need.types, {kFloat, need.types.kv, kFloat}, {kFloat, kFloat, kFloat}};
+        const int count = device_of(backend_) != MUATTN_CPU ? 1 : algorithm == Algorithm::few_keys ? 3 : 2;
+        for (int i = 0; i < count; i++) {
+            need.types = types[i];
+            if (const Kernel *kernel = find_kernel(backend_, algorithm, need)) {
+                return kernel;
+            }
+        }
+        return nullptr;
     }
 
     int backend_;
@@ -62,17 +76,20 @@ struct SpatialAlgorithm {
     bool (*suits)(const SpatialCall &call);                   // no kernel is looked for otherwise
     bool (*is_fastest)(Kernels &kernels, const Kernel &own);  // of the calls that it suits
     Work (*work)(const SpatialCall &call, const Kernel &kernel);
+    int64_t (*queries_together)(const Kernel &kernel);
 };
 
 bool always(const SpatialCall &) { return true; }
 bool always(Kernels &, const Kernel &) { return true; }
+int64_t all(const Kernel &) { return 0; }
 
 namespace few_keys {
 
 // All logits of a row at once are faster while a block of them stays in cache; but they are computed for every key.
 bool suits(const SpatialCall &call) {
     constexpr int64_t kFewKeys = 512;
-    return call.n_k <= kFewKeys && !call.with_key_lengths && call.softcap == 0 && call.no_window();
+    return call.n_k <= kFewKeys && !call.with_key_lengths && call.softcap == 0 && call.no_window() &&
+           !call.with_row_scales();
 }
 
 // The general kernel pads queries to blocks, and keys and columns to a few; this one pads keys and columns to register tiles of vectors.
@@ -97,6 +114,8 @@ Work work(const SpatialCall &call, const Kernel &kernel) {
     return {call.B * call.H * schedule.row_tiles(call.n_q),
             schedule.scratch_bytes(call.n_k, call.d, call.d_v, Slab::block_bytes)};
 }
+
+int64_t queries_together(const Kernel &kernel) { return schedule_of<SpatialFewKeys>(kernel).tile_rows(); }
 
 }  // namespace few_keys
 
@@ -147,6 +166,8 @@ Work work(const SpatialCall &call, const Kernel &kernel) {
             schedule.scratch_bytes(call.n_q, call.d, call.d_v, Slab::block_bytes)};
 }
 
+int64_t queries_together(const Kernel &kernel) { return schedule_of<SpatialGeneral>(kernel).tile_rows(); }
+
 }  // namespace general
 
 namespace block {
@@ -167,13 +188,13 @@ Work work(const SpatialCall &, const Kernel &kernel) {
 }  // namespace block
 
 constexpr SpatialAlgorithm kOnProcessors[] = {
-    {Algorithm::split_keys, true, split_keys::suits, split_keys::is_fastest, split_keys::work},
-    {Algorithm::few_keys, false, few_keys::suits, few_keys::is_fastest, few_keys::work},
-    {Algorithm::general, true, always, always, general::work},
+    {Algorithm::split_keys, true, split_keys::suits, split_keys::is_fastest, split_keys::work, all},
+    {Algorithm::few_keys, false, few_keys::suits, few_keys::is_fastest, few_keys::work, few_keys::queries_together},
+    {Algorithm::general, true, always, always, general::work, general::queries_together},
 };
 constexpr SpatialAlgorithm kOnGpus[] = {
-    {Algorithm::block_split_keys, false, block::suits_split_keys, always, block::work},
-    {Algorithm::block, true, always, always, block::work},
+    {Algorithm::block_split_keys, false, block::suits_split_keys, always, block::work, all},
+    {Algorithm::block, true, always, always, block::work, all},
 };
 
 Choice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgorithm *end) {
@@ -186,7 +207,9 @@ Choice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgo
         }
         const Work work = algorithm.work(kernels.call, *kernel);
         const bool fits = work.serial_bytes <= kMostSerialBytes;
-        return fits && (!only_if_fastest || algorithm.is_fastest(kernels, *kernel)) ? Choice{kernel, work} : Choice{};
+        return fits && (!only_if_fastest || algorithm.is_fastest(kernels, *kernel))
+                   ? Choice{kernel, work, algorithm.queries_together(*kernel)}
+                   : Choice{};
     };
     for (const SpatialAlgorithm *algorithm = begin; algorithm != end; algorithm++) {
         if (algorithm->suits(kernels.call)) {

@@ -30,6 +30,10 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     binder.number(call.window_last);
     MUATTN_RETURN_IF_ERROR(binder.input(call.sink.array(call.H)));
     binder.number(call.output_multiplier);
+    if (call.with_row_scales()) {
+        MUATTN_RETURN_IF_ERROR(binder.input_rows(call.k_scale));
+        MUATTN_RETURN_IF_ERROR(binder.input_rows(call.v_scale));
+    }
     MUATTN_RETURN_IF_ERROR(binder.output(call.out));
     if (!kernel.features.lse) {
         return MUATTN_OK;

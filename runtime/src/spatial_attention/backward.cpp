@@ -15,6 +15,7 @@ namespace {
 Need need_of(const SpatialBackwardCall &call) {
     Need need = need_of(call.forward);
     need.direction = Direction::backward;
+    need.types = {MUATTN_FLOAT32, MUATTN_FLOAT32, MUATTN_FLOAT32};
     need.features.lse = false;
     need.features.d_mask = call.wants_mask;
     need.negative_strides |= any_negative_stride({&call.d_out});
@@ -73,5 +74,5 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
         }
     }
     BackwardTasks tasks(call, *kernel, schedule_of<schedule::SpatialKeyBlocks>(*kernel));
-    return tasks.run();
+    return tasks.run(backend);
 }

@@ -7,33 +7,34 @@
 namespace muattn {
 
 // The arguments in the order of generators/spatial_attention/key_blocks.cpp.
-int BackwardTasks::call_kernel(const Map &map, const Part &part, const Target &d_q, const Target &mask) {
+int BackwardTasks::call_kernel(const Map &map, const Part &part, const StripeRows &stripe, const SpanRows &span,
+                               const Target &mask) {
     static const float zero = 0;
     const int64_t group = forward_.group(), h = map.h_kv * group, rows = part.end - part.begin,
                   skipped = part.begin - begin_, keys = part.keys, d = forward_.d, d_v = forward_.d_v;
     const VisibleKeys &visible = forward_.visible[map.b];
+    const Target &d_q = stripe.d_q;
     float unwanted[MUATTN_MAX_D] = {};  // rows that nobody wants: all are this one
     TaskArguments arguments(tasks_.context());
-    const auto queries = [&](const Argument &argument, int64_t columns) {
-        const int64_t *s = argument.tensor.strides;
-        arguments.array(at(argument, map.b, h, part.begin), {{columns, 1}, {rows, s[2]}, {group, s[1]}, {1, 0}});
+    const auto queries = [&](const FloatRows &of, int64_t columns) {
+        arguments.array(of.row(0, skipped), {{columns, 1}, {rows, of.row_stride()}, {group, of.head_stride()}, {1, 0}});
     };
-    const auto of_keys = [&](const Argument &argument, int64_t columns, bool wanted) {
-        arguments.array(wanted ? at(argument, map.b, map.h_kv, part.key) : unwanted,
-                        {{columns, 1}, {keys, wanted ? argument.tensor.strides[2] : 0}, {1, 0}, {1, 0}});
+    const auto of_span = [&](const FloatRows &of, int64_t columns, bool wanted) {
+        arguments.array(wanted ? of.data() : unwanted,
+                        {{columns, 1}, {keys, wanted ? of.row_stride() : 0}, {1, 0}, {1, 0}});
     };
     const auto numbers_of_rows = [&](const Argument &argument) {
         const int64_t *s = argument.tensor.strides;
         arguments.array(at(argument, map.b, h, part.begin), {{rows, s[2]}, {group, s[1]}});
     };
-    queries(forward_.q, d);
-    of_keys(forward_.k, d, true);
+    queries(stripe.q, d);
+    of_span(span.k, d, true);
     arguments.array(forward_.scale.values + (forward_.scale.differ ? h : 0), {{group, forward_.scale.differ}});
     arguments.number(forward_.softcap);
     bind_masks(arguments, forward_, {map.b, h, group, part.begin, rows, part.key, keys});
-    of_keys(forward_.v, d_v, true);
-    queries(forward_.out, d_v);
-    queries(call_.d_out, d_v);
+    of_span(span.v, d_v, true);
+    queries(stripe.out, d_v);
+    queries(stripe.d_out, d_v);
     numbers_of_rows(forward_.lse);
     if (call_.with_d_lse) {
         numbers_of_rows(call_.d_lse);
@@ -49,8 +50,8 @@ int BackwardTasks::call_kernel(const Map &map, const Part &part, const Target &d
     }
     arguments.array(d_q.data != nullptr ? d_q.data + skipped * d_q.row : unwanted,
                     {{d, 1}, {rows, d_q.row}, {group, d_q.head}, {1, 0}});
-    of_keys(call_.d_k, d, call_.wants_k);
-    of_keys(call_.d_v, d_v, call_.wants_v);
+    of_span(span.d_k, d, call_.wants_k);
+    of_span(span.d_v, d_v, call_.wants_v);
     return kernel_.features.d_mask ? run_with_mask(arguments, part, mask) : arguments.run(kernel_);
 }
 

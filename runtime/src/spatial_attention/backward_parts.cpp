@@ -27,11 +27,17 @@ BackwardParts::BackwardParts(const SpatialBackwardCall &call, const schedule::Sp
     if (tasks_without_shares < kTasks / 2 && !keys_share_mask) {
         shares = std::min((kTasks + tasks_without_shares - 1) / tasks_without_shares, spans);
     }
-    const bool first_in_scratch = !call.wants_q && call.d_scale != nullptr;
+    first_in_scratch = !call.wants_q && call.d_scale != nullptr;
     partial_q = call.wants_q || first_in_scratch ? shares - (first_in_scratch ? 0 : 1) : 0;
     stripe = kRowsOfTask / group;
     if (partial_q > 0) {
         stripe = std::min(stripe, kPartialFloats / std::max<int64_t>(partial_q * maps * group * forward.d, 1));
+    }
+    // Stripes are those of a call in float32, and so are all sums.
+    if (call.wants_q && !forward.q.is_float()) {
+        rounded_in_task = shares == 1 && call.d_scale == nullptr;
+        first_in_scratch = !rounded_in_task;
+        partial_q = rounded_in_task ? 0 : shares;
     }
     if (keys_share_mask) {
         stripe = std::min(stripe, kSharedMaskFloats / (span * group));

@@ -19,10 +19,12 @@ struct BackwardParts {
     int64_t shares = 1;           // of the spans
     int64_t stripe = 0;           // queries of a stripe, at most
     int64_t chains_of_batch = 0, chains_of_heads = 0;
-    int64_t parts = 1;             // of a chain
-    bool keys_share_mask = false;  // d_mask is a sum over keys
-    int64_t partial_q = 0;         // d_q of how many shares are in scratch memory
-    int64_t mask_elements = 0;     // of d_mask, of one chain
+    int64_t parts = 1;              // of a chain
+    bool keys_share_mask = false;   // d_mask is a sum over keys
+    int64_t partial_q = 0;          // d_q of how many shares are in scratch memory
+    bool first_in_scratch = false;  // that of share 0 is, too
+    bool rounded_in_task = false;   // d_q is in 16 bits, and a task has all that is added to it
+    int64_t mask_elements = 0;      // of d_mask, of one chain
     static constexpr int64_t kChunk =
         64;  // rows whose sums of d_scale, d_sink and d_output_multiplier are one number each
 

@@ -47,10 +47,26 @@ double dot(const float *a, const float *b, int64_t n) {
 
 }  // namespace
 
+// Of float32 copies.
+int64_t BackwardTasks::copies_of_task(int64_t rows, int64_t keys) const {
+    const int64_t d = forward_.d, d_v = forward_.d_v;
+    int64_t bytes = FloatRows::scratch_bytes(forward_.q, rows, d) +
+                    2 * FloatRows::scratch_bytes(forward_.out, rows, d_v) +
+                    FloatRows::scratch_bytes(forward_.k, keys, d) + FloatRows::scratch_bytes(forward_.v, keys, d_v);
+    if (parts_.rounded_in_task) {
+        bytes += FloatRows::scratch_bytes(forward_.q, rows, d);
+    }
+    if (one_stripe()) {  // d_k, d_v
+        bytes += FloatRows::scratch_bytes(forward_.k, keys, d) + FloatRows::scratch_bytes(forward_.v, keys, d_v);
+    }
+    return bytes;
+}
+
 muattn_status BackwardTasks::reserve() {
     const int64_t group = forward_.group(), rows = std::min(parts_.stripe, std::max<int64_t>(forward_.n_q, 1)),
                   keys = std::min(parts_.span, std::max<int64_t>(forward_.n_k, 1));
     int64_t scratch = schedule_.scratch_bytes(group, rows, keys, forward_.d, forward_.d_v, Slab::block_bytes);
+    scratch += copies_of_task(rows * group, keys);
     if (parts_.keys_share_mask) {
         scratch += Slab::block_bytes(int64_t(sizeof(float)) * keys * rows * group);
     }
@@ -59,8 +75,11 @@ muattn_status BackwardTasks::reserve() {
                   floats_of_sums = int64_t(sizeof(Sums) / sizeof(float)),
                   chunk_sums = sums_rows() ? floats_of_sums * maps() * BackwardParts::chunks(rows) * group : 0,
                   sums = floats_of_sums * forward_.H;
+    const bool with_sums = of_kv_.round != nullptr && !one_stripe();
+    const int64_t all_keys = with_sums ? maps() * forward_.n_k : 0, sums_k = call_.wants_k ? all_keys * forward_.d : 0,
+                  sums_v = call_.wants_v ? all_keys * forward_.d_v : 0;
     int64_t shared = 0;
-    for (const int64_t floats : {partial_q, partial_mask, chunk_sums, sums, forward_.H}) {
+    for (const int64_t floats : {partial_q, partial_mask, chunk_sums, sums, forward_.H, sums_k, sums_v}) {
         shared += Slab::block_bytes(floats * int64_t(sizeof(float)));
     }
     MUATTN_RETURN_IF_ERROR(tasks_.reserve(parts_.tasks(), scratch, shared));
@@ -69,6 +88,8 @@ muattn_status BackwardTasks::reserve() {
     chunk_sums_ = reinterpret_cast<Sums *>(tasks_.shared(chunk_sums));
     sums_ = reinterpret_cast<Sums *>(tasks_.shared(sums));
     d_q_scale_ = tasks_.shared(forward_.H);
+    sums_k_ = with_sums ? tasks_.shared(sums_k) : nullptr;
+    sums_v_ = with_sums ? tasks_.shared(sums_v) : nullptr;
     std::fill_n(sums_, forward_.H, Sums{});
     for (int64_t h = 0; h < forward_.H; h++) {
         // d_scale is a sum of q d_q / scale: with a scale of 0, or near the ends of what a float can be, d_q is multiplied with it after that.
@@ -79,7 +100,9 @@ muattn_status BackwardTasks::reserve() {
     return MUATTN_OK;
 }
 
-muattn_status BackwardTasks::run() {
+muattn_status BackwardTasks::run(int backend) {
+    MUATTN_RETURN_IF_ERROR(find_converter(backend, forward_.q, &of_q_));
+    MUATTN_RETURN_IF_ERROR(find_converter(backend, forward_.k, &of_kv_));
     MUATTN_RETURN_IF_ERROR(reserve());
     clear_mask();
     const int64_t n_q = forward_.n_q, rows = std::max<int64_t>(parts_.stripe, 1);
@@ -133,7 +156,7 @@ int BackwardTasks::do_task(int64_t index) {
                   share = index / parts_.chains() / parts_.parts, of_chain = maps() / parts_.chains();
     const Target mask = call_.wants_mask ? mask_gradient(chain, part) : Target{};
     for (int64_t i = parts_.first_map(part, of_chain); i < parts_.first_map(part + 1, of_chain); i++) {
-        if (const int error = do_spans(map_of(chain, i), share, mask)) {
+        if (const int error = do_map(map_of(chain, i), share, mask)) {
             return error;
         }
     }
@@ -142,12 +165,12 @@ int BackwardTasks::do_task(int64_t index) {
 
 BackwardTasks::Target BackwardTasks::query_gradient(const Map &map, int64_t share) const {
     const int64_t d = forward_.d, group = forward_.group();
-    const int64_t in_scratch = share - (call_.wants_q ? 1 : 0);
-    if (in_scratch < 0) {
+    const int64_t in_scratch = share - (call_.wants_q && !parts_.first_in_scratch ? 1 : 0);
+    if (in_scratch < 0 && !parts_.rounded_in_task) {
         return {at(call_.d_q, map.b, map.h_kv * group, begin_), call_.d_q.tensor.strides[2],
                 call_.d_q.tensor.strides[1]};
     }
-    if (parts_.partial_q == 0) {
+    if (parts_.partial_q == 0) {  // nobody wants it, or it is in the task
         return {};
     }
     const int64_t place = (map.b * forward_.Hk + map.h_kv) * parts_.partial_q + in_scratch, head = rows_of_stripe() * d;
@@ -166,30 +189,81 @@ BackwardTasks::Target BackwardTasks::mask_gradient(int64_t chain, int64_t part) 
     return {at(mask, b, mask.size(1) != 1 ? h : 0, first_row), mask.tensor.strides[2], mask.tensor.strides[1]};
 }
 
-int BackwardTasks::do_spans(const Map &map, int64_t share, const Target &mask) {
-    const Target d_q = query_gradient(map, share);
+FloatRows BackwardTasks::of_queries(const Argument &argument, const Map &map) {
+    const int64_t group = forward_.group();
+    return {tasks_.context(), of_q_, rows_of(argument, map.b, map.h_kv * group, group, begin_, rows_of_stripe())};
+}
+
+FloatRows BackwardTasks::of_keys(const Argument &argument, bool wanted, const Map &map, int64_t key, int64_t keys,
+                                 float *sums) {
+    static const Converter none;
+    if (!wanted) {
+        return {tasks_.context(), none, Rows{}};
+    }
+    return {tasks_.context(), of_kv_, rows_of(argument, map.b, map.h_kv, 1, key, keys), sums};
+}
+
+int BackwardTasks::do_map(const Map &map, int64_t share, const Target &mask) {
+    StripeRows stripe{of_queries(forward_.q, map), of_queries(forward_.out, map), of_queries(call_.d_out, map), {}};
+    for (FloatRows *rows : {&stripe.q, &stripe.out, &stripe.d_out}) {
+        if (const int error = rows->read()) {
+            return error;
+        }
+    }
+    if (!parts_.rounded_in_task) {
+        stripe.d_q = query_gradient(map, share);
+        return do_spans(map, share, stripe, mask);
+    }
+    FloatRows d_q = of_queries(call_.d_q, map);
+    d_q.open();
+    stripe.d_q = {d_q.data(), d_q.row_stride(), d_q.head_stride()};
+    const int error = do_spans(map, share, stripe, mask);
+    return error != 0 ? error : d_q.write();
+}
+
+int BackwardTasks::do_spans(const Map &map, int64_t share, const StripeRows &stripe, const Target &mask) {
+    const Target &d_q = stripe.d_q;
     for (int64_t g = 0; d_q.data != nullptr && g < forward_.group(); g++) {
         clear_rows(d_q.data + g * d_q.head, d_q.row, rows_of_stripe(), forward_.d);
     }
-    const VisibleKeys &visible = forward_.visible[map.b];
     for (int64_t span = parts_.first_span(share); span < parts_.first_span(share + 1); span++) {
-        const int64_t key = span * parts_.span, after = std::min(key + parts_.span, forward_.n_k);
-        if (begin_ == 0 && call_.wants_k) {
-            clear_rows(at(call_.d_k, map.b, map.h_kv, key), call_.d_k.tensor.strides[2], after - key, forward_.d);
-        }
-        if (begin_ == 0 && call_.wants_v) {
-            clear_rows(at(call_.d_v, map.b, map.h_kv, key), call_.d_v.tensor.strides[2], after - key, forward_.d_v);
-        }
-        const int64_t end = std::min<int64_t>(after, visible.key_length);
-        const Part part{key, end - key, std::max<int64_t>(begin_, key - visible.window_last + 1),
-                        std::min<int64_t>(end_, end - visible.window_first)};
-        if (part.keys > 0 && part.begin < part.end) {
-            if (const int error = call_kernel(map, part, d_q, mask)) {
-                return error;
-            }
+        if (const int error = do_span(map, span, stripe, mask)) {
+            return error;
         }
     }
     return 0;
+}
+
+int BackwardTasks::do_span(const Map &map, int64_t span, const StripeRows &stripe, const Target &mask) {
+    const VisibleKeys &visible = forward_.visible[map.b];
+    const int64_t key = span * parts_.span, after = std::min(key + parts_.span, forward_.n_k),
+                  place = (map.b * forward_.Hk + map.h_kv) * forward_.n_k + key;
+    const int64_t end = std::clamp<int64_t>(visible.key_length, key, after);
+    SpanRows rows{of_keys(forward_.k, true, map, key, end - key), of_keys(forward_.v, true, map, key, end - key),
+                  of_keys(call_.d_k, call_.wants_k, map, key, after - key,
+                          sums_k_ != nullptr ? sums_k_ + place * forward_.d : nullptr),
+                  of_keys(call_.d_v, call_.wants_v, map, key, after - key,
+                          sums_v_ != nullptr ? sums_v_ + place * forward_.d_v : nullptr)};
+    for (FloatRows *gradient : {&rows.d_k, &rows.d_v}) {
+        gradient->open();
+        if (begin_ == 0) {
+            gradient->clear();
+        }
+    }
+    const Part part{key, end - key, std::max<int64_t>(begin_, key - visible.window_last + 1),
+                    std::min<int64_t>(end_, end - visible.window_first)};
+    int error = 0;
+    if (part.keys > 0 && part.begin < part.end) {
+        error = rows.k.read();
+        error = error != 0 ? error : rows.v.read();
+        error = error != 0 ? error : call_kernel(map, part, stripe, rows, mask);
+    }
+    for (FloatRows *gradient : {&rows.d_k, &rows.d_v}) {
+        if (error == 0 && end_ == forward_.n_q) {
+            error = gradient->write();
+        }
+    }
+    return error;
 }
 
 // A chunk of the stripe's rows, of all heads of a map: their d_q of all shares becomes one, and their parts of d_scale, d_sink and
@@ -214,10 +288,9 @@ int BackwardTasks::do_chunk(int64_t index) {
         }
         const int64_t h = map.h_kv * group + g;
         if (sums_rows()) {
-            Sums &sums = chunk_sums_[index * group + g];
-            sums.scale = call_.d_scale != nullptr ? scale_sum(map, h, row, rows, sum) : 0;
-            sums.sink = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows) : 0;
-            sums.multiplier = call_.d_output_multiplier != nullptr ? multiplier_sum(map.b, h, row, rows) : 0;
+            if (const int error = sum_rows(chunk_sums_[index * group + g], map, h, row, rows, sum)) {
+                return error;
+            }
         }
         const float scale = forward_.scale.at(h);
         for (int64_t i = row; call_.wants_q && scale != d_q_scale_[h] && i < row + rows; i++) {
@@ -225,25 +298,49 @@ int BackwardTasks::do_chunk(int64_t index) {
             std::transform(of_row, of_row + d, of_row, [&](float x) { return x * scale; });
         }
     }
+    if (!call_.wants_q || of_q_.round == nullptr || parts_.rounded_in_task) {
+        return 0;
+    }
+    const Rows floats{sum.data + row * sum.row, MUATTN_FLOAT32, d, rows, group, sum.row, sum.head};
+    return convert(tasks_.context(), *of_q_.round, floats,
+                   rows_of(call_.d_q, map.b, map.h_kv * group, group, begin_ + row, rows));
+}
+
+int BackwardTasks::sum_rows(Sums &sums, const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) {
+    const auto of_head = [&](const Argument &argument) {
+        return FloatRows(tasks_.context(), of_q_, rows_of(argument, map.b, h, 1, begin_ + row, rows));
+    };
+    sums = {};
+    if (call_.d_scale != nullptr) {
+        FloatRows q = of_head(forward_.q);
+        if (const int error = q.read()) {
+            return error;
+        }
+        for (int64_t i = 0; i < rows; i++) {
+            const float *of_row = d_q.data + h % forward_.group() * d_q.head + (row + i) * d_q.row;
+            sums.scale += dot(q.row(0, i), of_row, forward_.d);
+        }
+    }
+    FloatRows out = of_head(forward_.out), d_out = of_head(call_.d_out);
+    for (FloatRows *rows_of_head : {&out, &d_out}) {
+        if (const int error = rows_of_head->read()) {
+            return error;
+        }
+    }
+    sums.sink = call_.d_sink != nullptr ? sink_sum(map.b, h, row, rows, out, d_out) : 0;
+    sums.multiplier = call_.d_output_multiplier != nullptr ? multiplier_sum(map.b, h, row, rows, out, d_out) : 0;
     return 0;
 }
 
-double BackwardTasks::scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const {
-    double sum = 0;
-    for (int64_t i = row; i < row + rows; i++) {
-        sum += dot(at(forward_.q, map.b, h, begin_ + i), d_q.data + h % forward_.group() * d_q.head + i * d_q.row,
-                   forward_.d);
-    }
-    return sum;
-}
-
-double BackwardTasks::sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const {
+double BackwardTasks::sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows, const FloatRows &out,
+                               const FloatRows &d_out) const {
     const double sink = double(forward_.sink.values[h]);
     double sum = 0;
-    for (int64_t i = begin_ + row; i < begin_ + row + rows; i++) {
-        const double D = dot(at(forward_.out, b, h, i), at(call_.d_out, b, h, i), forward_.d_v),
-                     d_lse = call_.with_d_lse ? double(*at(call_.d_lse, b, h, i)) : 0,
-                     lse = double(*at(forward_.lse, b, h, i));
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t query = begin_ + row + i;
+        const double D = dot(out.row(0, i), d_out.row(0, i), forward_.d_v),
+                     d_lse = call_.with_d_lse ? double(*at(call_.d_lse, b, h, query)) : 0,
+                     lse = double(*at(forward_.lse, b, h, query));
         const bool counts = sink > -HUGE_VAL && lse > -HUGE_VAL;
         sum += counts || std::isnan(lse) ? std::exp(sink - lse) * (d_lse - D) : 0;
     }
@@ -251,11 +348,12 @@ double BackwardTasks::sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) 
 }
 
 // d_out . out: the multiplier times its gradient. Where a query sees no key it does not depend on out.
-double BackwardTasks::multiplier_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const {
+double BackwardTasks::multiplier_sum(int64_t b, int64_t h, int64_t row, int64_t rows, const FloatRows &out,
+                                     const FloatRows &d_out) const {
     double sum = 0;
-    for (int64_t i = begin_ + row; i < begin_ + row + rows; i++) {
-        if (!(double(*at(forward_.lse, b, h, i)) == -HUGE_VAL)) {
-            sum += dot(at(call_.d_out, b, h, i), at(forward_.out, b, h, i), forward_.d_v);
+    for (int64_t i = 0; i < rows; i++) {
+        if (!(double(*at(forward_.lse, b, h, begin_ + row + i)) == -HUGE_VAL)) {
+            sum += dot(d_out.row(0, i), out.row(0, i), forward_.d_v);
         }
     }
     return sum;

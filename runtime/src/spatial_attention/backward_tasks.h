@@ -3,8 +3,8 @@
 
 #include "backward_call.h"
 #include "backward_parts.h"
+#include "kernels/convert.h"
 #include "kernels/registry.h"
-#include "kernels/tasks.h"
 
 namespace muattn {
 
@@ -22,7 +22,7 @@ public:
         : call_(call), forward_(call.forward), kernel_(kernel), schedule_(schedule), parts_(call, schedule) {}
 
     // Reserves memory, computes and writes all gradients.
-    muattn_status run();
+    muattn_status run(int backend);
 
 private:
     // Of a head and some rows: what d_scale, d_sink and d_output_multiplier are sums of.
@@ -42,6 +42,14 @@ private:
     struct Part {
         int64_t key, keys, begin, end;
     };
+    // A map's queries of the stripe, and a span's keys: what kernels read, and where they add.
+    struct StripeRows {
+        FloatRows q, out, d_out;
+        Target d_q;
+    };
+    struct SpanRows {
+        FloatRows k, v, d_k, d_v;
+    };
 
     muattn_status reserve();
     bool needs_kernels() const {
@@ -52,11 +60,19 @@ private:
     }
     int64_t rows_of_stripe() const { return end_ - begin_; }
     int64_t maps() const { return forward_.B * forward_.Hk; }
+    bool one_stripe() const { return forward_.n_q <= parts_.stripe; }
+    int64_t copies_of_task(int64_t rows, int64_t keys) const;
 
     void clear_mask();
     int do_task(int64_t index);
-    int do_spans(const Map &map, int64_t share, const Target &mask);
-    int call_kernel(const Map &map, const Part &part, const Target &d_q, const Target &mask);
+    FloatRows of_queries(const Argument &argument, const Map &map);
+    FloatRows of_keys(const Argument &argument, bool wanted, const Map &map, int64_t key, int64_t keys,
+                      float *sums = nullptr);
+    int do_map(const Map &map, int64_t share, const Target &mask);
+    int do_spans(const Map &map, int64_t share, const StripeRows &stripe, const Target &mask);
+    int do_span(const Map &map, int64_t span, const StripeRows &stripe, const Target &mask);
+    int call_kernel(const Map &map, const Part &part, const StripeRows &stripe, const SpanRows &span,
+                    const Target &mask);
     int run_with_mask(TaskArguments &arguments, const Part &part, const Target &mask) const;
     int run_with_sums_over_keys(TaskArguments &arguments, const Part &part, const Target &mask) const;
     Map map_of(int64_t chain, int64_t of_chain) const;
@@ -64,9 +80,11 @@ private:
     Target mask_gradient(int64_t chain, int64_t part) const;
 
     int do_chunk(int64_t index);
-    double scale_sum(const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q) const;
-    double sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const;
-    double multiplier_sum(int64_t b, int64_t h, int64_t row, int64_t rows) const;
+    int sum_rows(Sums &sums, const Map &map, int64_t h, int64_t row, int64_t rows, const Target &d_q);
+    double sink_sum(int64_t b, int64_t h, int64_t row, int64_t rows, const FloatRows &out,
+                    const FloatRows &d_out) const;
+    double multiplier_sum(int64_t b, int64_t h, int64_t row, int64_t rows, const FloatRows &out,
+                          const FloatRows &d_out) const;
     void add_sums();
     void add_mask_parts();
 
@@ -77,7 +95,9 @@ private:
     const BackwardParts parts_;
     Tasks tasks_;
     int64_t begin_ = 0, end_ = 0;  // queries of the stripe
+    Converter of_q_, of_kv_;       // out and d_out have q's type, d_k, v and d_v that of k
     float *partial_q_ = nullptr, *partial_mask_ = nullptr;
+    float *sums_k_ = nullptr, *sums_v_ = nullptr;   // d_k and d_v, where those in 16 bits are added up over stripes
     Sums *chunk_sums_ = nullptr, *sums_ = nullptr;  // of a chunk of rows, and so far
     float *d_q_scale_ = nullptr;                    // [H]
 };

@@ -23,6 +23,10 @@ void put_a_hidden_key(SpatialCall &call) {
     };
     one_key(call.k, call.d);
     one_key(call.v, call.d_v);
+    if (call.with_row_scales()) {
+        one_key(call.k_scale, 1);
+        one_key(call.v_scale, 1);
+    }
     call.n_k = 1;
     call.with_mask = false;
 }

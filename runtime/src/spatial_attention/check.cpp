@@ -20,9 +20,35 @@ muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const 
 
 namespace {
 
+muattn_status check_types(const SpatialCall &call) {
+    const muattn_dtype q = call.q.tensor.dtype, k = call.k.tensor.dtype;
+    return k == q || q == MUATTN_FLOAT32 || k == MUATTN_INT8
+               ? MUATTN_OK
+               : fail(MUATTN_INVALID_K, "k.dtype must be that of q, %s, or int8, not %s", name_of(q), name_of(k));
+}
+
+// Of one number per row of k or v: [B, Hk, n_k, 1].
+muattn_status check_row_scale(Argument &scale, const muattn_tensor *tensor, const Argument &of) {
+    if (of.tensor.dtype != MUATTN_INT8) {
+        return tensor == nullptr ? MUATTN_OK
+                                 : fail(scale.status, "%s must be null: %s is not int8", scale.name, of.name);
+    }
+    if (tensor == nullptr) {
+        return fail(scale.status, "%s must be given where %s is int8", scale.name, of.name);
+    }
+    MUATTN_RETURN_IF_ERROR(check_tensor(scale, tensor, kAnyInnerStride));
+    MUATTN_RETURN_IF_ERROR(check_device(scale, of));
+    static constexpr const char *kDims[] = {"B", "Hk", "n_k"};
+    for (int dim = 0; dim < 3; dim++) {
+        MUATTN_RETURN_IF_ERROR(check_size(scale, dim, kDims[dim], of.size(dim), "must equal that of k and v"));
+    }
+    return check_size(scale, 3, "one per row", 1, "must be");
+}
+
 muattn_status check_queries_and_keys(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k) {
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q, kDenseFloats));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k, kCacheRules));
+    MUATTN_RETURN_IF_ERROR(check_types(call));
     MUATTN_RETURN_IF_ERROR(check_device(call.k, call.q));
     call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
     call.Hk = call.k.size(1), call.n_k = call.k.size(2);
@@ -37,8 +63,10 @@ muattn_status check_queries_and_keys(SpatialCall &call, const muattn_tensor *q, 
 
 muattn_status check_values_and_outputs(SpatialCall &call, const muattn_tensor *v, const muattn_tensor *out,
                                        const muattn_tensor *lse) {
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v, kCacheRules));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out, kDenseFloats));
+    MUATTN_RETURN_IF_ERROR(check_dtype(call.v, call.k));
+    MUATTN_RETURN_IF_ERROR(check_dtype(call.out, call.q));
     for (const Argument *other : {&call.v, &call.out}) {
         MUATTN_RETURN_IF_ERROR(check_device(*other, call.q));
     }
@@ -211,12 +239,17 @@ muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, co
                                    const muattn_tensor *out, const muattn_tensor *lse) {
     MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k));
     MUATTN_RETURN_IF_ERROR(check_values_and_outputs(call, v, out, lse));
+    MUATTN_RETURN_IF_ERROR(check_row_scale(call.k_scale, options.k_scale, call.k));
+    MUATTN_RETURN_IF_ERROR(check_row_scale(call.v_scale, options.v_scale, call.v));
     return check_options(call, options);
 }
 
 muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                    const muattn_spatial_options &options) {
     MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k));
+    if (call.k.tensor.dtype == MUATTN_INT8) {
+        return fail(MUATTN_INVALID_K, "k.dtype: int8 is not supported here; it must be float32, float16 or bfloat16");
+    }
     call.d_v = call.d;  // there are no values
     return check_options(call, options);
 }
@@ -225,14 +258,18 @@ muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, cons
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse) {
     MUATTN_RETURN_IF_ERROR(check_spatial_inputs(call, q, k, v, options, out, lse));
-    const Argument *const others[] = {&call.q, &call.k, &call.v, &call.mask};
-    const int inputs = call.with_mask ? 4 : 3;
-    MUATTN_RETURN_IF_ERROR(check_output(call.out, others, inputs));
-    if (!call.with_lse) {
-        return MUATTN_OK;
+    const Argument *others[7] = {&call.q, &call.k, &call.v};
+    int count = 3;
+    if (call.with_mask) {
+        others[count++] = &call.mask;
     }
-    const Argument *const before_lse[] = {&call.q, &call.k, &call.v, &call.out, &call.mask};
-    return check_output(call.lse, before_lse, inputs + 1);
+    if (call.with_row_scales()) {
+        others[count++] = &call.k_scale;
+        others[count++] = &call.v_scale;
+    }
+    MUATTN_RETURN_IF_ERROR(check_output(call.out, others, count));
+    others[count++] = &call.out;
+    return call.with_lse ? check_output(call.lse, others, count) : MUATTN_OK;
 }
 
 }  // namespace muattn

@@ -5,7 +5,9 @@
 #include "arguments.h"
 #include "call.h"
 #include "common/error.h"
+#include "converted.h"
 #include "kernels/bind.h"
+#include "kernels/convert.h"
 #include "system/floating_point.h"
 
 extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
@@ -25,6 +27,12 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
     const Choice choice = choose_kernel(call, backend);
-    return choice.kernel != nullptr ? bind_and_run(*choice.kernel, call, choice.work)
-                                    : no_kernel(backend, std::max(call.d, call.d_v));
+    if (choice.kernel == nullptr) {
+        Converter none;  // types may be why
+        MUATTN_RETURN_IF_ERROR(find_converter(backend, call.q, &none));
+        MUATTN_RETURN_IF_ERROR(find_converter(backend, call.k, &none));
+        return no_kernel(backend, std::max(call.d, call.d_v));
+    }
+    return takes_types(*choice.kernel, call) ? bind_and_run(*choice.kernel, call, choice.work)
+                                             : run_converted(call, choice, backend);
 }

@@ -10,7 +10,7 @@
 namespace muattn {
 namespace {
 
-// The exponent's bits from which on a number is looked for: all that is not finite; and what a product may be infinite of.
+// What is looked for: numbers that are not finite; or large ones too, which a product may be infinite of, by their exponent as float32 has it.
 constexpr uint32_t kNotFinite = 0x7f800000u, kLarge = (127u + 40) << 23;
 
 uint32_t exponent_of(float x) {
@@ -19,24 +19,41 @@ uint32_t exponent_of(float x) {
     return bits & kNotFinite;
 }
 
-bool any_from(uint32_t exponent, const float *x, int64_t count) {
+// Whether some element has these bits in mask, or more, as a number.
+template<typename Bits>
+bool any_from(Bits least, Bits mask, const void *data, int64_t count) {
+    const auto *x = static_cast<const uint8_t *>(data);
     uint32_t any = 0;
     for (int64_t i = 0; i < count; i++) {
-        any |= uint32_t(exponent_of(x[i]) >= exponent);
+        Bits bits;
+        memcpy(&bits, x + i * int64_t(sizeof bits), sizeof bits);
+        any |= uint32_t((bits & mask) >= least);
     }
     return any != 0;
+}
+
+bool any_from(uint32_t exponent, muattn_dtype dtype, const void *data, int64_t count) {
+    switch (dtype) {
+    case MUATTN_INT8: return false;
+    case MUATTN_BFLOAT16: return any_from<uint16_t>(uint16_t(exponent >> 16), kNotFinite >> 16, data, count);
+    case MUATTN_FLOAT16: {
+        const int32_t here = std::clamp(int32_t(exponent >> 23) - 127 + 15, 0, 31);
+        return any_from<uint16_t>(uint16_t(here << 10), 0x7c00, data, count);
+    }
+    default: return any_from<uint32_t>(exponent, kNotFinite, data, count);
+    }
 }
 
 // In rows [begin, end) of a head.
 bool any_in(const Argument &argument, int64_t b, int64_t h, int64_t begin, int64_t end,
             uint32_t exponent = kNotFinite) {
-    const int64_t *s = argument.tensor.strides, columns = argument.size(3);
-    const float *head = argument.data() + b * s[0] + h * s[1];
-    if (s[2] == columns && begin < end) {
-        return any_from(exponent, head + begin * columns, (end - begin) * columns);
+    const int64_t columns = argument.size(3);
+    const muattn_dtype dtype = argument.tensor.dtype;
+    if (argument.tensor.strides[2] == columns && begin < end) {
+        return any_from(exponent, dtype, argument.row(b, h, begin), (end - begin) * columns);
     }
     for (int64_t row = begin; row < end; row++) {
-        if (any_from(exponent, head + row * s[2], columns)) {
+        if (any_from(exponent, dtype, argument.row(b, h, row), columns)) {
             return true;
         }
     }

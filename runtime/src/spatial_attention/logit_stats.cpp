@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "call.h"
+#include "kernels/convert.h"
 #include "kernels/registry.h"
-#include "kernels/tasks.h"
 #include "schedules/spatial_attention/logit_stats_numbers.h"
 #include "system/floating_point.h"
 #include "task_masks.h"
@@ -24,9 +24,13 @@ public:
           tiles_(schedule_.tiles(call.n_q)),
           shares_(std::clamp<int64_t>(tiles_, 1, kMostShares)) {}
 
-    muattn_status run(const Argument &stats) {
+    muattn_status run(const Argument &stats, int backend) {
+        MUATTN_RETURN_IF_ERROR(find_converter(backend, call_.q, &of_q_));
+        MUATTN_RETURN_IF_ERROR(find_converter(backend, call_.k, &of_k_));
         const int64_t heads = call_.B * call_.H, rows = Slab::block_bytes(rows_bytes()),
-                      scratch = rows + schedule_.scratch_bytes(call_.d, kRowStats, Slab::block_bytes),
+                      scratch = rows + schedule_.scratch_bytes(call_.d, kRowStats, Slab::block_bytes) +
+                                FloatRows::scratch_bytes(call_.q, schedule_.tile_rows(), call_.d) +
+                                FloatRows::scratch_bytes(call_.k, call_.n_k, call_.d),
                       sums = heads * shares_ * int64_t(sizeof(LogitSums) / sizeof(float));
         MUATTN_RETURN_IF_ERROR(
             tasks_.reserve(heads * shares_, scratch, Slab::block_bytes(sums * int64_t(sizeof(float)))));
@@ -80,16 +84,17 @@ private:
 
     // The arguments in the order of generators/spatial_attention/logit_stats.cpp.
     int call_kernel(int64_t head, const MaskPart &part, float *const (&rows)[kRowStats]) {
-        const auto tokens = [&](const Argument &argument, int64_t h, int64_t first) {
-            const int64_t *s = argument.tensor.strides;
-            return argument.data() + part.b * s[0] + h * s[1] + first * s[2];
-        };
+        FloatRows q(tasks_.context(), of_q_, rows_of(call_.q, part.b, part.h, 1, part.query, part.queries)),
+            k(tasks_.context(), of_k_, rows_of(call_.k, part.b, part.h / call_.group(), 1, part.key, part.keys));
+        for (FloatRows *read : {&q, &k}) {
+            if (const int error = read->read()) {
+                return error;
+            }
+        }
         const VisibleKeys &visible = call_.visible[part.b];
         TaskArguments arguments(tasks_.context());
-        arguments.array(tokens(call_.q, part.h, part.query),
-                        {{call_.d, 1}, {part.queries, call_.q.tensor.strides[2]}, {1, 0}, {1, 0}});
-        arguments.array(tokens(call_.k, part.h / call_.group(), part.key),
-                        {{call_.d, 1}, {part.keys, call_.k.tensor.strides[2]}, {1, 0}, {1, 0}});
+        arguments.array(q.data(), {{call_.d, 1}, {part.queries, q.row_stride()}, {1, 0}, {1, 0}});
+        arguments.array(k.data(), {{call_.d, 1}, {part.keys, k.row_stride()}, {1, 0}, {1, 0}});
         arguments.array(call_.scale.values + (call_.scale.differ ? head % call_.H : 0), {{1, 0}});
         arguments.number(call_.softcap);
         bind_masks(arguments, call_, part);
@@ -106,6 +111,7 @@ private:
     const Kernel &kernel_;
     const SpatialLogitStats schedule_;
     const int64_t tiles_, shares_;
+    Converter of_q_, of_k_;
     Tasks tasks_;
 };
 
@@ -141,5 +147,5 @@ extern "C" muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, cons
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.q.tensor.device, &backend));
     const Kernel *kernel = find_kernel(backend, Algorithm::logit_stats, need_of_stats(call));
-    return kernel != nullptr ? StatsTasks(call, *kernel).run(checked) : no_kernel(backend);
+    return kernel != nullptr ? StatsTasks(call, *kernel).run(checked, backend) : no_kernel(backend);
 }

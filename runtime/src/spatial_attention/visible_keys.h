@@ -43,8 +43,9 @@ public:
     VisibleKeys &operator[](int64_t b) { return data_[same_for_all() ? 0 : b]; }
     const VisibleKeys &operator[](int64_t b) const { return data_[same_for_all() ? 0 : b]; }
 
-private:
     static constexpr int64_t kInline = 32;  // more are allocated in every call
+
+private:
     VisibleKeys inline_[kInline];
     VisibleKeys *data_ = inline_;
     int64_t count_ = 0;

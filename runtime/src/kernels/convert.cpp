@@ -1,0 +1,88 @@
+#include "convert.h"
+
+#include <algorithm>
+
+#include "registry.h"
+
+namespace muattn {
+namespace {
+
+const Kernel *find(int backend, muattn_dtype from, muattn_dtype to) {
+    return find_kernel(backend, Algorithm::general, {Operation::convert, Direction::forward, {from, to, to}});
+}
+
+// A piece of a conversion is worth a thread's attention.
+constexpr int64_t kElementsOfPiece = 1 << 15;
+
+int64_t rows_of_piece(const Argument &argument) { return std::max<int64_t>(kElementsOfPiece / argument.size(3), 1); }
+
+int64_t pieces_of_head(const Argument &argument) {
+    const int64_t rows = rows_of_piece(argument);
+    return (argument.size(2) + rows - 1) / rows;
+}
+
+}  // namespace
+
+muattn_status find_converter(int backend, const Argument &argument, Converter *converter) {
+    const muattn_dtype dtype = argument.tensor.dtype;
+    if (dtype == MUATTN_FLOAT32) {
+        *converter = {};
+        return MUATTN_OK;
+    }
+    if (device_of(backend) != MUATTN_CPU) {
+        return fail(MUATTN_UNSUPPORTED, "%s.dtype: GPUs compute with float32 alone, not with %s", argument.name,
+                    name_of(dtype));
+    }
+    *converter = {find(backend, dtype, MUATTN_FLOAT32), find(backend, MUATTN_FLOAT32, dtype)};
+    return converter->widen != nullptr && converter->round != nullptr
+               ? MUATTN_OK
+               : fail(MUATTN_UNSUPPORTED, "%s.dtype: this build has no kernels for %s", argument.name, name_of(dtype));
+}
+
+int convert(CallContext &context, const Kernel &kernel, const Rows &from, const Rows &to) {
+    if (from.count() == 0) {
+        return 0;
+    }
+    TaskArguments arguments(context);
+    const bool one_row = from.row_stride == from.columns && to.row_stride == to.columns;
+    for (const Rows *rows : {&from, &to}) {
+        const Extent columns{one_row ? rows->columns * rows->rows : rows->columns, 1};
+        arguments.array(
+            rows->data, type_of(rows->dtype),
+            {columns, {one_row ? 1 : rows->rows, one_row ? 0 : rows->row_stride}, {rows->heads, rows->head_stride}});
+    }
+    return arguments.run(kernel);
+}
+
+void FloatRows::clear() const {
+    for (int64_t head = 0; head < floats_.heads; head++) {
+        for (int64_t i = 0; i < floats_.rows; i++) {
+            std::fill_n(row(head, i), floats_.columns, 0.0f);
+        }
+    }
+}
+
+int64_t Conversion::pieces() const { return from.size(0) * from.size(1) * pieces_of_head(from); }
+
+int Conversion::run(CallContext &context, int64_t piece) const {
+    const int64_t of_head = pieces_of_head(from), head = piece / of_head, row = piece % of_head * rows_of_piece(from);
+    const int64_t rows = std::min(rows_of_piece(from), from.size(2) - row), b = head / from.size(1),
+                  h = head % from.size(1);
+    return convert(context, *kernel, rows_of(from, b, h, 1, row, rows), rows_of(to, b, h, 1, row, rows));
+}
+
+void run_conversions(Tasks &tasks, const Conversion *conversions, int count) {
+    int64_t pieces = 0;
+    for (int i = 0; i < count; i++) {
+        pieces += conversions[i].pieces();
+    }
+    tasks.run(pieces, [&](int64_t piece) {
+        const Conversion *of = conversions;
+        for (; piece >= of->pieces(); of++) {
+            piece -= of->pieces();
+        }
+        return of->run(tasks.context(), piece);
+    });
+}
+
+}  // namespace muattn
