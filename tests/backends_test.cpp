@@ -60,8 +60,25 @@ TEST_F(Backends, AreForcedIfAvailable) {
 
 bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
 
-// Calls for which the library has to choose this kernel, e.g. general+mask=additive+lse, on the current backend.
-void provoke_spatial(const std::string &kernel) {
+void provoke_int8(const SpatialCase &c) {
+    const SpatialTensors t = make_tensors(c);
+    std::vector<int8_t> ones(size_t(c.n_k * c.d), 1);
+    const Tensor scale({1, 1, c.n_k, 1}, dense());
+    scale.fill(1);
+    const muattn_tensor row_scale = scale.view(), q = t.q.view(), out = t.out.view(), lse = t.lse.view();
+    muattn_tensor k = t.k.view(), v = t.v.view(), mask{};
+    for (muattn_tensor *of_keys : {&k, &v}) {
+        of_keys->data = ones.data();
+        of_keys->dtype = MUATTN_INT8;
+    }
+    muattn_spatial_options options = options_with_mask(c, t, mask);
+    options.k_scale = options.v_scale = &row_scale;
+    EXPECT_EQ(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, c.lse ? &lse : nullptr), MUATTN_OK)
+        << muattn_last_error();
+}
+
+// Calls for which the library has to choose this kernel, e.g. general+mask=additive+lse, on the current backend. type: of keys and values.
+void provoke_spatial(const std::string &kernel, muattn_dtype type) {
     SpatialCase c;
     const bool split = contains(kernel, "split_keys");
     c.n_q = split ? 5 : 40, c.n_k = 47, c.d = 7, c.d_v = 6;
@@ -76,13 +93,22 @@ void provoke_spatial(const std::string &kernel) {
     }
     if (guard) {
         c.causal = MUATTN_CAUSAL_TOP_LEFT;
+        c.softcap = type == MUATTN_INT8 ? 2.0f : 0.0f;  // int8 is always finite
     }
     const SpatialTensors t = make_tensors(c);
     if (guard) {
         // A hidden value that is not finite.
         t.v.at(0, 0, 46, 0) = std::numeric_limits<float>::infinity();
     }
-    expect_agrees(c, t);
+    if (type == MUATTN_FLOAT32) {
+        expect_agrees(c, t);
+    } else if (type != MUATTN_INT8) {
+        SpatialTensors narrow = t;
+        narrow.k = t.k.narrowed(type), narrow.v = t.v.narrowed(type);
+        EXPECT_EQ(run(c, narrow), MUATTN_OK) << muattn_last_error();
+    } else {
+        provoke_int8(c);
+    }
 }
 
 void provoke_spatial_backward(const std::string &kernel) {
@@ -169,11 +195,12 @@ void provoke_logit_stats(bool of_spatial) {
     of_spatial ? expect_stats_agree(spatial) : expect_stats_agree(channel);
 }
 
-void provoke_merge() {
-    const Tensor a({1, 1, 2, 3}, dense()), b({1, 1, 2, 3}, dense()), out({1, 1, 2, 3}, dense());
+void provoke_merge(muattn_dtype type) {
+    Tensor a({1, 1, 2, 3}, dense()), b({1, 1, 2, 3}, dense()), out({1, 1, 2, 3}, dense());
     const Tensor lse_a({1, 1, 2, 1}, dense()), lse_b({1, 1, 2, 1}, dense()), lse({1, 1, 2, 1}, dense());
-    for (const Tensor *input : {&a, &b, &lse_a, &lse_b}) {
-        input->fill(1);
+    a.fill(1), b.fill(1), lse_a.fill(1), lse_b.fill(1);
+    if (type != MUATTN_FLOAT32) {
+        a = a.narrowed(type), b = b.narrowed(type), out = out.narrowed(type);
     }
     const muattn_tensor views[] = {a.view(), lse_a.view(), b.view(), lse_b.view(), out.view(), lse.view()};
     EXPECT_EQ(muattn_merge(&views[0], &views[1], &views[2], &views[3], &views[4], &views[5]), MUATTN_OK)
@@ -192,18 +219,28 @@ bool is_part(const std::string &kernel) {
 // is_named: whether the kernel is then that of the call.
 bool provoke(const std::string &operation, const std::string &kernel, bool &is_named) {
     is_named = true;
+    const muattn_dtype type = contains(operation, "bfloat16")  ? MUATTN_BFLOAT16
+                              : contains(operation, "float16") ? MUATTN_FLOAT16
+                              : contains(operation, "int8")    ? MUATTN_INT8
+                                                               : MUATTN_FLOAT32;
     if (contains(kernel, "logit_stats")) {
         provoke_logit_stats(contains(operation, "spatial"));
-    } else if (operation == "spatial_attention/forward/float32") {
-        provoke_spatial(kernel);
+    } else if (contains(operation, "spatial_attention/forward/")) {
+        provoke_spatial(kernel, type);
     } else if (operation == "spatial_attention/backward/float32") {
         provoke_spatial_backward(kernel);
     } else if (contains(operation, "channel_attention/") && is_part(kernel)) {
         is_named = provoke_channel_part(kernel);
     } else if (operation == "channel_attention/forward/float32") {
         provoke_channel(kernel);
-    } else if (operation == "merge/forward/float32") {
-        provoke_merge();
+    } else if (contains(operation, "merge/forward/")) {
+        provoke_merge(type);
+    } else if (contains(operation, "convert/")) {
+        is_named = false;  // another is the call's
+        ChannelCase c;
+        ChannelTensors t = make_tensors(c);
+        t = {t.q.narrowed(type), t.k.narrowed(type), t.v.narrowed(type), t.out.narrowed(type)};
+        EXPECT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
     } else {
         return false;
     }

@@ -79,9 +79,10 @@ protected:
         return q(Halide::min(Halide::likely(e), d() - 1), Halide::min(query, n_q() - 1), head, b) * logit_scale(head);
     }
 
-    // The logit in units of log 2, from the product.
+    // The logit in units of log 2, from the product. Rounded: part of an FMA with a mask in one kernel and not in another, it would have other
+    // bits where a call takes that.
     Expr capped(const Expr &product) const {
-        const Expr logit = tanh_accurate(product, this->get_target()) * (softcap * kLog2E);
+        const Expr logit = Halide::strict_float(tanh_accurate(product, this->get_target()) * (softcap * kLog2E));
         return with_softcap == Softcap::never    ? product
                : with_softcap == Softcap::always ? logit
                                                  : Halide::select(has_softcap(), logit, product);

@@ -1,5 +1,7 @@
 #include "support/tensors.h"
 
+#include "support/sixteen_bits.h"
+
 #include <numeric>
 #include <utility>
 
@@ -141,7 +143,8 @@ Tensor::Tensor(const Shape &shape, Memory::Place place) : shape_(shape), strides
 
 muattn_tensor Tensor::view() const {
     muattn_tensor t{};
-    t.data = data_;
+    t.data = bits_ != nullptr ? static_cast<void *>(bits_of(data_)) : data_;
+    t.dtype = dtype_;
     for (int i = 0; i < 4; i++) {
         t.shape[i] = shape_[i];
         t.strides[i] = implicit_ ? 0 : strides_[i];
@@ -170,6 +173,39 @@ std::vector<float> Tensor::elements() const {
     std::vector<float> all;
     for_each_element(*this, [&](float x) { all.push_back(x); });
     return all;
+}
+
+uint16_t *Tensor::bits_of(const float *element) const { return bits_->data() + (element - memory_->begin()); }
+
+Tensor Tensor::narrowed(muattn_dtype dtype) const {
+    Tensor narrow = *this;
+    narrow.dtype_ = dtype;
+    narrow.bits_ =
+        std::make_shared<std::vector<uint16_t>>(size_t(memory_->end() - memory_->begin()), untouched_bits(dtype));
+    for_each_element(*this, [&](float &x) {
+        if (!is_untouched(x)) {
+            const uint16_t bits = rounded_bits(dtype, x);
+            *narrow.bits_of(&x) = bits;
+            x = widened(dtype, bits);
+        }
+    });
+    return narrow;
+}
+
+std::vector<uint16_t> Tensor::bits() const {
+    std::vector<uint16_t> all;
+    for_each_element(*this, [&](const float &x) { all.push_back(*bits_of(&x)); });
+    return all;
+}
+
+int64_t Tensor::bits_changed_outside() const {
+    std::vector<bool> ignored(bits_->size());
+    for_each_element(*this, [&](const float &x) { ignored[size_t(&x - memory_->begin())] = true; });
+    int64_t count = 0;
+    for (size_t i = 0; i < ignored.size(); i++) {
+        count += !ignored[i] && (*bits_)[i] != untouched_bits(dtype_);
+    }
+    return count;
 }
 
 std::vector<Tensor> packed_tensors(const std::vector<int64_t> &heads, int64_t B, int64_t n, int64_t d) {

@@ -86,11 +86,22 @@ public:
     // All elements, row-major.
     std::vector<float> elements() const;
 
+    // float16 or bfloat16. Rounds the elements in place, to nearest even, and gives a tensor whose view() is of the same numbers in 16 bits, in
+    // the same layout. What is untouched() is so there, too.
+    Tensor narrowed(muattn_dtype dtype) const;
+    // Of a tensor that narrowed() gave: its numbers in 16 bits, row-major, and how many others have changed.
+    std::vector<uint16_t> bits() const;
+    int64_t bits_changed_outside() const;
+
 private:
+    uint16_t *bits_of(const float *element) const;
+
     std::shared_ptr<Memory> memory_;
     float *data_ = nullptr;
     Shape shape_{}, strides_{};
     bool implicit_ = false;
+    std::shared_ptr<std::vector<uint16_t>> bits_;  // for each number in memory
+    muattn_dtype dtype_ = MUATTN_FLOAT32;
 };
 
 // 'count' tensors interleaved in one array [B, n, count, H, d], as a fused projection gives Q, K and V.
