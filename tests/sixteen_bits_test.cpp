@@ -108,7 +108,7 @@ TEST_P(SixteenBits, SpatialAtRandom) {
 
 // Calls of which float32 copies are made in several parts: of the queries, of heads, of batch entries.
 TEST_P(SixteenBits, SpatialInParts) {
-    for (const int threads : {1, 2, 5}) {
+    for (const int threads : {1, 3}) {
         ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
         for (const auto &[B, n_q, n_k] :
              {std::array<int64_t, 3>{1, 9000, 30}, {3, 700, 40}, {40, 50, 60}, {3, 1500, 530}}) {
@@ -116,7 +116,7 @@ TEST_P(SixteenBits, SpatialInParts) {
             c.B = B, c.Hk = 3, c.H = 6, c.n_q = n_q, c.n_k = n_k, c.d = 24, c.d_v = 17;
             c.scale = {0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f};
             c.sink = {0, 1, -1, 2, -2, 0.5f};
-            expect_spatial(c);
+            expect_spatial(c, make_tensors(c), MUATTN_FLOAT16, false);
             c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
             c.mask = SpatialCase::additive;
             c.mask_full = {true, false, true, true};
@@ -238,8 +238,8 @@ template<typename Use>
 void for_each_channel_case(const Use &use) {
     for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
         for (const bool normalize : {false, true}) {
-            for (const auto &[n, d] : {std::pair<int64_t, int64_t>{1, 1}, {3, 17}, {50, 24}, {131, 40}, {700, 33}}) {
-                for (const Layout &layout : {dense(), token_major(), padded(), reversed()}) {
+            for (const auto &[n, d] : {std::pair<int64_t, int64_t>{1, 1}, {3, 17}, {50, 24}, {201, 33}}) {
+                for (const Layout &layout : {token_major(), reversed()}) {
                     ChannelGradientCase c;
                     c.B = 2, c.H = 3, c.n = n, c.d = d;
                     c.channels = channels, c.layout = layout;

@@ -47,7 +47,7 @@ float untouched() {
 
 bool is_untouched(float x) { return memcmp(&x, &kUntouchedBits, sizeof x) == 0; }
 
-Memory::Memory(size_t size, Place place) : size_(size) {
+Memory::Memory(size_t size, Place place) : size_(size), place_(place) {
     if (place == Place::heap) {
         heap_.resize(size);
         begin_ = heap_.data();
@@ -175,13 +175,17 @@ std::vector<float> Tensor::elements() const {
     return all;
 }
 
-uint16_t *Tensor::bits_of(const float *element) const { return bits_->data() + (element - memory_->begin()); }
+uint16_t *Tensor::bits_of(const float *element) const { return bits_ + (element - memory_->begin()); }
 
 Tensor Tensor::narrowed(muattn_dtype dtype) const {
     Tensor narrow = *this;
     narrow.dtype_ = dtype;
-    narrow.bits_ =
-        std::make_shared<std::vector<uint16_t>>(size_t(memory_->end() - memory_->begin()), untouched_bits(dtype));
+    const size_t count = memory_->size();
+    narrow.bit_memory_ = std::make_shared<Memory>((count + 1) / 2, memory_->place());
+    narrow.bits_ = memory_->place() == Memory::Place::before_forbidden_page
+                       ? reinterpret_cast<uint16_t *>(narrow.bit_memory_->end()) - count
+                       : reinterpret_cast<uint16_t *>(narrow.bit_memory_->begin());
+    std::fill_n(narrow.bits_, count, untouched_bits(dtype));
     for_each_element(*this, [&](float &x) {
         if (!is_untouched(x)) {
             const uint16_t bits = rounded_bits(dtype, x);
@@ -199,11 +203,11 @@ std::vector<uint16_t> Tensor::bits() const {
 }
 
 int64_t Tensor::bits_changed_outside() const {
-    std::vector<bool> ignored(bits_->size());
+    std::vector<bool> ignored(memory_->size());
     for_each_element(*this, [&](const float &x) { ignored[size_t(&x - memory_->begin())] = true; });
     int64_t count = 0;
     for (size_t i = 0; i < ignored.size(); i++) {
-        count += !ignored[i] && (*bits_)[i] != untouched_bits(dtype_);
+        count += !ignored[i] && bits_[i] != untouched_bits(dtype_);
     }
     return count;
 }

@@ -29,10 +29,13 @@ public:
 
     float *begin() const { return begin_; }
     float *end() const { return begin_ + size_; }
+    size_t size() const { return size_; }
+    Place place() const { return place_; }
 
 private:
     float *begin_;
     size_t size_;
+    Place place_;
     std::vector<float> heap_;
 #ifndef __wasi__
     void *pages_ = nullptr;
@@ -100,7 +103,8 @@ private:
     float *data_ = nullptr;
     Shape shape_{}, strides_{};
     bool implicit_ = false;
-    std::shared_ptr<std::vector<uint16_t>> bits_;  // for each number in memory
+    std::shared_ptr<Memory> bit_memory_;
+    uint16_t *bits_ = nullptr;  // for each number in memory, at the same end of it
     muattn_dtype dtype_ = MUATTN_FLOAT32;
 };
 
