@@ -15,18 +15,59 @@ std::string missing_dimensions(const std::string &name, size_t given, Dimensions
     switch (dimensions.count - int(given)) {
     case 1: return ": " + name + "[None] where the batch is missing, " + name + "[:, None] where the heads are";
     case 2:
-        return dimensions.is_mask ? ": " + name + "[None, None] is that of [n_q, n_k], " + name +
-                                        "[:, None, None] that of [batch, n_k]"
-                                  : ": " + name + "[None, None] where batch and heads are missing";
+        return dimensions.types == Types::mask ? ": " + name + "[None, None] is that of [n_q, n_k], " + name +
+                                                     "[:, None, None] that of [batch, n_k]"
+                                               : ": " + name + "[None, None] where batch and heads are missing";
     default: return "";
     }
 }
 
+// What the library calls an element type. False: nothing.
+bool find_dtype(nb::dlpack::dtype dtype, muattn_dtype &found) {
+    using Code = nb::dlpack::dtype_code;
+    static constexpr struct {
+        Code code;
+        int bits;
+        muattn_dtype dtype;
+    } kDtypes[] = {{Code::Float, 32, MUATTN_FLOAT32},
+                   {Code::Float, 16, MUATTN_FLOAT16},
+                   {Code::Bfloat, 16, MUATTN_BFLOAT16},
+                   {Code::Int, 8, MUATTN_INT8},
+                   {Code::Bool, 8, MUATTN_BOOL}};
+    for (const auto &known : kDtypes) {
+        if (Code(dtype.code) == known.code && dtype.bits == known.bits && dtype.lanes == 1) {
+            found = known.dtype;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool is_allowed(muattn_dtype dtype, Types types) {
+    switch (dtype) {
+    case MUATTN_FLOAT32: return true;
+    case MUATTN_FLOAT16:
+    case MUATTN_BFLOAT16: return types == Types::floats || types == Types::floats_or_int8;
+    case MUATTN_INT8: return types == Types::floats_or_int8;
+    case MUATTN_BOOL: return types == Types::mask;
+    }
+    return false;
+}
+
+const char *words_of(Types types) {
+    switch (types) {
+    case Types::floats: return "float32, float16 or bfloat16";
+    case Types::floats_or_int8: return "float32, float16, bfloat16 or int8";
+    case Types::mask: return "float32 or bool";
+    default: return "float32";
+    }
+}
+
 // Why an array of numbers is no mask, or no matrix, in words that lead to the right one.
-std::string other_dtype(nb::dlpack::dtype dtype, bool is_mask) {
+std::string other_dtype(nb::dlpack::dtype dtype, Types types) {
     using Code = nb::dlpack::dtype_code;
     const Code code = Code(dtype.code);
-    if (is_mask && (code == Code::Int || code == Code::UInt)) {
+    if (types == Types::mask && (code == Code::Int || code == Code::UInt)) {
         return ": for a mask of 0 and 1 give mask != 0, which is bool";
     }
     const bool is_real = code == Code::Int || code == Code::UInt || code == Code::Float || code == Code::Bfloat;
@@ -69,8 +110,9 @@ std::string dtype_name(nb::dlpack::dtype dtype) {
 
 void check_rank(const std::string &name, size_t rank, Dimensions dimensions) {
     if (int(rank) != dimensions.count) {
+        const char *or_more = dimensions.may_end_in_one ? ", or a last one of 1 as well" : "";
         raise(PyExc_ValueError, name + " must have " + std::to_string(dimensions.count) + " dimensions " +
-                                    dimensions.names + ", not " + std::to_string(rank) +
+                                    dimensions.names + or_more + ", not " + std::to_string(rank) +
                                     missing_dimensions(name, rank, dimensions));
     }
 }
@@ -97,16 +139,19 @@ int64_t integer_at(PyObject *tuple, Py_ssize_t index) {
     return value;
 }
 
-// Of a tuple (address, shape, strides, is_bool).
+// Of a tuple (address, shape, strides, muattn_dtype).
 muattn_tensor describe_tuple(const std::string &name, nb::handle tuple, Dimensions dimensions) {
     PyObject *const shape = PyTuple_GetItem(tuple.ptr(), 1), *const strides = PyTuple_GetItem(tuple.ptr(), 2);
     if (shape == nullptr || strides == nullptr) {
         throw nb::python_error();
     }
-    check_rank(name, size_t(PyTuple_Size(shape)), dimensions);
+    const int rank = int(PyTuple_Size(shape));
+    const bool ends_in_one =
+        dimensions.may_end_in_one && rank == dimensions.count + 1 && integer_at(shape, rank - 1) == 1;
+    check_rank(name, size_t(rank - ends_in_one), dimensions);
     muattn_tensor t{};
     t.data = reinterpret_cast<void *>(intptr_t(integer_at(tuple.ptr(), 0)));
-    t.dtype = PyTuple_GetItem(tuple.ptr(), 3) == Py_True ? MUATTN_BOOL : MUATTN_FLOAT32;
+    t.dtype = muattn_dtype(integer_at(tuple.ptr(), 3));
     bool has_elements = true;
     for (int i = 0; i < 4; i++) {
         const bool given = i < dimensions.count;
@@ -121,13 +166,14 @@ muattn_tensor describe_tuple(const std::string &name, nb::handle tuple, Dimensio
 template<typename Array>
 muattn_tensor describe(const std::string &name, const Array &array, Dimensions dimensions) {
     const int rank = dimensions.count;
-    check_rank(name, array.ndim(), dimensions);
-    const bool is_bool = dimensions.is_mask && array.dtype() == nb::dtype<bool>();
-    if (array.dtype() != nb::dtype<float>() && !is_bool) {
-        raise(PyExc_ValueError, name + ".dtype must be float32" + (dimensions.is_mask ? " or bool" : "") + ", not " +
-                                    dtype_name(array.dtype()) + other_dtype(array.dtype(), dimensions.is_mask));
-    }
+    const bool ends_in_one =
+        dimensions.may_end_in_one && int(array.ndim()) == rank + 1 && array.shape(size_t(rank)) == 1;
+    check_rank(name, array.ndim() - ends_in_one, dimensions);
     muattn_tensor t{};
+    if (!find_dtype(array.dtype(), t.dtype) || !is_allowed(t.dtype, dimensions.types)) {
+        raise(PyExc_ValueError, name + ".dtype must be " + words_of(dimensions.types) + ", not " +
+                                    dtype_name(array.dtype()) + other_dtype(array.dtype(), dimensions.types));
+    }
     switch (array.device_type()) {
     case nb::device::cpu::value:
     case nb::device::cuda_host::value: t.device = MUATTN_CPU; break;
@@ -139,7 +185,6 @@ muattn_tensor describe(const std::string &name, const Array &array, Dimensions d
                   std::to_string(array.device_type()));
     }
     t.data = const_cast<void *>(static_cast<const void *>(array.data()));
-    t.dtype = is_bool ? MUATTN_BOOL : MUATTN_FLOAT32;
     for (int i = 0; i < 4; i++) {
         t.shape[i] = i < rank ? array.shape(i) : 1;
         t.strides[i] = i < rank ? array.stride(i) : 1;
@@ -216,25 +261,54 @@ Tensor mask_in_full(const char *name, nb::handle array) {
     return t;
 }
 
-Tensor output(const char *name, nb::handle array, Dimensions dimensions) {
+namespace {
+
+// Of NumPy, in the form that writable() reads.
+nb::object new_array(nb::object &array, Shape shape, muattn_dtype dtype) {
+    nb::list extents;
+    for (int64_t extent : shape) {
+        extents.append(extent);
+    }
+    const bool is_bfloat16 = dtype == MUATTN_BFLOAT16;
+    const char *const name = is_bfloat16 ? "uint16" : dtype == MUATTN_FLOAT16 ? "float16" : "float32";
+    array = nb::module_::import_("numpy").attr("empty")(extents, name);
+    return is_bfloat16 ? as_bfloat16(array) : array;
+}
+
+template<typename Array>
+nb::object share_as_bfloat16(const Array &bits, nb::handle owner) {
+    const nb::dlpack::dtype dtype{uint8_t(nb::dlpack::dtype_code::Bfloat), 16, 1};
+    std::vector<size_t> shape;
+    std::vector<int64_t> strides;
+    for (size_t i = 0; i < bits.ndim(); i++) {
+        shape.push_back(bits.shape(i));
+        strides.push_back(bits.stride(i));
+    }
+    return nb::cast(Array(bits.data(), shape.size(), shape.data(), owner, strides.data(), dtype));
+}
+
+}  // namespace
+
+Tensor output(const char *name, nb::object &array, Shape shape, muattn_dtype dtype, Dimensions dimensions) {
     Tensor t;
     if (is_tuple(array)) {
         t.tensor = describe_tuple(name, array, dimensions);
         return t;
     }
-    if (!nb::try_cast(array, t.writable) || !t.writable.is_valid()) {
-        raise_no_array(name, array, "a writable array (NumPy or DLPack)");
+    const nb::object memory = array.is_none() ? new_array(array, shape, dtype) : array;
+    if (!nb::try_cast(memory, t.writable) || !t.writable.is_valid()) {
+        raise_no_array(name, memory, "a writable array (NumPy or DLPack)");
     }
     t.tensor = describe(name, t.writable, dimensions);
     return t;
 }
 
-nb::object new_array(std::initializer_list<int64_t> shape) {
-    nb::list extents;
-    for (int64_t extent : shape) {
-        extents.append(extent);
+nb::object as_bfloat16(nb::object bits) {
+    nb::ndarray<nb::array_api> writable;
+    if (nb::try_cast(bits, writable)) {
+        return share_as_bfloat16(writable, bits);
     }
-    return nb::module_::import_("numpy").attr("empty")(extents, "float32");
+    return share_as_bfloat16(nb::cast<nb::ndarray<nb::array_api, nb::ro>>(bits), bits);
 }
 
 }  // namespace muattn::python

@@ -45,19 +45,21 @@ int64_t channels(const muattn_tensor &tokens, const ChannelSettings &settings) {
     return std::min<int64_t>(tokens.shape[channels_first(settings) ? 2 : 3], MUATTN_MAX_D);
 }
 
-// New arrays like a head's map and its squares.
-nb::object new_map(const muattn_tensor &tokens, const ChannelSettings &settings) {
+// To write to, new where array is None: like a head's map, its squares, or a tensor.
+Tensor map_output(const char *name, nb::object &array, const muattn_tensor &tokens, const ChannelSettings &settings) {
     const int64_t d = channels(tokens, settings);
-    return new_array({tokens.shape[0], tokens.shape[1], d, d});
+    return output(name, array, {tokens.shape[0], tokens.shape[1], d, d}, MUATTN_FLOAT32, kMap);
 }
 
-nb::object new_squares(const muattn_tensor &tokens, const ChannelSettings &settings) {
-    return new_array({tokens.shape[0], tokens.shape[1], channels(tokens, settings)});
+Tensor squares_output(const char *name, nb::object &array, const muattn_tensor &tokens,
+                      const ChannelSettings &settings) {
+    return output(name, array, {tokens.shape[0], tokens.shape[1], channels(tokens, settings)}, MUATTN_FLOAT32,
+                  kChannels);
 }
 
-nb::object new_like(const muattn_tensor &tensor) {
+Tensor output_like(const char *name, nb::object &array, const muattn_tensor &tensor, Dimensions dimensions) {
     const int64_t *shape = tensor.shape;
-    return new_array({shape[0], shape[1], shape[2], shape[3]});
+    return output(name, array, {shape[0], shape[1], shape[2], shape[3]}, tensor.dtype, dimensions);
 }
 
 nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb::handle v_array, nb::object out_array,
@@ -65,10 +67,7 @@ nb::object attend(const Queue &queue, nb::handle q_array, nb::handle k_array, nb
     const Dimensions dimensions = dimensions_of(settings);
     const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions),
                  v = input("v", v_array, dimensions);
-    if (out_array.is_none()) {
-        out_array = new_like(q.tensor);
-    }
-    const Tensor out = output("out", out_array, dimensions);
+    const Tensor out = output_like("out", out_array, q.tensor, dimensions);
     const ChannelOptions call(settings, q.tensor.shape[1]);
     const InQueue in_queue(queue);
     check(without_gil(
@@ -82,10 +81,8 @@ nb::object logit_stats(nb::handle q_array, nb::handle k_array, nb::object stats_
     const Dimensions dimensions = dimensions_of(settings);
     const Tensor q = input("q", q_array, dimensions), k = input("k", k_array, dimensions);
     const ChannelOptions call(settings, q.tensor.shape[1]);
-    if (stats_array.is_none()) {
-        stats_array = new_array({q.tensor.shape[0], q.tensor.shape[1], 1, 4});
-    }
-    const Tensor stats = output("stats", stats_array, kStats);
+    const int64_t *shape = q.tensor.shape;
+    const Tensor stats = output("stats", stats_array, {shape[0], shape[1], 1, 4}, MUATTN_FLOAT32, kStats);
     check(without_gil([&] { return muattn_channel_logit_stats(&q.tensor, &k.tensor, &call.options, &stats.tensor); }));
     return stats_array;
 }
@@ -94,10 +91,12 @@ nb::object logit_stats(nb::handle q_array, nb::handle k_array, nb::object stats_
 nb::tuple map_of(const Tensor &q, const Tensor &k, const ChannelSettings &settings) {
     const ChannelOptions call(settings, q.tensor.shape[1]);
     const bool normalize = call.options.normalize;
-    const nb::object map_array = new_map(q.tensor, settings);
-    const nb::object q_squares_array = normalize ? new_squares(q.tensor, settings) : nb::none(),
-                     k_squares_array = normalize ? new_squares(q.tensor, settings) : nb::none();
-    const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
+    nb::object map_array = nb::none(), q_squares_array = nb::none(), k_squares_array = nb::none();
+    Sums sums{map_output("map", map_array, q.tensor, settings), {}, {}, normalize};
+    if (normalize) {
+        sums.q_squares = squares_output("q_squares", q_squares_array, q.tensor, settings);
+        sums.k_squares = squares_output("k_squares", k_squares_array, q.tensor, settings);
+    }
     check(without_gil([&] {
         return muattn_channel_map(&q.tensor, &k.tensor, &call.options, &sums.map.tensor, sums.squares(sums.q_squares),
                                   sums.squares(sums.k_squares));
@@ -108,16 +107,12 @@ nb::tuple map_of(const Tensor &q, const Tensor &k, const ChannelSettings &settin
 // out, or (out, attention_map)
 nb::object apply_to(const Tensor &v, const Sums &sums, nb::object out_array, bool return_map,
                     const ChannelSettings &settings) {
-    if (out_array.is_none()) {
-        out_array = new_like(v.tensor);
-    }
-    const Tensor out = output("out", out_array, dimensions_of(settings));
+    const Tensor out = output_like("out", out_array, v.tensor, dimensions_of(settings));
     const ChannelOptions call(settings, v.tensor.shape[1]);
-    nb::object attention_map_array;
+    nb::object attention_map_array = nb::none();
     Tensor attention_map;
     if (return_map) {
-        attention_map_array = new_map(v.tensor, settings);
-        attention_map = output("attention_map", attention_map_array, kMap);
+        attention_map = map_output("attention_map", attention_map_array, v.tensor, settings);
     }
     check(without_gil([&] {
         return muattn_channel_apply(&sums.map.tensor, sums.squares(sums.q_squares), sums.squares(sums.k_squares),
@@ -189,8 +184,8 @@ nb::dict apply_backward(nb::handle map_array, nb::handle q_squares_array, nb::ha
     const Tensor v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
     const ChannelOptions call(settings, v.tensor.shape[1]);
     // The library always computes the first.
-    const nb::object d_attention_map_array = new_map(v.tensor, settings);
-    const Tensor d_attention_map = output("d_attention_map", d_attention_map_array, kMap);
+    nb::object d_attention_map_array = nb::none();
+    const Tensor d_attention_map = map_output("d_attention_map", d_attention_map_array, v.tensor, settings);
     Gradients gradients(wanted);
     const muattn_tensor *d_v = gradients.matrices("v", v.tensor);
     check(without_gil([&] {

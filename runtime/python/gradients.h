@@ -2,7 +2,6 @@
 #pragma once
 
 #include <deque>
-#include <initializer_list>
 
 #include "arrays.h"
 
@@ -16,15 +15,15 @@ public:
     explicit Gradients(const Wanted &wanted) : wanted_(wanted), given_(PyDict_Check(wanted.ptr())) {}
 
     bool wants(const char *name) const;
-    // A new array of this shape, or the caller's, for the gradient by the argument of this name. Null: it is not wanted.
-    const muattn_tensor *matrices(const char *name, const muattn_tensor &shape);
+    // A new array like this tensor, or the caller's, for the gradient by the argument of this name. Null: it is not wanted.
+    const muattn_tensor *matrices(const char *name, const muattn_tensor &like);
     // The same with so many numbers.
     float *numbers(const char *name, int64_t count);
     // By name.
     nanobind::dict arrays() const { return arrays_; }
 
 private:
-    const muattn_tensor &add(const char *name, std::initializer_list<int64_t> shape, Dimensions dimensions);
+    const muattn_tensor &add(const char *name, Shape shape, muattn_dtype dtype, Dimensions dimensions);
 
     const Wanted &wanted_;
     const bool given_;

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "arrays.h"
 #include "call.h"
 #include "interpreter.h"
 #include "muattn/muattn.h"
@@ -53,10 +54,18 @@ void fill(nb::module_ m) {
     nb::dict layouts;
     layouts["channels_last"] = int(MUATTN_CHANNELS_LAST);
     layouts["channels_first"] = int(MUATTN_CHANNELS_FIRST);
+    nb::dict dtypes;
+    dtypes["float32"] = int(MUATTN_FLOAT32);
+    dtypes["bool"] = int(MUATTN_BOOL);
+    dtypes["float16"] = int(MUATTN_FLOAT16);
+    dtypes["bfloat16"] = int(MUATTN_BFLOAT16);
+    dtypes["int8"] = int(MUATTN_INT8);
+    m.attr("dtypes") = dtypes;
     m.attr("layouts") = layouts;
     m.attr("scalings") = scalings;
     m.attr("causals") = causals;
 
+    m.def("as_bfloat16", &as_bfloat16, "bits"_a);
     add_spatial(m);
     add_channel(m);
 

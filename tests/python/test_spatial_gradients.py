@@ -300,7 +300,7 @@ GIVEN = {"q": X, "k": X, "v": X, "out": X, "lse": L, "d_out": X}
     ({"out": None}, ValueError, r"out must be given: what spatial_attention\(\) gave"),
     ({"d_out": None}, TypeError, "d_out must be an array .*, not NoneType"),
     ({"d_out": X[..., :8].copy()}, ValueError, r"d_out.shape\[3\] \(d_v\) must equal out's: 16, not 8"),
-    ({"d_out": X.astype("float64")}, ValueError, "d_out.dtype must be float32, not float64"),
+    ({"d_out": X.astype("float64")}, ValueError, "d_out.dtype must be float32, float16 or bfloat16, not float64"),
     ({"d_out": np.broadcast_to(np.float32(1), X.shape)}, ValueError, r"d_out.strides\[3\] must be 1 \(elements; .*\), not 0"),
     ({"d_lse": L[:, :2].copy()}, ValueError, r"d_lse.shape\[1\] \(H\)"),
     ({"d_lse": X}, ValueError, r"d_lse must have 3 dimensions \[batch, heads, tokens\], not 4"),

@@ -9,7 +9,7 @@ from . import _muattn, _torch
 from ._devices import exported, new_array, queue_of, require_processor
 from ._options import base_width, choice, factor, flag, integer
 from ._refusals import WITHOUT_OUT, refuse
-from ._results import like
+from ._results import like, widened
 from ._settings import (
     CHANNEL_SCALINGS, Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings, spatial_settings,
 )
@@ -21,41 +21,44 @@ from ._torch import needs_operator, outside_graphs, written
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
     scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ...,
-    return_stats: Literal[False] = ..., out: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., k_scale: Any = ...,
+    v_scale: Any = ..., return_lse: Literal[False] = ..., return_stats: Literal[False] = ..., out: Any = ...,
 ) -> Array: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
     scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True],
-    return_stats: Literal[False] = ..., out: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., k_scale: Any = ...,
+    v_scale: Any = ..., return_lse: Literal[True], return_stats: Literal[False] = ..., out: Any = ...,
 ) -> tuple[Array, Array]: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
     scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[False] = ...,
-    return_stats: Literal[True], out: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., k_scale: Any = ...,
+    v_scale: Any = ..., return_lse: Literal[False] = ..., return_stats: Literal[True], out: Any = ...,
 ) -> tuple[Array, LogitStats]: ...
 @overload
 def spatial_attention(
     q: Array, k: Any, v: Any, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ..., alpha: float = ...,
     scale: Numbers | None = ..., output_multiplier: float | Any | None = ..., causal: Causal = ..., window: Window = ..., mask: Any = ...,
-    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., return_lse: Literal[True],
-    return_stats: Literal[True], out: Any = ...,
+    key_lengths: Sequence[int] | Any = ..., softcap: float | None = ..., sink: Sequence[float] | Any = ..., k_scale: Any = ...,
+    v_scale: Any = ..., return_lse: Literal[True], return_stats: Literal[True], out: Any = ...,
 ) -> tuple[Array, Array, LogitStats]: ...
 @outside_graphs
 def spatial_attention(
     q, k, v, *, scaling="sp", d_base=None, power=1.0, alpha=1.0, scale=None, output_multiplier=None, causal=None, window=None, mask=None,
-    key_lengths=None, softcap=None, sink=None, return_lse=False, return_stats=False, out=None,
+    key_lengths=None, softcap=None, sink=None, k_scale=None, v_scale=None, return_lse=False, return_stats=False, out=None,
 ):
     """Spatial attention: out = o softmax(s Q K^T) V per head, softmax over the keys that a query sees.
 
     Arguments
-      q            [B, H, n_q, d]   } float32, all in the CPU's memory or in one CUDA device's; the innermost stride is 1,
-      k            [B, Hk, n_k, d]  } the others are free, so slices of a packed QKV array and [B, n, H, d] transposed are
-      v            [B, Hk, n_k, d_v]  used as they are. H is a multiple of Hk; 1 <= d, d_v <= 1024, on a GPU 256.
+      q            [B, H, n_q, d]   } all in the CPU's memory or in one CUDA device's; the innermost stride is 1, the others are
+      k            [B, Hk, n_k, d]  } free, so slices of a packed QKV array and [B, n, H, d] transposed are used as they are.
+      v            [B, Hk, n_k, d_v]  H is a multiple of Hk; 1 <= d, d_v <= 1024, on a GPU 256. Types: all three float32, float16 or
+                   bfloat16 (ml_dtypes', in NumPy); or q float32, and k and v float16 or bfloat16; or k and v int8, with
+                   k_scale and v_scale. On a GPU float32 alone. Whatever the type, all is computed in float32: out, which has q's
+                   type, is what float32 arrays of the same numbers give, rounded once
       scaling      "sp":        s = 1/sqrt(d)
                    "mup":       s = sqrt(d_base)/d^power, or 1/d^power without d_base: the head dimension grows with width
                    "mup_heads": s = 1/sqrt(d): the number of heads grows, d is fixed
@@ -78,13 +81,17 @@ def spatial_attention(
                    takes about as long as the call, with few queries to a head several times as long. Not on a GPU.
       out          [B, H, n_q, d_v] to write to; it must not overlap an input
       mask         [B, H, n_q, n_k], each dimension full or 1, all strides free. bool: a query sees a key where it is
-                   true. float32: added to the logit; -inf, or anything below -7e37, hides the key.
+                   true. float32: added to the logit; -inf, or anything below -7e37, hides the key. float16, bfloat16: the
+                   same, converted; float16's least, -65504, hides no key, and gives it a weight of 0.
       softcap      c > 0: logit -> c tanh(logit / c), before any mask
       sink         [H]: for each head a logit that takes part in the softmax's sum and has no value (gpt-oss learns such
                    logits); neither scale, softcap nor mask concerns it; -inf: none. out and lse are then
                    merge(out, lse, 0, sink) of those without.
+      k_scale, v_scale  [B, Hk, n_k], or with a last dimension of 1, float32: what each row of an int8 k and v is multiplied with.
+                   Such calls have no gradients, and no return_stats.
 
-    Returns out, or (out, lse), (out, stats), (out, lse, stats): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. A query that sees no
+    Returns out, or (out, lse), (out, stats), (out, lse, stats): new arrays of q's kind (NumPy, PyTorch, ...), out of its type, the others of
+    float32; or the `out` given. A query that sees no
     key, as where n_k = 0, has output 0 and lse -inf, or the sink. The same input gives the same bits, whatever the number of threads. PyTorch tensors in
     CUDA memory: the call goes to PyTorch's current stream and does not wait for it.
 
@@ -94,33 +101,34 @@ def spatial_attention(
     TypeError (not an array, a masked array of NumPy), NotImplementedError, MemoryError. torch.compile breaks its graph at the call: there
     use muattn.torch. Gradients without PyTorch: spatial_attention_backward().
     """
-    if out is None and needs_operator(q, k, v, mask, scale, sink, output_multiplier):
+    if out is None and needs_operator(q, k, v, mask, scale, sink, output_multiplier, k_scale, v_scale):
         from . import torch
 
         return torch.spatial_attention(
             q, k, v, scaling=scaling, d_base=d_base, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier,
-            causal=causal, window=window, mask=mask, key_lengths=key_lengths, softcap=softcap, sink=sink, return_lse=return_lse,
-            return_stats=return_stats,
+            causal=causal, window=window, mask=mask, key_lengths=key_lengths, softcap=softcap, sink=sink, k_scale=k_scale, v_scale=v_scale,
+            return_lse=return_lse, return_stats=return_stats,
         )
     refuse(
         WITHOUT_OUT, q=q, k=k, v=v, mask=mask, power=power, alpha=alpha, scale=scale, output_multiplier=output_multiplier,
-        softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, sink=sink, out=out,
+        softcap=softcap, causal=causal, window=window, key_lengths=key_lengths, sink=sink, k_scale=k_scale, v_scale=v_scale, out=out,
     )
     with_lse, with_stats = flag("return_lse", return_lse), flag("return_stats", return_stats)
     settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink, alpha, power, output_multiplier)
-    queue = queue_of(q=q, k=k, v=v, mask=mask, out=out)
+    mask = widened(mask)
+    queue = queue_of(q=q, k=k, v=v, mask=mask, k_scale=k_scale, v_scale=v_scale, out=out)
     stats = (spatial_logit_stats(q, k, mask, settings),) if with_stats else ()
     lse = None
     if queue is not None:
-        out = new_array(q, (*q.shape[:3], *v.shape[3:])) if out is None else out
+        out = new_array(q, (*q.shape[:3], *v.shape[3:]), True) if out is None else out
         lse = new_array(q, tuple(q.shape[:3])) if with_lse else None
-    arrays = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse)
+    arrays = exported(queue, q=q, k=k, v=v, mask=mask, out=out, lse=lse, k_scale=k_scale, v_scale=v_scale)
     result = _muattn.spatial_attention(queue, *arrays, with_lse, settings)
     written(out)
     results = result if with_lse else (result,)
     returned = [like(q, new) if given is None else given for new, given in zip(results, (out, lse))]
     if (recorder := _torch.recorder) is not None:
-        recorder.spatial(q, k, mask, settings, returned[0])
+        recorder.spatial(q, k, mask, settings, returned[0], k_scale)
     return returned[0] if len(returned) + len(stats) == 1 else (*returned, *stats)
 
 
@@ -129,15 +137,15 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     """Two results of spatial_attention(..., return_lse=True) over disjoint sets of keys, as one over both.
 
     Arguments
-      out_a, out_b  [B, H, n_q, d_v]
-      lse_a, lse_b  [B, H, n_q]; a row with lse -inf counts for nothing, whatever out holds
+      out_a, out_b  [B, H, n_q, d_v], both float32, float16 or bfloat16
+      lse_a, lse_b  [B, H, n_q], float32; a row with lse -inf counts for nothing, whatever out holds
 
     causal and window count keys from the start of the k of their call: for the part that starts at key p give the whole
     call's offset minus p (causal=o - p, of each batch entry where key_lengths make it differ), not an alignment of the part; cut mask and key_lengths to the part too.
     Give sink to one of the calls only: it would count once for each. Under "umup" give both the same output_multiplier: a rule's depends
     on n_k.
 
-    Returns (out, lse), new arrays of out_a's kind: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
+    Returns (out, lse), new arrays of out_a's kind, out of its type: lse = log(e^lse_a + e^lse_b), out the mean of out_a and out_b with
     weights e^(lse_a - lse) and e^(lse_b - lse). Raises as spatial_attention does.
     """
     if needs_operator(out_a, lse_a, out_b, lse_b):
@@ -150,7 +158,7 @@ def merge(out_a: Array, lse_a: Any, out_b: Any, lse_b: Any) -> tuple[Array, Arra
     if queue is None:
         out, lse = _muattn.merge(None, *exported(None, **arrays), None, None)
         return like(out_a, out), like(out_a, lse)
-    out, lse = new_array(out_a, tuple(out_a.shape)), new_array(out_a, tuple(out_a.shape[:3]))
+    out, lse = new_array(out_a, tuple(out_a.shape), True), new_array(out_a, tuple(out_a.shape[:3]))
     _muattn.merge(queue, *exported(queue, **arrays, out=out, lse=lse))
     return out, lse
 
@@ -188,8 +196,9 @@ def channel_attention(
     out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
 
     Arguments
-      q, k, v      [B, H, n, d] float32, all in the CPU's memory or in one CUDA device's; the innermost stride is 1, the
-                   others are free; 1 <= d <= 1024
+      q, k, v      [B, H, n, d], all float32, float16 or bfloat16 (ml_dtypes', in NumPy), on a GPU float32 alone, all in the CPU's
+                   memory or in one CUDA device's; the innermost stride is 1, the others are free; 1 <= d <= 1024. All is
+                   computed in float32, and out, of their type, rounded once
       scaling      s = 1/sqrt(n) under every rule, and
                    "sp":        o = 1
                    "mup":       o = d_base/d: the head dimension grows with width; needs d_base
@@ -208,8 +217,8 @@ def channel_attention(
                    call is then one of channel_map() and one of channel_apply(), and rounds as these do. Not on a GPU.
       return_stats  also return what the logits of the map are like, LogitStats(mean_abs, rms, max, entropy), each [B, H]. Not on a GPU.
 
-    Returns out, or (out, attention_map), (out, stats), (out, attention_map, stats): new arrays of q's kind (NumPy, PyTorch, ...), or the `out` given. Raises as spatial_attention
-    does. Gradients: channel_attention_backward().
+    Returns out, or (out, attention_map), (out, stats), (out, attention_map, stats): new arrays of q's kind (NumPy, PyTorch, ...), out of its type, the others
+    of float32; or the `out` given. Raises as spatial_attention does. Gradients: channel_attention_backward().
     """
     if out is None and not return_map and needs_operator(q, k, v, scale, output_multiplier):
         from . import torch
@@ -232,7 +241,7 @@ def channel_attention(
         return returned, like(q, attention_map), *stats
     queue = queue_of(q=q, k=k, v=v, out=out)
     if queue is not None and out is None:
-        out = new_array(q, tuple(q.shape))
+        out = new_array(q, tuple(q.shape), True)
     result = _muattn.channel_attention(queue, *exported(queue, q=q, k=k, v=v, out=out), settings)
     written(out)
     returned = like(q, result) if out is None else out

@@ -7,7 +7,8 @@ import functools
 import sys
 from typing import Any, NamedTuple
 
-from ._results import libraries_of
+from . import _muattn
+from ._results import is_bfloat16, libraries_of
 
 _HOST, _CUDA = (1, 3), (2, 13)  # kDLCPU, kDLCUDAHost; kDLCUDA, kDLCUDAManaged
 _CPU = "the CPU's memory"
@@ -97,12 +98,16 @@ def exported(queue: Queue | None, outputs: tuple[str, ...] = ("out", "lse"), **a
     for name, array in arrays.items():
         if type(array) is tuple:  # to the extension, an address that it trusts
             raise TypeError(f"{name} must be {'a writable' if name in outputs else 'an'} array (NumPy or DLPack), not tuple")
-    return [
-        array
-        if array is None or (queue is None and isinstance(array, numpy.ndarray)) or not hasattr(array, "__dlpack__")
-        else _capsule(name, array, queue, name in outputs)
-        for name, array in arrays.items()
-    ]
+    readable = []
+    for name, array in arrays.items():
+        if isinstance(array, numpy.ndarray) and is_bfloat16(array):
+            if name in outputs and not array.flags.writeable:
+                raise TypeError(f"{name} must be a writable array (NumPy or DLPack): this one is read-only")
+            array = _muattn.as_bfloat16(array.view("uint16"))
+        elif array is not None and (queue is not None or not isinstance(array, numpy.ndarray)) and hasattr(array, "__dlpack__"):
+            array = _capsule(name, array, queue, name in outputs)
+        readable.append(array)
+    return readable
 
 
 def _capsule(name: str, array: Any, queue: Queue | None, is_output: bool) -> Any:
@@ -124,9 +129,9 @@ def _capsule(name: str, array: Any, queue: Queue | None, is_output: bool) -> Any
         raise TypeError(f"{name} must be an array (NumPy or DLPack); {type(array).__qualname__}.__dlpack__: {error}") from error
 
 
-def new_array(array: Any, shape: tuple[int, ...]) -> Any:
-    """A new float32 array of the library and on the device that `array` is of."""
+def new_array(array: Any, shape: tuple[int, ...], has_its_type: bool = False) -> Any:
+    """A new array of the library and on the device that `array` is of, of float32 or its type."""
     for library in libraries_of(array):
         if hasattr(library, "empty"):
-            return library.empty(shape, dtype=library.float32, device=array.device)
+            return library.empty(shape, dtype=array.dtype if has_its_type else library.float32, device=array.device)
     raise TypeError(f"out must be given: for {type(array).__qualname__} in CUDA memory no new array can be made")

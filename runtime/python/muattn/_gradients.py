@@ -8,7 +8,7 @@ from . import _muattn
 from ._devices import exported, require_processor
 from ._options import pair
 from ._refusals import FORWARD, refuse
-from ._results import like
+from ._results import like, narrowed, widened
 from ._settings import (
     Array, Causal, ChannelScaling, Layout, Numbers, SpatialScaling, Window, channel_settings, spatial_settings,
 )
@@ -50,14 +50,15 @@ def spatial_attention_backward(
       out, lse  what it gave, with return_lse=True; or those over more keys than k has (merge()): the gradients are then this k's
                 share, and those of disjoint sets of keys add up. Give the same sink and output_multiplier to each call then, and take
                 "sink" and "output_multiplier" of one.
-      d_out     [B, H, n_q, d_v], the loss's gradient by out
+      d_out     [B, H, n_q, d_v], the loss's gradient by out, in its type
       d_lse     [B, H, n_q], its gradient by lse; None: 0
       wanted    names of what to return the gradients by
 
-    Returns a dict with an entry for each name in wanted, new float32 arrays of q's kind (NumPy, PyTorch, ...):
+    Returns a dict with an entry for each name in wanted, new arrays; those by q, k, v and mask have the kind (NumPy, PyTorch, ...) and the
+    type of what they are by, summed in float32 and rounded once; others are float32, of q's kind:
       "q"      [B, H, n_q, d]     } summed over the query heads that share a key/value head
       "k"      [B, Hk, n_k, d]    }
-      "v"      [B, Hk, n_k, d_v]  }
+      "v"      [B, Hk, n_k, d_v]  } int8 has no gradients
       "scale"  [H], by each head's s, be it the rule's, one for all heads or its own
       "mask"   in the mask's shape, which is additive then; summed over what a dimension of 1 stands for; 0 where it hides a key
       "sink"   [H]; the call has a sink then
@@ -83,13 +84,19 @@ def spatial_attention_backward(
     )
     settings = spatial_settings(scaling, d_base, scale, causal, window, key_lengths, softcap, sink, alpha, power, output_multiplier)
     require_processor("spatial_attention_backward()", **arrays)
+    arrays["mask"] = widened(mask)
     gradients = _muattn.spatial_attention_backward(*exported(None, outputs=(), **arrays), names, settings)
-    return _by_name(names, q, gradients)
+    found = _by_name(names, {"q": q, "k": k, "v": v, "mask": arrays["mask"]}, q, gradients)
+    if "mask" in found:
+        found["mask"] = narrowed(mask, found["mask"])
+    return found
 
 
-def _by_name(names, array, gradients):
-    """As the caller gets them: the output multiplier's is a number."""
-    return {name: float(gradients[name][0]) if name == "output_multiplier" else like(array, gradients[name]) for name in names}
+def _by_name(names, arrays, first, gradients):
+    """As the caller gets them: those by arrays are like these, others of the first's kind; the output multiplier's is a number."""
+    return {
+        name: float(gradients[name][0]) if name == "output_multiplier" else like(arrays.get(name, first), gradients[name]) for name in names
+    }
 
 
 @outside_graphs
@@ -109,8 +116,8 @@ def channel_attention_backward(
       wanted         names of what to return the gradients by
 
     Returns a dict with an entry for each name in wanted:
-      "q", "k", "v"        new float32 arrays of q's kind (NumPy, PyTorch, ...) in the shapes of q, k and v
-      "scale"              the same, [H], by each head's s, be it the rule's, one for all heads or its own
+      "q", "k", "v"        new arrays of the kind (NumPy, PyTorch, ...), type and shape of q, k and v
+      "scale"              [H], float32, of q's kind, by each head's s, be it the rule's, one for all heads or its own
       "output_multiplier"  a float, by o
     The same input gives the same bits, whatever the number of threads.
 
@@ -128,7 +135,8 @@ def channel_attention_backward(
     refuse(FORWARD, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, normalize, layout, alpha=alpha)
     require_processor("channel_attention_backward()", **arrays)
-    return _by_name(names, q, _muattn.channel_attention_backward(*exported(None, outputs=(), **arrays), names, settings))
+    gradients = _muattn.channel_attention_backward(*exported(None, outputs=(), **arrays), names, settings)
+    return _by_name(names, {"q": q, "k": k, "v": v}, q, gradients)
 
 
 @outside_graphs
@@ -144,8 +152,8 @@ def channel_apply_backward(
 
     Returns a dict with an entry for each name in wanted, new arrays of v's kind:
       "attention_map"  [B, H, d, d], sum_t d_out[t, i] V[t, j], before the output multiplier: channel_map_backward() takes the sum of
-                       those of all tokens
-      "v"              in v's shape
+                       those of all tokens; float32
+      "v"              in v's shape and type
     Raises as channel_attention_backward() does.
     """
     names = _names(wanted, ("attention_map", "v"))
@@ -154,7 +162,7 @@ def channel_apply_backward(
     refuse(FORWARD, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens, alpha)
     require_processor("channel_apply_backward()", **arrays)
-    return _by_name(names, v, _muattn.channel_apply_backward(*exported(None, outputs=(), **arrays), names, settings))
+    return _by_name(names, {}, v, _muattn.channel_apply_backward(*exported(None, outputs=(), **arrays), names, settings))
 
 
 @outside_graphs
@@ -169,8 +177,9 @@ def channel_map_backward(
     map, squares and the options are as channel_apply() had them, those of all tokens; d_attention_map [B, H, d, d] is the sum of what
     channel_apply_backward() gave for all; q and k are this machine's.
 
-    Returns a dict with an entry for each name in wanted: "q" and "k", the gradients of this call's tokens, new arrays of q's kind; "scale"
-    [H] and "output_multiplier", a float, which are those of all tokens, the same on each machine. Raises as channel_attention_backward() does.
+    Returns a dict with an entry for each name in wanted: "q" and "k", the gradients of this call's tokens, new arrays of the kind and type of q
+    and k; "scale" [H] and "output_multiplier", a float, which are those of all tokens, the same on each machine. Raises as
+    channel_attention_backward() does.
     """
     names = _names(wanted, ("q", "k", "scale", "output_multiplier"))
     q_squares, k_squares = pair("squares", squares)
@@ -178,4 +187,5 @@ def channel_map_backward(
     refuse(FORWARD, **arrays, alpha=alpha, scale=scale, output_multiplier=output_multiplier)
     settings = channel_settings(scaling, d_base, scale, output_multiplier, squares is not None, layout, tokens, alpha)
     require_processor("channel_map_backward()", **arrays)
-    return _by_name(names, q, _muattn.channel_map_backward(*exported(None, outputs=(), **arrays), names, settings))
+    gradients = _muattn.channel_map_backward(*exported(None, outputs=(), **arrays), names, settings)
+    return _by_name(names, {"q": q, "k": k}, q, gradients)

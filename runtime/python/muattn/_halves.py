@@ -23,12 +23,12 @@ def channel_map(q, k, *, normalize=False, layout="channels_last"):
     map[i, j] = sum_u Q[u, i] K[u, j]. Maps, and squares, of disjoint sets of tokens add up: channel_apply() goes on from the sum.
 
     Arguments
-      q, k       [B, H, n, d] float32, in the CPU's memory; the innermost stride is 1, the others are free
+      q, k       [B, H, n, d], both float32, float16 or bfloat16, in the CPU's memory; the innermost stride is 1, the others are free
       normalize  as channel_attention() has it: the squares are wanted too
       layout     "channels_last": as above; "channels_first": q and k are [B, H, d, n]
 
     Returns map [B, H, d, d], or with normalize (map, q_squares, k_squares), the squares [B, H, d]: sum_u Q[u, i]^2 and
-    sum_u K[u, j]^2; new arrays of q's kind. Raises as channel_attention() does, and NotImplementedError for arrays in a GPU's memory.
+    sum_u K[u, j]^2; new float32 arrays of q's kind. Raises as channel_attention() does, and NotImplementedError for arrays in a GPU's memory.
     """
     refuse(BOTH_HALVES, q=q, k=k)
     settings = channel_settings("sp", None, None, None, normalize, layout)
@@ -57,15 +57,15 @@ def channel_apply(
     """The second half of channel_attention(), from the map on: out[t, i] = o sum_j softmax_j(s map[i, j]) V[t, j].
 
     Arguments
-      map         [B, H, d, d], as channel_map() gives it, or the sum of several
-      v           [B, H, n, d], or [B, H, d, n] with channels first
+      map         [B, H, d, d], float32, as channel_map() gives it, or the sum of several
+      v           [B, H, n, d], or [B, H, d, n] with channels first; float32, float16 or bfloat16
       squares     (q_squares, k_squares), each [B, H, d], as channel_map(normalize=True) gives them, or sums: the softmax is then of
                   s map[i, j] / (max(sqrt(q_squares[i]), 1e-12) max(sqrt(k_squares[j]), 1e-12)). None: not normalised
       return_map  also return the attention map, softmax_j(...) itself: channel_attention_backward() takes it
       tokens      the n of the rule's s = 1/sqrt(n), where v has only some of the tokens; None: those of v
     and scaling, d_base, alpha, scale, output_multiplier, layout, out as channel_attention() has them; arrays are in the CPU's memory.
 
-    Returns out, or (out, attention_map [B, H, d, d]), new arrays of v's kind, or the `out` given. Raises as channel_map() does.
+    Returns out, or (out, attention_map [B, H, d, d]), new arrays of v's kind, out of its type, the map float32; or the `out` given. Raises as channel_map() does.
     """
     q_squares, k_squares = pair("squares", squares)
     arrays = {"map": map, "q_squares": q_squares, "k_squares": k_squares, "v": v, "out": out}

@@ -2,6 +2,10 @@
 
 import sys
 
+from . import _muattn
+
+_HALVES = ("float16", "bfloat16")
+
 
 def libraries_of(array):
     """The modules that may make arrays like this one: its namespace (array API standard), then the packages of its type and of
@@ -18,10 +22,13 @@ def libraries_of(array):
 
 
 def like(array, result):
-    """result (NumPy) as an array of the library that `array` is of, sharing memory where that library can; a subclass of its
-    arrays gets one of the library's own. Where no function of the library takes DLPack, NumPy it is."""
+    """result (NumPy; of uint16: bfloat16, which NumPy has not) as an array of the library that `array`, which has its type, is of, sharing memory
+    where that library can; a subclass of its arrays gets one of the library's own. Where no function of the library takes DLPack, NumPy it is."""
+    is_bfloat16 = result.dtype == "uint16"
     if isinstance(array, sys.modules["numpy"].ndarray):
-        return result
+        return result.view(array.dtype) if is_bfloat16 else result
+    if is_bfloat16:
+        result = _muattn.as_bfloat16(result)
     for library in libraries_of(array):
         if hasattr(library, "from_dlpack"):
             return library.from_dlpack(result)
@@ -30,3 +37,26 @@ def like(array, result):
             if hasattr(module, "from_dlpack"):
                 return module.from_dlpack(result.__dlpack__())
     return result
+
+
+def is_bfloat16(array):
+    """Of a NumPy array: whether it is one of ml_dtypes' type, which NumPy hands to nobody."""
+    return array.dtype.kind == "V" and array.dtype.name == "bfloat16"
+
+
+def _is_half(array):
+    return str(getattr(array, "dtype", "")).rpartition(".")[2] in _HALVES
+
+
+def widened(mask):
+    """A mask of 16 bits in float32, which kernels read, by its own library; other masks as they are."""
+    if not _is_half(mask):
+        return mask
+    return mask.astype("float32") if hasattr(mask, "astype") else mask.float()
+
+
+def narrowed(mask, gradient):
+    """The gradient by such a mask, in the mask's type."""
+    if not _is_half(mask):
+        return gradient
+    return gradient.astype(mask.dtype) if hasattr(gradient, "astype") else gradient.to(mask.dtype)
