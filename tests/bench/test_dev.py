@@ -21,14 +21,14 @@ def copy(tmp_path):
 
 
 @pytest.mark.parametrize("words", [
-    "bench", "bench --scaling", "bench --peers", "bench --stats", "bench --gpu", "bench --peers --backward", "bench --backward --scaling", "tune", "report", "report --gpu", "generate", "transfer", "coord-check",
+    "bench", "bench --scaling", "bench --peers", "bench --stats", "bench --types", "bench --gpu", "bench --peers --backward", "bench --backward --scaling", "tune", "report", "report --gpu", "generate", "transfer", "coord-check",
     "tune spatial_attention --budget 1", "demo", "test", "setup",
 ])  # fmt: skip
 def test_help_builds_and_installs_nothing(copy, words):
     before = sorted(copy.rglob("*"))
     done = subprocess.run([copy / "dev", *words.split(), "--help"], text=True, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")
-    options = ("bench", "tune", "report", "generate", "transfer", "coord-check", "--scaling", "--peers", "--stats", "--gpu")
+    options = ("bench", "tune", "report", "generate", "transfer", "coord-check", "--scaling", "--peers", "--stats", "--types", "--gpu")
     verb = " ".join(word for word in words.split() if word in options)
     assert done.stdout.startswith(f"usage: ./dev {verb}")
     assert sorted(copy.rglob("*")) == before

@@ -1,7 +1,8 @@
-"""./dev bench --peers: turns, and the table of --backward. Peers themselves are not installed where tests run."""
+"""./dev bench --peers and --types: turns, and tables. Peers themselves are not installed where tests run."""
 
 from muattn_tools.peers.backward_report import goals, notes, table
 from muattn_tools.peers.turns import all_times, best_times
+from muattn_tools.peers.types_report import table as table_of_types
 
 
 def test_a_turn_is_calls_that_are_timed_after_calls_that_are_not():
@@ -71,3 +72,24 @@ def test_notes_say_who_is_missing_where():
         "SDPA has no fused gradients here, and composes them: channel/wide",
         "torch.compile is left out of spatial/bad: writes 2 GiB of scores",
     ]
+
+
+def test_the_table_of_types_has_ratios_and_why_a_peer_is_left_out():
+    rows = [
+        {
+            "operation": "spatial", "name": "decode", "type": "bfloat16", "left_out": {"onnxruntime": "it cannot"},
+            "milliseconds": {"muattn": 2.0, "muattn float32": 4.0, "torch": 30.0, "torch float32": 20.0},
+        },
+        {
+            "operation": "spatial", "name": "decode", "type": "float32_int8", "left_out": {},
+            "milliseconds": {"muattn": 1.0, "muattn float32": 3.0, "torch float32": 20.0},
+        },
+    ]  # fmt: skip
+    results = {
+        "device": "a device", "backend": "avx2", "threads": 1, "date": "a day", "commit": "c0", "command": "./dev bench --types ",
+        "versions": {"torch": "0"}, "rows": rows,
+    }  # fmt: skip
+    lines = table_of_types(results).splitlines()
+    assert "| spatial/decode | bfloat16 | 2 | 2.00 | 15.00 | 10.00 | left out |" in lines
+    assert "| spatial/decode | float32_int8 | 1 | 3.00 |  | 20.00 |  |" in lines
+    assert "- left out: onnxruntime, spatial/decode in bfloat16: it cannot" in lines

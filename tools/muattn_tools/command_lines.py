@@ -27,6 +27,7 @@ def kernels() -> Parser:
        ./dev bench --peers [ARGUMENT...]
        ./dev bench --torch [ARGUMENT...]
        ./dev bench --stats [ARGUMENT...]
+       ./dev bench --types [ARGUMENT...]
        ./dev bench --gpu [ARGUMENT...]""",
         description="""Times the kernels on bench/shapes.json with Google Benchmark: a table here, and in files the table and every counter.
 docs/benchmarks.md says what the columns mean.
@@ -120,6 +121,20 @@ def stats() -> Parser:
         "./dev bench --stats",
         description="""Times the forward pass of every shape of bench/shapes.json, with statistics of the logits and without, in turn: what
 return_stats=True costs.""",
+    )
+    parser.add_argument("--filter", type=part_of_a_shape, default="", metavar="TEXT", help="only shapes whose operation/name contains this")
+    parser.add_argument("--seconds", type=positive, default=0.5, help="time for each way and shape (default: 0.5)")
+    parser.add_argument("--threads", type=thread_count, default=1, metavar="N", help="default: 1")
+    _add_out(parser)
+    return parser
+
+
+def types() -> Parser:
+    parser = Parser(
+        "./dev bench --types",
+        description="""Times the forward pass in 16 bits, and with int8 keys and values, on the shapes of bench/shapes.json that have "types":
+muattn in that type and in float32, PyTorch's SDPA in both and ONNX Runtime in that type, in one process, in turn. Every
+output is compared with muattn's first. The first time, packages of 7 GB go into .venv-peers.""",
     )
     parser.add_argument("--filter", type=part_of_a_shape, default="", metavar="TEXT", help="only shapes whose operation/name contains this")
     parser.add_argument("--seconds", type=positive, default=0.5, help="time for each way and shape (default: 0.5)")
@@ -233,7 +248,7 @@ is made anew. docs/targets.md says more.""",
 
 
 VERBS = {"bench": kernels, "tune": tune, "report": report, "generate": generate}
-MODES = {("bench", "--scaling"): scaling, ("bench", "--peers"): peers, ("bench", "--torch"): torch_steps, ("bench", "--stats"): stats, ("bench", "--gpu"): gpu, ("report", "--gpu"): report_gpu}
+MODES = {("bench", "--scaling"): scaling, ("bench", "--peers"): peers, ("bench", "--torch"): torch_steps, ("bench", "--stats"): stats, ("bench", "--types"): types, ("bench", "--gpu"): gpu, ("report", "--gpu"): report_gpu}
 
 
 def main(words: list[str]) -> None:

@@ -42,35 +42,35 @@ def _torch(p: Problem) -> dict[str, Call]:
     return {name: lambda way=way: found.finish(way(*inputs)) for name, way in found.ways.items()}
 
 
-def _model(p: Problem) -> tuple[bytes, dict[str, np.ndarray]]:
+def _model(p: Problem, dtype: np.dtype = np.dtype(np.float32)) -> tuple[bytes, dict[str, np.ndarray]]:
     """The problem as an ONNX graph, and its inputs."""
-    inputs = {"q": p.q, "k": p.k, "v": p.v}
+    inputs = {name: x.astype(dtype, copy=False) for name, x in (("q", p.q), ("k", p.k), ("v", p.v))}
     if p.operation == "channel":
-        nodes, constants = _channel_nodes(p)
+        nodes, constants = _channel_nodes(p, dtype)
     else:
         mask = p.visible() if p.window is not None else p.mask
         if mask is not None:
             if mask.ndim == 4:  # ONNX Runtime wants the full number of queries, OpenVINO the full batch
                 mask = np.broadcast_to(mask, (p.q.shape[0], mask.shape[1], p.q.shape[2], mask.shape[3])).copy()
-            inputs["mask"] = mask
+            inputs["mask"] = mask if mask.dtype == np.bool_ else mask.astype(dtype, copy=False)
         causal = int(p.causal and p.window is None)
         nodes, constants = [helper.make_node("Attention", list(inputs), ["out"], scale=p.scale, is_causal=causal)], []
     values = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
         for name, x in inputs.items()
     ]
-    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [None] * 4)
+    out = helper.make_tensor_value_info("out", helper.np_dtype_to_tensor_dtype(dtype), [None] * 4)
     graph = helper.make_graph(nodes, p.name, values, [out], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
     return model.SerializeToString(), inputs
 
 
-def _channel_nodes(p: Problem) -> tuple[list, list]:
+def _channel_nodes(p: Problem, dtype: np.dtype) -> tuple[list, list]:
     nodes, names = [], {"q": "q", "k": "k"}
     token_axis = 3 if p.channels_first else 2
     constants = [
-        onnx.numpy_helper.from_array(np.float32(p.scale).reshape(()), "scale"),
-        onnx.numpy_helper.from_array(np.float32(1e-12).reshape(()), "eps"),
+        onnx.numpy_helper.from_array(np.array(p.scale, dtype), "scale"),
+        onnx.numpy_helper.from_array(np.array(1e-12, dtype), "eps"),
         onnx.numpy_helper.from_array(np.array([token_axis]), "axis"),
     ]
     if p.normalize:
@@ -100,14 +100,26 @@ def _channel_nodes(p: Problem) -> tuple[list, list]:
     return nodes, constants
 
 
-def _onnxruntime(p: Problem, threads: int) -> Call:
-    model, inputs = _model(p)
+def _onnxruntime(p: Problem, threads: int, dtype: np.dtype = np.dtype(np.float32)) -> Call:
+    model, inputs = _model(p, dtype)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")  # when a run ends; not during it
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, inputs)[0]
+
+
+def onnxruntime_in(p: Problem, threads: int, dtype: str) -> Call:
+    """ONNX Runtime in float16 or bfloat16. What it cannot do shows when it is called."""
+    made: list[Call] = []
+
+    def call():
+        if not made:
+            made.append(_onnxruntime(p, threads, helper.tensor_dtype_to_np_dtype(getattr(TensorProto, dtype.upper()))))
+        return made[0]()
+
+    return call
 
 
 def _openvino(p: Problem, threads: int) -> Call:
