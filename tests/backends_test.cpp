@@ -156,13 +156,18 @@ int64_t d_for_kernel(const std::string &kernel) {
     return d_for_blocks(blocks, channel_schedules(backend), &schedule::ChannelsLast::rows);
 }
 
-void provoke_channel(const std::string &kernel) {
+void provoke_channel(const std::string &kernel, muattn_dtype type) {
     ChannelCase c;
     c.n = 9, c.d = d_for_kernel(kernel);
     ASSERT_GT(c.d, 0) << "no d asks for this kernel: see not_built in tables/kernels.json";
     c.normalize = contains(kernel, "+normalize");
     c.channels = contains(kernel, "channels_first") ? MUATTN_CHANNELS_FIRST : MUATTN_CHANNELS_LAST;
-    expect_agrees(c);
+    if (type == MUATTN_FLOAT32) {
+        return expect_agrees(c);
+    }
+    const ChannelTensors t = make_tensors(c);
+    const ChannelTensors narrow{t.q.narrowed(type), t.k.narrowed(type), t.v.narrowed(type), t.out.narrowed(type)};
+    EXPECT_EQ(run(c, narrow), MUATTN_OK) << muattn_last_error();
 }
 
 // Of the kernels that a call of channel attention's halves or gradients runs, it names one. The others are run with that: false for those.
@@ -231,8 +236,8 @@ bool provoke(const std::string &operation, const std::string &kernel, bool &is_n
         provoke_spatial_backward(kernel);
     } else if (contains(operation, "channel_attention/") && is_part(kernel)) {
         is_named = provoke_channel_part(kernel);
-    } else if (operation == "channel_attention/forward/float32") {
-        provoke_channel(kernel);
+    } else if (contains(operation, "channel_attention/forward/")) {
+        provoke_channel(kernel, type);
     } else if (contains(operation, "merge/forward/")) {
         provoke_merge(type);
     } else if (contains(operation, "convert/")) {

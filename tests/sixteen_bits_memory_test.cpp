@@ -14,7 +14,7 @@ namespace {
 
 constexpr muattn_dtype kDtype = MUATTN_BFLOAT16;
 
-class SixteenBitsMemory : public OnEveryBackend {};
+class SixteenBitsMemory : public OnEveryProcessor {};
 MUATTN_ON_EVERY_BACKEND(SixteenBitsMemory);
 
 SpatialTensors narrowed(const SpatialTensors &t, bool only_keys = false) {

@@ -19,7 +19,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-class SixteenBits : public OnEveryBackend {};
+class SixteenBits : public OnEveryProcessor {};
 MUATTN_ON_EVERY_BACKEND(SixteenBits);
 
 constexpr muattn_dtype kDtypes[] = {MUATTN_FLOAT16, MUATTN_BFLOAT16};
@@ -367,6 +367,25 @@ muattn_status run_with(const SpatialTensors &t, muattn_dtype q, muattn_dtype k, 
     muattn_tensor views[] = {t.q.view(), t.k.view(), t.v.view(), t.out.view()};
     views[0].dtype = q, views[1].dtype = k, views[2].dtype = v, views[3].dtype = out;
     return muattn_spatial_attention_forward(&views[0], &views[1], &views[2], nullptr, &views[3], nullptr);
+}
+
+class SixteenBitsOnGpus : public OnEveryBackend {};
+MUATTN_ON_EVERY_BACKEND(SixteenBitsOnGpus);
+
+TEST_P(SixteenBitsOnGpus, AreRefused) {
+    if (!is_gpu(GetParam())) {
+        GTEST_SKIP() << "processors take them";
+    }
+    const SpatialTensors t = make_tensors(SpatialCase());
+    EXPECT_EQ(run_with(t, MUATTN_FLOAT16, MUATTN_FLOAT16, MUATTN_FLOAT16, MUATTN_FLOAT16), MUATTN_UNSUPPORTED);
+    EXPECT_STREQ(muattn_last_error(), "q.dtype: GPUs compute with float32 alone, not with float16");
+    EXPECT_EQ(run_with(t, MUATTN_FLOAT32, MUATTN_BFLOAT16, MUATTN_BFLOAT16, MUATTN_FLOAT32), MUATTN_UNSUPPORTED);
+    EXPECT_STREQ(muattn_last_error(), "k.dtype: GPUs compute with float32 alone, not with bfloat16");
+    const ChannelTensors tokens = make_tensors(ChannelCase());
+    muattn_tensor q = tokens.q.view(), out = tokens.out.view();
+    q.dtype = out.dtype = MUATTN_FLOAT16;
+    EXPECT_EQ(muattn_channel_attention_forward(&q, &q, &q, nullptr, &out), MUATTN_UNSUPPORTED);
+    EXPECT_STREQ(muattn_last_error(), "q.dtype: GPUs compute with float32 alone, not with float16");
 }
 
 TEST_P(SixteenBits, TypesThatAreRefused) {

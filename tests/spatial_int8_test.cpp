@@ -16,7 +16,7 @@
 namespace muattn::test {
 namespace {
 
-class SpatialInt8 : public OnEveryBackend {};
+class SpatialInt8 : public OnEveryProcessor {};
 MUATTN_ON_EVERY_BACKEND(SpatialInt8);
 
 // Keys and values of a case as a cache has them: each row divided by its scale, which makes its largest number 127.

@@ -39,14 +39,14 @@ public:
         r_j = RDom(0, d, "r_j");
 
         const Expr at = c * chunk + u, inside = likely(at) < n;
-        Q(u, i, x, c, h, b) = select(inside, q(min(likely(at), n - 1), min(x * tile + i, d - 1), h, b), 0.0f);
-        K(u, j, c, h, b) = select(inside, k(min(likely(at), n - 1), min(j, d - 1), h, b), 0.0f);
+        Q(u, i, x, c, h, b) = select(inside, of_q(q(min(likely(at), n - 1), min(x * tile + i, d - 1), h, b)), 0.0f);
+        K(u, j, c, h, b) = select(inside, of_kv(k(min(likely(at), n - 1), min(j, d - 1), h, b)), 0.0f);
         // Each row of K is read once in a chunk, from where it is, unless the last chunk has tokens that are not there.
         whole_chunks = chunks * chunk <= n;
         const Expr in_chunk = r_v * lanes + l, token_c = unsafe_promise_clamped(c * chunk + in_chunk, 0, n - 1);
         const Expr q_i = Q(in_chunk, i, x, c, h, b);
         copied = sums("copied", q_i, K(in_chunk, j, c, h, b));
-        in_place = sums("in_place", q_i, k(token_c, min(j, d - 1), h, b));
+        in_place = sums("in_place", q_i, of_kv(k(token_c, min(j, d - 1), h, b)));
 
         // A chunk's lanes are added up while they are in registers, then the chunks.
         const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
@@ -88,9 +88,9 @@ public:
                    row = unsafe_promise_clamped(channel % tile, 0, rows - 1);
         P(channel, j, h, b) = E(row, j, channel / tile, h, b) * R(row, channel / tile, h, b);
 
-        V(token, j, h, b) = v(min(likely(token), n - 1), j, h, b);
+        V(token, j, h, b) = of_kv(v(min(likely(token), n - 1), j, h, b));
         PV(token, channel, h, b) += P(channel, r_j, h, b) * V(token, r_j, h, b);
-        out(token, channel, h, b) = PV(token, channel, h, b);
+        out(token, channel, h, b) = to_out(PV(token, channel, h, b));
         whole_tile = n >= params.token_vectors * lanes && d >= params.channel_group;
         output = out;
     }

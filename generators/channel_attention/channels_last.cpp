@@ -96,7 +96,7 @@ public:
 private:
     // 1 / |a_x| over all tokens, of a = Q or K. Vectors are read whole wherever d holds one: the last is shifted inwards, and
     // repeats channels of the one before it.
-    void define_norms(Norms &norms, const Input<Buffer<float, 4>> &a, const Var &x, const Expr &token_c) const {
+    void define_norms(Norms &norms, const Input<Buffer<void, 4>> &a, const Var &x, const Expr &token_c) const {
         const int lanes = params.lanes;
         const Expr d = a.dim(0).extent(), last = min(x, d - 1);
         const Expr channel = select(holds_vector, vector_inside(x, d, lanes), last);

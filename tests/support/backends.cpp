@@ -72,4 +72,11 @@ std::string test_name(const testing::TestParamInfo<std::string> &info) {
     return name;
 }
 
+void OnEveryProcessor::SetUp() {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "for processors";
+    }
+    OnEveryBackend::SetUp();
+}
+
 }  // namespace muattn::test

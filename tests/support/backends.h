@@ -37,6 +37,12 @@ protected:
     void TearDown() override { restore_settings(); }
 };
 
+// Of what GPUs refuse.
+class OnEveryProcessor : public OnEveryBackend {
+protected:
+    void SetUp() override;
+};
+
 // "cpu:avx2" as a test's name: cpu_avx2.
 std::string test_name(const testing::TestParamInfo<std::string> &info);
 

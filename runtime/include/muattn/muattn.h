@@ -234,7 +234,8 @@ MUATTN_API muattn_status muattn_spatial_rule(const muattn_spatial_options *optio
  * muattn_merge() makes of those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
  * 2.3e38 counts as infinite.
  * NaN and infinity in a key, value or mask reach the queries that see it, and no other query.
- * Scratch memory has a bound that n_q and n_k do not change: per thread, and for few queries also per batch entry and head.
+ * Scratch memory has a bound that n_q and n_k do not change: per thread, and for few queries also per batch entry and head. For few queries in
+ * 16 bits it has float32 copies of those of a head, too.
  * options may be NULL: all zero. */
 MUATTN_API muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
                                                           const muattn_tensor *v, const muattn_spatial_options *options,
@@ -273,7 +274,8 @@ typedef struct muattn_spatial_gradients {
  *   d_scale = sum_ij dt_ij q_i . k_j,  d_output_multiplier = sum_i d_out_i . out_i / o.
  * A query that sees no key has gradient 0, and so has a key that no query sees. NaN and infinity in a query, in its d_out, d_lse, out
  * or lse, or in a key or value reach the gradients of what sees them, and no other. Gradients are distinct from each other and from all inputs.
- * Scratch memory has a bound that n_q and n_k do not change. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
+ * Scratch memory has a bound that n_q and n_k do not change, but for d_k and d_v in 16 bits: with more queries than are taken at a time, 16384
+ * of a group of heads at most, it holds them in float32. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
  * nothing has been written then. */
 MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *q, const muattn_tensor *k,
                                                            const muattn_tensor *v, const muattn_tensor *out,
@@ -347,8 +349,10 @@ typedef struct muattn_channel_options {
  * index:
  *   out[t, i] = o sum_j softmax_j(s sum_u Q[u, i] K[u, j]) V[t, j].
  *
- *   q, k, v, out  [B, H, n, d], or [B, H, d, n] when channels come first; 1 <= d <= MUATTN_MAX_D, any n
+ *   q, k, v, out  [B, H, n, d], or [B, H, d, n] when channels come first; 1 <= d <= MUATTN_MAX_D, any n; float32, float16 or
+ *                 bfloat16, all of them the same
  *
+ * All arithmetic is float32; out in 16 bits is rounded once. With channels last these take float32 copies of one head at least.
  * options may be NULL: all zero. */
 MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
                                                           const muattn_tensor *v, const muattn_channel_options *options,
@@ -358,7 +362,7 @@ MUATTN_API muattn_status muattn_channel_attention_forward(const muattn_tensor *q
  * tokens add up: tokens may be spread over machines, and muattn_channel_apply() goes on from the sum.
  *
  *   q, k                  as in muattn_channel_attention_forward(); of options normalize and layout count
- *   map                   [B, H, d, d], rows i: channels of q
+ *   map                   [B, H, d, d], rows i: channels of q; maps and squares are float32
  *   q_squares, k_squares  [B, H, d, 1], with normalize: sum_u Q[u, i]^2 and sum_u K[u, j]^2; NULL without it. The innermost
  *                         stride is free.
  *

@@ -15,7 +15,9 @@ using schedule::ChannelsLast;
 using schedule::ChannelTiles;
 
 Need need_of(const ChannelCall &call) {
-    Need need{Operation::channel_attention, Direction::forward, {MUATTN_FLOAT32, MUATTN_FLOAT32, MUATTN_FLOAT32}};
+    Need need{Operation::channel_attention,
+              Direction::forward,
+              {call.q.tensor.dtype, call.k.tensor.dtype, call.out.tensor.dtype}};
     need.features.normalize = call.normalize;
     need.features.layout = call.channels_first ? Layout::channels_first : Layout::channels_last;
     need.negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out});
@@ -91,7 +93,12 @@ constexpr ChannelAlgorithm kOnGpus[] = {{tiles::find, tiles::work}, {tiles::find
 Choice choose_kernel(const ChannelCall &call, int backend) {
     const bool on_gpu = device_of(backend) != MUATTN_CPU;
     const ChannelAlgorithm &algorithm = (on_gpu ? kOnGpus : kOnProcessors)[call.channels_first];
-    const Kernel *kernel = algorithm.find(call, backend, need_of(call));
+    Need need = need_of(call);
+    const Kernel *kernel = algorithm.find(call, backend, need);
+    if (kernel == nullptr && !on_gpu) {  // which reads copies
+        need.types = {MUATTN_FLOAT32, MUATTN_FLOAT32, MUATTN_FLOAT32};
+        kernel = algorithm.find(call, backend, need);
+    }
     return kernel != nullptr ? Choice{kernel, algorithm.work(call, *kernel)} : Choice{};
 }
 
