@@ -139,7 +139,11 @@ endif()
 if(rows MATCHES "\\(channel_attention, [a-z]+, (softmax|gradient|[a-z_]+_map|[a-z_]+_product),")
   set(channel_parts true)
 endif()
-string(CONCAT built "constexpr bool kHasSpatialBackward = ${spatial_backward};\n" "constexpr bool kHasSpatialLogitStats = ${spatial_stats};\n"
+set(conversions false)
+if(rows MATCHES "\\(convert,")
+  set(conversions true)
+endif()
+string(CONCAT built "constexpr bool kHasConversions = ${conversions};\n" "constexpr bool kHasSpatialBackward = ${spatial_backward};\n" "constexpr bool kHasSpatialLogitStats = ${spatial_stats};\n"
   "constexpr bool kHasChannelParts = ${channel_parts};\n")
 file(CONFIGURE OUTPUT "${MUATTN_GENERATED_DIR}/kernels_built.inc" CONTENT "${built}" @ONLY)
 foreach(kernels IN ITEMS kernel gpu_kernel)

@@ -20,7 +20,7 @@ from packages import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN_C = ROOT / "tests/consumer/minimal/main.c"
-SMALL = ["--target", "x86-64-linux-sse41", "--ops", "spatial_attention", "--kernels", "general", "--head-dim", "64"]
+SMALL = ["--target", "x86-64-linux-sse41", "--ops", "spatial_attention", "--kernels", "general", "--head-dim", "64", "--dtypes", "float32"]
 PLAIN = ["--ops", "spatial_attention", "--kernels", "general"]
 READOBJ = "llvm-readobj-19"
 MINGW = "x86_64-w64-mingw32"
@@ -66,6 +66,16 @@ def test_a_kernel_that_does_more_serves_a_call(tmp_path, kernel):
     command = [os.environ.get("CC", "cc"), "-I", tmp_path / "out/include", MAIN_C, tmp_path / "out/lib/libmuattn.a", "-lm", "-lpthread", "-ldl"]
     subprocess.run([*command, "-o", tmp_path / "program"], check=True)
     assert "mean 2 on cpu:sse41" in subprocess.run([tmp_path / "program"], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_library_for_a_type_takes_it_beside_float32(tmp_path):
+    make("--target", "x86-64-linux-sse41", *PLAIN, "--dtypes", "bfloat16", "--shared", "--out", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert {kernel["dtype"] for kernel in manifest["kernels"]} == {"float32", "float32_bfloat16", "bfloat16_float32"}
+    example = [sys.executable, ROOT / "tests/consumer/minimal/types.py", tmp_path / "out/lib/libmuattn.so"]
+    assert subprocess.run(example, check=True, capture_output=True, text=True).stdout == (
+        "float32: MUATTN_OK\nbfloat16: MUATTN_OK\nfloat16: MUATTN_UNSUPPORTED, q.dtype: this build has no kernels for float16\n"
+    )
 
 
 def test_add_subdirectory(tmp_path):
