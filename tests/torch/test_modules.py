@@ -131,7 +131,7 @@ def test_packed_results_in_place(function, options):
     (lambda: SpatialAttention(32, 4, d_base=0), "d_base must be at least 1"),
     (lambda: SpatialAttention(32, 4)(torch.randn(5, 32)), r"x must be \[B, n, 32\], not \[5, 32\]"),
     (lambda: ChannelAttention(32, 4, scaling="sp", layout="channels_first")(torch.randn(2, 5, 32)), r"x must be \[B, 32, ...\], not \[2, 5, 32\]"),
-    (lambda: SpatialAttention(32, 4)(torch.randn(2, 5, 32).double()), "x.dtype must be float32"),
+    (lambda: SpatialAttention(32, 4)(torch.randn(2, 5, 32).double()), "x.dtype must be float32, float16 or bfloat16, not float64"),
 ])  # fmt: skip
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):

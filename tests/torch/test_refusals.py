@@ -8,7 +8,7 @@ import muattn.torch
 
 
 @pytest.mark.parametrize("call, error, message", [
-    (lambda x: muattn.torch.spatial_attention(x, x, x.double()), ValueError, "v.dtype must be float32, not float64"),
+    (lambda x: muattn.torch.spatial_attention(x, x, x.double()), ValueError, "v.dtype must be float32, float16, bfloat16 or int8, not float64"),
     (lambda x: muattn.torch.spatial_attention(x[0], x, x), ValueError, r"q must have 4 dimensions .*, not 3: q\[None\] where the batch is missing"),
     (lambda x: muattn.torch.spatial_attention(x, x.numpy(), x), TypeError, "k must be a torch.Tensor, not ndarray"),
     (lambda x: muattn.torch.spatial_attention(x, x[:, :1], x), ValueError, "v"),
@@ -28,7 +28,7 @@ import muattn.torch
     (lambda x: muattn.torch.channel_attention(x, x, x, scaling="umup"), ValueError, "'mup_mean', not 'umup'"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(5, 5)), ValueError, r"mask\[None, None\] is that of \[n_q, n_k\]"),
     (lambda x: muattn.torch.spatial_attention(x, x, x, mask=torch.ones(2, 1, 5, 5).long()), ValueError, "give mask != 0, which is bool"),
-    (lambda x: muattn.torch.spatial_attention(x.long(), x, x), ValueError, "q.dtype must be float32, not int64: convert it to float32"),
+    (lambda x: muattn.torch.spatial_attention(x.long(), x, x), ValueError, "q.dtype must be float32, float16 or bfloat16, not int64: convert it"),
     (lambda x: muattn.torch.packed_spatial_attention(x, 2), ValueError, "packed must have 3 dimensions"),
     (lambda x: muattn.torch.packed_spatial_attention(x[0], 2), ValueError, r"packed.shape\[2\] must be a multiple of heads"),
     (lambda x: muattn.torch.packed_channel_attention(x[0], 2, layout="channels_first"), ValueError, r"packed.shape\[1\] must be a multiple"),
@@ -50,10 +50,9 @@ def test_errors(call, error, message):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_other_types_behind_the_functions(dtype):
-    """Kernels read and write float32: other tensors would be read as such, and smaller ones written beyond their end."""
-    message = f"take tensors of float32, and masks of bool, not {str(dtype).removeprefix('torch.')}"
+def test_other_types_behind_the_functions():
+    """Kernels read and write what tensors say that they are: others would be read as such, and smaller ones written beyond their end."""
+    dtype, message = torch.float64, "take tensors of float32, bool, float16, bfloat16, int8, not float64"
     x, other = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4, dtype=dtype)
     for function in (muattn.torch.spatial_attention, muattn.torch.channel_attention):
         traced = torch.jit.trace(lambda x, function=function: function(x, x, x), x)
@@ -64,4 +63,16 @@ def test_other_types_behind_the_functions(dtype):
     with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.to(dtype), lambda saved: saved):
         loss = muattn.torch.channel_attention(x.requires_grad_(), x, x).sum()
     with pytest.raises(ValueError, match=message):
+        loss.backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_types_that_do_not_go_together_behind_the_functions(dtype):
+    x = torch.randn(1, 2, 5, 4)
+    half = x.to(dtype)
+    with pytest.raises(ValueError, match="lse_a.dtype: .* it must be float32"):
+        torch.ops.muattn.merge(half, half[..., 0], half, half[..., 0])
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.to(dtype), lambda saved: saved):
+        loss = muattn.torch.channel_attention(x.requires_grad_(), x, x).sum()
+    with pytest.raises(ValueError, match="d_out.dtype must be that of"):
         loss.backward()

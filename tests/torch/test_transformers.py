@@ -137,14 +137,14 @@ def test_generation_by_an_encoder_and_a_decoder(cache, monkeypatch):
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
 @pytest.mark.parametrize("padding", ["none", "left"])
-@pytest.mark.parametrize("case", ["bfloat16", "dropout", "weights"])
+@pytest.mark.parametrize("case", ["float64", "dropout", "weights"])
 def test_what_stays_with_transformers(case, padding, name, monkeypatch):
     """Bit for bit what "sdpa" gives, or "eager" where that has no softcap or sinks."""
     tokens, mask = padded(padding)
     model = decoder(name, attention_dropout=0.5 if case == "dropout" else 0.0)
     inputs = {"input_ids": tokens, "attention_mask": mask, "use_cache": False, "output_attentions": case == "weights"}
-    if case == "bfloat16":
-        model = model.bfloat16()
+    if case == "float64":
+        model = model.double()
     if case == "dropout":
         model.train()
     found = {}
@@ -217,3 +217,25 @@ def test_refusals():
         attention(module, q, q, q, None, softcap=2.0, dropout=0.5)
     with pytest.raises(NotImplementedError, match="deepseek_v4"):
         transformers.AttentionMaskInterface()["muattn"](config=transformers.DeepseekV4Config(), batch_size=1, q_length=3, kv_length=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("padding", ["none", "left"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
+def test_16_bits(name, padding, dtype, monkeypatch):
+    """As close to float32 as their own, which is "sdpa" or, with softcap or sinks, "eager"."""
+    tokens, mask = padded(padding)
+    inputs = {"input_ids": tokens, "attention_mask": mask, "use_cache": False}
+    model = decoder(name)
+    exact = train(model, mask, **inputs)
+    model = model.to(dtype)
+    found = {}
+    for kind in ("sdpa" if name == "llama" else "eager", "muattn"):
+        model.set_attn_implementation(kind)
+        with spied(monkeypatch) as seen:
+            found[kind] = train(model, mask, **inputs)
+    theirs, ours = found.values()
+    assert len(seen) == 2
+    error = lambda found, key: ((found[key].float() - exact[key]).norm() / exact[key].norm()).item()  # noqa: E731
+    for key in exact:
+        assert ours[key].dtype is dtype and error(ours, key) < 2 * error(theirs, key) + 0.01, key

@@ -118,7 +118,7 @@ def test_keys_without_a_mask_are_a_caches(monkeypatch):
     seen = torch.ones(3, 9, dtype=torch.bool).tril(6)
     wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True).transpose(1, 2)
     attention = transformers.AttentionInterface()["muattn"]
-    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):  # and where transformers' "sdpa" computes
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float64, 1e-5)):  # and where transformers' "sdpa" computes
         ours, weights = attention(module, q.to(dtype), k.to(dtype), v.to(dtype), None)
         torch.testing.assert_close(ours.float(), wanted, rtol=tolerance, atol=tolerance)
         assert weights is None

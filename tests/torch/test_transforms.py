@@ -180,35 +180,45 @@ def test_any_view_that_autograd_makes():
     torch.testing.assert_close(muattn.torch.spatial_attention(columns, columns, columns), muattn.torch.spatial_attention(*[columns.contiguous()] * 3))
 
 
-def test_autocast():
-    q, k, v = (x.detach() for x in qkv().values())
-    halves = [x.bfloat16().requires_grad_() for x in (q, k, v)]
-    with torch.autocast("cpu", torch.bfloat16):
-        out = muattn.torch.spatial_attention(*halves)
-    assert out.dtype is torch.float32
-    torch.testing.assert_close(out, muattn.torch.spatial_attention(*(x.float() for x in halves)))
-    assert all(x.dtype is torch.bfloat16 for x in torch.autograd.grad(out.sum(), halves))
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():  # the plain functions too
-        assert torch.equal(muattn.spatial_attention(*halves), out)
-        assert muattn.channel_attention(*halves[1:], halves[2]).dtype is torch.float32
-        lse = torch.zeros(2, 4, 19, dtype=torch.bfloat16)
-        assert muattn.merge(out.bfloat16(), lse, out, lse)[0].dtype is torch.float32
-    with pytest.raises(ValueError, match="q.dtype must be float32, not bfloat16"):
-        muattn.torch.spatial_attention(*halves)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(dtype):
+    """As PyTorch's own attention: in the type of the region, gradients in the types of the tensors."""
+    inputs = q, k, v = tuple(qkv().values())
+    halves = [x.detach().to(dtype).requires_grad_() for x in inputs]
+    expected = muattn.torch.spatial_attention(*halves)
+    with torch.autocast("cpu", dtype):
+        assert torch.nn.functional.scaled_dot_product_attention(q, k, v).dtype is dtype
+        out, lse = muattn.torch.spatial_attention(q, k.to(dtype), v, return_lse=True)
+        assert torch.equal(muattn.torch.spatial_attention(*halves), expected)
+    assert out.dtype is dtype and lse.dtype is torch.float32 and torch.equal(out, expected)
+    ours = torch.autograd.grad(out.float().sum(), inputs)
+    assert [x.dtype for x in ours] == 3 * [torch.float32]
+    for a, b in zip(ours, torch.autograd.grad(expected.float().sum(), halves)):
+        assert torch.equal(a, b.float())
+    with torch.autocast("cpu", dtype), torch.no_grad():  # the plain functions too, and operators in graphs that were made outside
+        assert torch.equal(muattn.spatial_attention(q, k, v), expected)
+        assert muattn.channel_attention(q, q, q).dtype is dtype
+        assert torch.ops.muattn.channel_attention(q, q.to(dtype), q, None, None, "sp", 0, None, None, False, "channels_last", 0.0).dtype is dtype
 
 
 def test_autocast_of_merge():
-    out, lse = torch.randn(1, 2, 5, 4, dtype=torch.bfloat16), torch.randn(1, 2, 5)
+    """It stores no more than it is given, and loses nothing of what is float32."""
+    out, lse = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5)
+    half = out.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        found = muattn.torch.merge(out, lse, out, lse)
-    torch.testing.assert_close(found[0], out.float())
+        found = muattn.torch.merge(half, lse, out, lse)
+        assert torch.equal(torch.ops.muattn.merge(half, lse, out, lse)[0], found[0])
+        assert muattn.torch.merge(half, lse, half, lse)[0].dtype is torch.bfloat16
+    assert torch.equal(found[0], muattn.torch.merge(half.float(), lse, out, lse)[0]) and found[1].dtype is torch.float32
+    with pytest.raises(ValueError, match="out_b.dtype must be that of out_a: bfloat16, not float32"):
+        muattn.torch.merge(half, lse, out, lse)
 
 
 @pytest.mark.parametrize("function", [muattn.torch.spatial_attention, muattn.torch.channel_attention])
 def test_autocast_leaves_double_precision(function):
     """As it does for PyTorch's operators: nobody asked for less."""
     x = torch.randn(1, 2, 5, 4, dtype=torch.float64)
-    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="q.dtype must be float32, not float64"):
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="q.dtype must be float32, float16 or bfloat16, not float64"):
         function(x, x, x)
 
 

@@ -98,7 +98,7 @@ def needs_operator(*values):
         return True
     if torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or any(x.is_meta for x in tensors):
         return True
-    if torch.is_autocast_enabled("cpu") and all(x.is_cpu for x in tensors):  # which makes them float32 there
+    if torch.is_autocast_enabled("cpu") and all(x.is_cpu for x in tensors):  # which has a type for them
         return True
     # Modes of the user's, as one that counts operations, see no call of the extension; on a GPU there is no operator.
     return is_recorded(torch) or (torch._C._len_torch_dispatch_stack() > 0 and all(x.is_cpu for x in tensors))

@@ -64,9 +64,9 @@ def new_gradients(q, k, v, wanted):
     *_, wants_scale, wants_multiplier = wanted
     gradients = new_token_gradients(q, k, v, wanted)
     if wants_scale:
-        gradients["scale"] = q.new_empty(q.shape[1])
+        gradients["scale"] = q.new_empty(q.shape[1], dtype=torch.float32)
     if wants_multiplier:
-        gradients["output_multiplier"] = q.new_empty(1)
+        gradients["output_multiplier"] = q.new_empty(1, dtype=torch.float32)
     return gradients
 
 
@@ -101,7 +101,7 @@ _stats_operator = _operators.define(f"channel_logit_stats({_INPUTS}, {_OPTIONS})
 _forward_operator = _operators.define(_FORWARD, _forward, new_output)
 _backward_operator = _operators.define(_BACKWARD, _backward, _fake_backward)
 _call_backward_operator = _operators.never_differentiate(_backward_operator)
-_operators.autocast_to_float32(_forward_operator)
+_operators.autocast_tokens(_forward_operator)
 
 
 def _save(ctx, inputs, output):
@@ -199,8 +199,8 @@ def channel_attention(
 ):
     """Channel attention as muattn.channel_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k, v,
     scale (a tensor of one number, or of one per head, in any shape: a learned temperature) and output_multiplier (a tensor of one).
-    torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes
-    float32, on the CPU, with any strides.
+    torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are on the CPU, with any
+    strides, of the types that it takes; torch.autocast casts q, k and v to its type, as it does for PyTorch's own attention.
 
     Returns out, in q's shape and order in memory, or (out, stats); stats are numbers without gradients. For the backward pass q, k and v are
     kept, and the map is computed again.

@@ -6,7 +6,7 @@ import torch
 
 from .. import _muattn
 from . import _operators
-from ._tensors import ROWS, TOKENS, autocast, check, rows, tell_openmp, view
+from ._tensors import HALVES, ROWS, ROWS_TYPES, check, rows, tell_openmp, view
 from ._vmap import fold_heads, unfold_heads
 
 _NAMES = ("out_a", "lse_a", "out_b", "lse_b")
@@ -14,7 +14,7 @@ _NAMES = ("out_a", "lse_a", "out_b", "lse_b")
 
 def _outputs(out_a, lse_a, out_b, lse_b):
     B, H, n_q, d_v = out_a.shape
-    return out_a.new_empty((B, n_q, H, d_v)).transpose(1, 2), out_a.new_empty((B, H, n_q))
+    return out_a.new_empty((B, n_q, H, d_v)).transpose(1, 2), out_a.new_empty((B, H, n_q), dtype=torch.float32)
 
 
 def _forward(out_a, lse_a, out_b, lse_b):
@@ -26,7 +26,16 @@ def _forward(out_a, lse_a, out_b, lse_b):
 
 
 _operator = _operators.define("merge(Tensor out_a, Tensor lse_a, Tensor out_b, Tensor lse_b) -> (Tensor, Tensor)", _forward, _outputs)
-_operators.autocast_to_float32(_operator)
+
+
+def _promoted(out_a, lse_a, out_b, lse_b):
+    """What torch.autocast makes of them where it is on: outs of the wider type, as for torch.cat, and lse of float32."""
+    dtype = torch.promote_types(out_a.dtype, out_b.dtype)
+    lse_a, lse_b = (x.float() if x.dtype in HALVES else x for x in (lse_a, lse_b))
+    return out_a.to(dtype), lse_a, out_b.to(dtype), lse_b
+
+
+_operators.autocast_by(_operator, _promoted)
 
 
 def _save(ctx, inputs, output):
@@ -42,9 +51,9 @@ def _backward(ctx, d_out, d_lse):
         weight = torch.where(lse_part == -torch.inf, 0.0, torch.exp(lse_part - lse))
         d_out_part = d_lse_part = None
         if d_out is not None:
-            d_out_part = weight.unsqueeze(-1) * d_out
+            d_out_part = (weight.unsqueeze(-1) * d_out).to(out_part.dtype)
             # A row that counts for nothing may hold anything.
-            difference = torch.where(weight.unsqueeze(-1) == 0, 0.0, out_part - out)
+            difference = torch.where(weight.unsqueeze(-1) == 0, 0.0, out_part.float() - out)
             d_lse_part = weight * (d_out * difference).sum(-1)
         if d_lse is not None:
             d_lse_part = weight * d_lse if d_lse_part is None else d_lse_part + weight * d_lse
@@ -65,8 +74,11 @@ _operators.map_over(_operator, _fold)
 
 def merge(out_a: torch.Tensor, lse_a: torch.Tensor, out_b: torch.Tensor, lse_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """muattn.merge() as an operator of PyTorch, which autograd follows: two results of spatial_attention(..., return_lse=True) over disjoint
-    sets of keys, as one over both. Arguments, results and errors are muattn.merge()'s."""
-    inputs = autocast(out_a, lse_a, out_b, lse_b)
+    sets of keys, as one over both. Arguments, results and errors are muattn.merge()'s; torch.autocast makes out_a and out_b of one type, the
+    wider."""
+    inputs = out_a, lse_a, out_b, lse_b
+    if torch.is_autocast_enabled("cpu") and all(isinstance(x, torch.Tensor) for x in inputs):
+        inputs = _promoted(*inputs)
     for name, tensor in zip(_NAMES, inputs):
-        check(name, tensor, TOKENS if name.startswith("out") else ROWS)
+        check(name, tensor) if name.startswith("out") else check(name, tensor, ROWS, ROWS_TYPES)
     return _call_operator(*inputs)

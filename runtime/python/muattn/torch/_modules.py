@@ -43,7 +43,7 @@ class _Attention(nn.Module):
         if x.dim() < 3 or (channels == -1 and x.dim() != 3) or x.shape[channels] != self.dim:
             raise ValueError(f"x must be {expected}, not {list(x.shape)}")
         if x.dtype is torch.float64:
-            raise ValueError("x.dtype must be float32, or another type in torch.autocast, not float64: call float() of x and of the module")
+            raise ValueError("x.dtype must be float32, float16 or bfloat16, not float64: call float() of x and of the module")
 
 
 class SpatialAttention(_Attention):

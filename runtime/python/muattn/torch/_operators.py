@@ -2,6 +2,8 @@
 
 import torch
 
+from ._tensors import autocast
+
 library = torch.library.Library("muattn", "FRAGMENT")
 
 
@@ -41,11 +43,11 @@ def differentiate(operator, save, backward):
     return call
 
 
-def never_differentiate(operator):
-    """The same for a backward pass, which has none itself: in silence its gradients would count as constants."""
+def never_differentiate(operator, why="muattn computes first derivatives alone"):
+    """The same for one without a backward pass, as a backward pass is: in silence its results would count as constants."""
 
     def refuse(ctx, *gradients):
-        raise RuntimeError(f"{operator.name()} has no derivative: muattn computes first derivatives alone")
+        raise RuntimeError(f"{operator.name()} has no derivative: {why}")
 
     return differentiate(operator, lambda ctx, inputs, output: None, refuse)
 
@@ -61,5 +63,18 @@ def map_over(operator, fold):
     torch.library.register_vmap(operator.name(), fold, lib=library)
 
 
-def autocast_to_float32(operator):
-    torch.library.register_autocast(operator.name(), "cpu", torch.float32, lib=library)
+def autocast_by(operator, cast):
+    """Under torch.autocast the operator is called with cast(*arguments), for graphs that were made outside of it."""
+    only = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+
+    def kernel(_, *arguments):
+        arguments = cast(*arguments)
+        with torch._C._ExcludeDispatchKeyGuard(only):
+            return operator(*arguments)
+
+    library.impl(operator.name().partition("::")[2], kernel, "AutocastCPU", with_keyset=True)
+
+
+def autocast_tokens(operator):
+    """The same of q, k and v, the first three."""
+    autocast_by(operator, lambda *arguments: (*autocast(*arguments[:3]), *arguments[3:]))

@@ -49,7 +49,7 @@ class _PackedSpatial(torch.autograd.Function):
     @staticmethod
     def forward(ctx, packed, heads, scale, mask, sink, output_multiplier, rest, settings):
         q, k, v = _parts(packed, heads, False)
-        joined, lse = _new_joined(q, False), q.new_empty(q.shape[:3])
+        joined, lse = _new_joined(q, False), _spatial.new_lse(q)
         _spatial.compute(q, k, v, mask, settings, _apart(joined, heads[0], False), lse)
         ctx.heads, ctx.rest, ctx.settings = heads, rest, settings
         ctx.save_for_backward(packed, scale, mask, sink, output_multiplier, joined, lse)

@@ -109,9 +109,11 @@ class _Recorder:
         for handle in self._handles:
             handle.remove()
 
-    def spatial(self, q, k, mask, settings, out):
+    def spatial(self, q, k, mask, settings, out, k_scale=None):
         if not _is_recordable(q, k):
             return
+        if k_scale is not None:
+            q, k = q.float(), k.float() * torch.as_tensor(k_scale).reshape(*k.shape[:3], 1)
         q, k, mask = _readable(q), _readable(k), None if mask is None else _readable(torch.as_tensor(mask))
         B, H, n_q, d = q.shape
         n_k, scale = k.shape[2], settings[2]
@@ -129,7 +131,7 @@ class _Recorder:
 
     def _note(self, operation, d, n_q, n_k, tokens, scale, stats, out):
         module, index = self._place.next_call()
-        call = LogitRecord(module, operation, index, d, n_q, n_k, scale, LogitStats.of(stats), tokens, out.detach().abs().mean((-2, -1)).cpu())
+        call = LogitRecord(module, operation, index, d, n_q, n_k, scale, LogitStats.of(stats), tokens, out.detach().float().abs().mean((-2, -1)).cpu())
         for recording in tuple(self.recordings):
             recording.calls.append(call)
 

@@ -10,7 +10,7 @@ import threading
 import torch
 
 from . import _spatial
-from ._tensors import beside_tokens, in_four_dimensions
+from ._tensors import beside_tokens, in_four_dimensions, is_taken, widened
 
 _FORWARD, _BACKWARD = "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward"
 MOST_CHANNELS = 1024
@@ -19,8 +19,8 @@ MOST_CHANNELS = 1024
 def _takes(q, k, v, dropout_p, mask):
     """The rest is PyTorch's, as if nothing were exchanged."""
     return (
-        q.dtype is torch.float32 and k.dtype is torch.float32 and v.dtype is torch.float32 and dropout_p == 0.0
-        and (mask is None or mask.dtype is torch.float32 or mask.dtype is torch.bool)
+        is_taken(q) and k.dtype is q.dtype and v.dtype is q.dtype and dropout_p == 0.0
+        and (mask is None or mask.dtype is torch.bool or is_taken(mask))
         and all(x.stride(-1) == 1 for x in (q, k, v))
         and q.shape[-1] <= MOST_CHANNELS and q.shape[-1] > 0 and k.shape[1] > 0 and q.shape[1] % k.shape[1] == 0
     )
@@ -28,6 +28,10 @@ def _takes(q, k, v, dropout_p, mask):
 
 def _settings(is_causal, scale):
     return _spatial.settings_of(None, None, None, None, None, "sp", 0, scale, "top_left" if is_causal else "none", 0, None, 0.0)
+
+
+def _mask(mask):
+    return widened(in_four_dimensions(mask))
 
 
 def _like(x):
@@ -44,15 +48,15 @@ def _exchanged():
         if not _takes(q, k, v, dropout_p, attn_mask):
             return own_forward.call_boxed(keys, q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
         B, H, n_q, _ = q.shape
-        out, lse = torch.empty_like(q), q.new_empty((B, n_q, H)).transpose(1, 2)  # as PyTorch's own lie, which compiled code counts on
-        _spatial.compute(q, k, v, in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse)
+        out, lse = torch.empty_like(q), q.new_empty((B, n_q, H), dtype=torch.float32).transpose(1, 2)  # as PyTorch's own lie, which compiled code counts on
+        _spatial.compute(q, k, v, _mask(attn_mask), _settings(is_causal, scale), out, lse)
         return out, lse
 
     def backward(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, *, attn_mask=None, scale=None):
         if not _takes(q, k, v, dropout_p, attn_mask):
             return own_backward.call_boxed(keys, d_out, q, k, v, out, lse, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)
         gradients = {name: _like(x) for name, x in zip("qkv", (q, k, v))}
-        _spatial.compute_gradients(q, k, v, in_four_dimensions(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients)
+        _spatial.compute_gradients(q, k, v, _mask(attn_mask), _settings(is_causal, scale), out, lse, d_out, None, gradients)
         return tuple(gradients.values())
 
     library = torch.library.Library("aten", "IMPL", "CPU")
@@ -88,8 +92,8 @@ _exchange = None
 
 def enable_sdpa() -> None:
     """From now on torch.nn.functional.scaled_dot_product_attention, and all that calls it (torch.nn.MultiheadAttention, timm, diffusers,
-    transformers' "sdpa"), runs on muattn's kernels where tensors are float32 on the CPU and d is at most 1024, its backward pass too. Dropout,
-    other types, v of another width than q and masks that need a gradient stay PyTorch's. Calling it again changes nothing."""
+    transformers' "sdpa"), runs on muattn's kernels where tensors are float32, float16 or bfloat16 on the CPU and d is at most 1024, its
+    backward pass too. Dropout, float64, v of another width than q and masks that need a gradient stay PyTorch's. Calling it again changes nothing."""
     global _exchange
     if _exchange is None:
         _exchange = _Exchange()

@@ -13,8 +13,9 @@ from .._stats import LogitStats
 from .._torch import entries_of
 from . import _operators
 from ._tensors import (
-    MASK, autocast, beside_tokens, check, constant, detached, heads_of, integer_tensor, is_eager, is_eager_backward, item, needs_gradient, new_stats,
-    new_token_gradients, numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view, view_or_none, width_of_base,
+    CACHE_TYPES, HALVES, MASK, MASK_TYPES, ROWS_TYPES, TOKENS, autocast, beside_tokens, check, constant, detached, heads_of, integer_tensor, is_eager,
+    is_eager_backward, item, needs_gradient, new_stats, new_token_gradients, numbers_of, one_number_of, rows, sum_over_heads, tell_openmp, view,
+    view_or_none, width_of_base,
 )
 from ._vmap import fold_heads, one_by_one, unfold_heads
 
@@ -53,16 +54,23 @@ def kept(lengths, offsets, *options):
 
 def new_outputs(q, k, v, *_):
     B, H, n_q, _ = q.shape
-    return beside_tokens(q, B, H, n_q, v.shape[-1]), q.new_empty((B, H, n_q))
+    return beside_tokens(q, B, H, n_q, v.shape[-1]), new_lse(q)
 
 
-def compute(q, k, v, mask, settings, out, lse):
-    """Writes to out and lse, which may be None."""
-    q, k, v, mask = rows(q), rows(k), rows(v), _plain(mask)
+def new_lse(q):
+    return q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def compute(q, k, v, mask, settings, out, lse, k_scale=None, v_scale=None):
+    """Writes to out and lse, which may be None. The scales are those of int8's rows."""
+    q, k, v, mask, k_scale, v_scale = rows(q), rows(k), rows(v), _plain(mask), _plain(k_scale), _plain(v_scale)
     tell_openmp()
-    _muattn.spatial_attention(None, view(q), view(k), view(v), view_or_none(mask), view(out), view_or_none(lse), lse is not None, settings)
+    _muattn.spatial_attention(
+        None, view(q), view(k), view(v), view_or_none(mask), view(out), view_or_none(lse), view_or_none(k_scale), view_or_none(v_scale),
+        lse is not None, settings,
+    )
     if (recorder := _torch.recorder) is not None:
-        recorder.spatial(q, k, mask, settings, out)
+        recorder.spatial(q, k, mask, settings, out, k_scale)
 
 
 def compute_stats(q, k, mask, settings):
@@ -93,7 +101,7 @@ def _gradient_by_zero(q, k, v, mask, settings, d_out):
     """By an output multiplier of 0, where out, which is 0, does not tell it."""
     out, _ = new_outputs(q, k, v)
     compute(q, k, v, mask, (*settings[:-1], 1.0), out, None)
-    return (d_out * out).sum()
+    return (d_out.float() * out.float()).sum()
 
 
 def _plain(tensor):
@@ -105,13 +113,13 @@ def new_gradients(q, k, v, mask, wanted):
     *_, wants_scale, wants_mask, wants_sink, wants_multiplier = wanted
     gradients = new_token_gradients(q, k, v, wanted)
     if wants_scale:
-        gradients["scale"] = q.new_empty(q.shape[1])
+        gradients["scale"] = q.new_empty(q.shape[1], dtype=torch.float32)
     if wants_mask:
-        gradients["mask"] = q.new_empty(mask.shape)
+        gradients["mask"] = q.new_empty(mask.shape, dtype=torch.float32)
     if wants_sink:
-        gradients["sink"] = q.new_empty(q.shape[1])
+        gradients["sink"] = q.new_empty(q.shape[1], dtype=torch.float32)
     if wants_multiplier:
-        gradients["output_multiplier"] = q.new_empty(1)
+        gradients["output_multiplier"] = q.new_empty(1, dtype=torch.float32)
     return gradients
 
 
@@ -146,7 +154,7 @@ _stats_operator = _operators.define(f"spatial_logit_stats({_INPUTS}, {_OPTIONS})
 _forward_operator = _operators.define(_FORWARD, _forward, new_outputs)
 _backward_operator = _operators.define(_BACKWARD, _backward, _fake_backward)
 _call_backward_operator = _operators.never_differentiate(_backward_operator)
-_operators.autocast_to_float32(_forward_operator)
+_operators.autocast_tokens(_forward_operator)
 
 
 def _save(ctx, inputs, output):
@@ -218,6 +226,45 @@ _operators.map_over(_stats_operator, lambda info, in_dims, *arguments: one_by_on
 _operators.map_over(_backward_operator, lambda info, in_dims, *arguments: one_by_one(_backward_operator, info, in_dims, arguments))
 
 
+def _forward_of_int8(q, k, v, scale, mask, sink, output_multiplier, k_scale, v_scale, *options):
+    out, lse = new_outputs(q, k, v)
+    compute(q, k, v, mask, settings_of(scale, sink, output_multiplier, *options), out, lse, k_scale, v_scale)
+    return out, lse
+
+
+_int8_operator = _operators.define(
+    f"spatial_attention_int8({_INPUTS}, Tensor? k_scale, Tensor? v_scale, {_OPTIONS}) -> (Tensor, Tensor)", _forward_of_int8, new_outputs
+)
+_call_int8_operator = _operators.never_differentiate(_int8_operator, "int8 keys and values have none")
+_operators.autocast_tokens(_int8_operator)
+_operators.map_over(_int8_operator, lambda info, in_dims, *arguments: one_by_one(_int8_operator, info, in_dims, arguments))
+
+
+def _row_scales(name, scales):
+    if scales is None:
+        return None
+    if isinstance(scales, torch.Tensor) and scales.dim() == 4 and scales.shape[-1] == 1:
+        scales = scales.squeeze(-1)
+    check(name, scales, ("batch", "key/value heads", "n_k"), ROWS_TYPES)
+    return scales
+
+
+def _attend_int8(inputs, k_scale, v_scale, return_lse):
+    """(out, lse)"""
+    scales = _row_scales("k_scale", k_scale), _row_scales("v_scale", v_scale)
+    for name, tensor in zip((*_NAMES, "k_scale", "v_scale"), (*inputs[:7], *scales)):
+        if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"{name} requires a gradient, and calls with int8 keys and values have none: call it under torch.no_grad(), or pass {name}.detach()"
+            )
+    if not is_eager(*inputs[:9], *scales):
+        return _call_int8_operator(*inputs[:7], *scales, *inputs[7:])
+    q, k, v, scale, mask, *_ = inputs
+    out, lse = new_outputs(q, k, v)
+    compute(q, k, v, mask, settings_of(scale, *inputs[5:]), out, lse if return_lse else None, *scales)
+    return out, lse
+
+
 def _is_size(value):
     return isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool)
 
@@ -262,11 +309,13 @@ def arguments(
     key_lengths=None, softcap=None, sink=None,
 ):
     """Those of the operator, checked, of those of spatial_attention()."""
-    q, k, v, mask = autocast(q, k, v, mask)
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        check(name, tensor)
+    q, k, v = autocast(q, k, v)
+    check("q", q)
+    for name, tensor in (("k", k), ("v", v)):
+        check(name, tensor, TOKENS, CACHE_TYPES)
     if mask is not None:
-        check("mask", mask, MASK)
+        check("mask", mask, MASK, MASK_TYPES)
+        mask = mask.float() if mask.dtype in HALVES else mask
     choice("scaling", scaling, SPATIAL_SCALINGS)
     scale, scale_number = heads_of("scale", scale)
     output_multiplier, multiplier_number = one_number_of("output_multiplier", output_multiplier)
@@ -289,37 +338,42 @@ def spatial_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
     alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
     window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
-    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ..., return_stats: Literal[False] = ...,
+    sink: torch.Tensor | list[float] | None = ..., k_scale: torch.Tensor | None = ..., v_scale: torch.Tensor | None = ...,
+    return_lse: Literal[False] = ..., return_stats: Literal[False] = ...,
 ) -> torch.Tensor: ...
 @overload
 def spatial_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
     alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
     window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
-    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True], return_stats: Literal[False] = ...,
+    sink: torch.Tensor | list[float] | None = ..., k_scale: torch.Tensor | None = ..., v_scale: torch.Tensor | None = ...,
+    return_lse: Literal[True], return_stats: Literal[False] = ...,
 ) -> tuple[torch.Tensor, torch.Tensor]: ...
 @overload
 def spatial_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
     alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
     window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
-    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[False] = ..., return_stats: Literal[True],
+    sink: torch.Tensor | list[float] | None = ..., k_scale: torch.Tensor | None = ..., v_scale: torch.Tensor | None = ...,
+    return_lse: Literal[False] = ..., return_stats: Literal[True],
 ) -> tuple[torch.Tensor, LogitStats]: ...
 @overload
 def spatial_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scaling: SpatialScaling = ..., d_base: int | None = ..., power: float = ...,
     alpha: float = ..., scale: Numbers | None = ..., output_multiplier: float | torch.Tensor | None = ..., causal: Causal = ...,
     window: Window = ..., mask: torch.Tensor | None = ..., key_lengths: torch.Tensor | list[int] | None = ..., softcap: float | None = ...,
-    sink: torch.Tensor | list[float] | None = ..., return_lse: Literal[True], return_stats: Literal[True],
+    sink: torch.Tensor | list[float] | None = ..., k_scale: torch.Tensor | None = ..., v_scale: torch.Tensor | None = ...,
+    return_lse: Literal[True], return_stats: Literal[True],
 ) -> tuple[torch.Tensor, torch.Tensor, LogitStats]: ...
 def spatial_attention(
     q, k, v, *, scaling="sp", d_base=None, power=1.0, alpha=1.0, scale=None, output_multiplier=None, causal=None, window=None, mask=None,
-    key_lengths=None, softcap=None, sink=None, return_lse=False, return_stats=False,
+    key_lengths=None, softcap=None, sink=None, k_scale=None, v_scale=None, return_lse=False, return_stats=False,
 ):
     """Spatial attention as muattn.spatial_attention() has it, which explains the arguments, as an operator of PyTorch: autograd follows q, k,
     v, an additive mask, scale and sink (tensors of one number, or of one per head, in any shape), output_multiplier (a tensor of one), and
-    lse. torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are float32, or what torch.autocast makes float32, on the CPU, with any
-    strides.
+    lse. torch.compile, torch.export, torch.func.vmap and torch.func.grad take it whole. Tensors are on the CPU, with
+    any strides, of the types that it takes; gradients have those of what they are by, sums are of float32. torch.autocast casts q, k and v to its
+    type, as it does for PyTorch's own attention. int8 keys and values have no gradients.
 
     Returns out [B, H, n_q, d_v], whose memory is that of [B, n_q, H, d_v], or (out, lse), (out, stats), (out, lse, stats); stats are numbers
     without gradients.
@@ -332,6 +386,9 @@ def spatial_attention(
     )
     return_lse, return_stats = flag("return_lse", return_lse), flag("return_stats", return_stats)
     stats = (LogitStats.of(_stats_operator(*map(detached, inputs))),) if return_stats else ()
+    if inputs[1].dtype is torch.int8 or inputs[2].dtype is torch.int8 or k_scale is not None or v_scale is not None:
+        out, lse = _attend_int8(inputs, k_scale, v_scale, return_lse)
+        return (out, lse, *stats) if return_lse else (out, *stats) if stats else out
     if not is_eager(*inputs[:9]):
         out, lse = _call_operator(*inputs)
         return (out, lse, *stats) if return_lse else (out, *stats) if stats else out
@@ -341,6 +398,6 @@ def spatial_attention(
     else:
         B, H, n_q, _ = inputs[0].shape
         out = beside_tokens(inputs[0], B, H, n_q, inputs[2].shape[-1])
-        lse = inputs[0].new_empty((B, H, n_q)) if return_lse else None
+        lse = new_lse(inputs[0]) if return_lse else None
         compute(*inputs[:3], inputs[4], settings, out, lse)
     return (out, lse, *stats) if return_lse else (out, *stats) if stats else out

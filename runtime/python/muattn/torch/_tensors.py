@@ -2,6 +2,7 @@
 
 import torch
 
+from .._muattn import dtypes
 from .._options import base_width, integers, number, numbers
 from .._stats import LogitStats
 from .._torch import entries_of
@@ -10,6 +11,8 @@ _forward_mode = torch.autograd.forward_ad
 _is_mapped = torch._C._functorch.is_functorch_wrapped_tensor  # by torch.func
 _is_batched = torch._C._functorch.is_legacy_batchedtensor  # by is_grads_batched=True
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.parameter.Buffer, type(None)})
+HALVES = (torch.float16, torch.bfloat16)
+FLOATS = (torch.float32, *HALVES)
 
 
 def is_eager(*tensors):
@@ -25,16 +28,18 @@ def is_eager(*tensors):
     return True
 
 
-def becomes_float32(tensor):
-    """Whether it is float32, or torch.autocast makes it so, which leaves double precision as it is."""
-    return tensor.dtype is torch.float32 or (torch.is_autocast_enabled("cpu") and tensor.dtype in (torch.bfloat16, torch.float16))
+def is_taken(tensor):
+    """Whether kernels read its type."""
+    return tensor.dtype in FLOATS
 
 
 def autocast(*values):
-    """As torch.autocast makes them where it is on; what is no tensor, too, for check() to see."""
+    """In torch.autocast's type where it is on, as PyTorch's own attention has them; double precision, integers and what is no tensor stay as they
+    are, for check() to see."""
     if not torch.is_autocast_enabled("cpu"):
         return values
-    return tuple(x.float() if isinstance(x, torch.Tensor) and becomes_float32(x) else x for x in values)
+    dtype = torch.get_autocast_dtype("cpu")
+    return tuple(x.to(dtype) if isinstance(x, torch.Tensor) and is_taken(x) else x for x in values)
 
 
 def is_eager_backward(*gradients):
@@ -49,7 +54,7 @@ def is_eager_backward(*gradients):
 
 
 def new_stats(q, *_):
-    return q.new_empty((*q.shape[:2], 1, len(LogitStats._fields)))
+    return q.new_empty((*q.shape[:2], 1, len(LogitStats._fields)), dtype=torch.float32)
 
 
 def detached(argument):
@@ -73,29 +78,30 @@ TOKENS = ("batch", "heads", "tokens", "channels")
 CHANNELS_FIRST = ("batch", "heads", "channels", "tokens")
 MASK = ("batch", "heads", "n_q", "n_k")
 ROWS = ("batch", "heads", "tokens")
+CACHE_TYPES, MASK_TYPES, ROWS_TYPES = (*FLOATS, torch.int8), (*FLOATS, torch.bool), (torch.float32,)
 
 
-def check(name, tensor, dims=TOKENS):
-    """Raises what is wrong with an argument whose dimensions are dims; the library checks their sizes. Masks may be bool."""
+def check(name, tensor, dims=TOKENS, types=FLOATS):
+    """Raises what is wrong with an argument of these dimensions and types; the library checks sizes, and which types go together."""
     if not torch.compiler.is_compiling():
         if (
-            type(tensor) in _PLAIN and tensor is not None and (tensor.dtype is torch.float32 or (tensor.dtype is torch.bool and dims == MASK))
+            type(tensor) in _PLAIN and tensor is not None and tensor.dtype in types
             and tensor.is_cpu and tensor.ndim == len(dims) and not tensor.is_nested and not _is_mapped(tensor)
             and _forward_mode._current_level < 0
         ):
             return
         if isinstance(tensor, torch.Tensor) and _is_mapped(tensor) and not torch._C._are_functorch_transforms_active():
             raise ValueError(f"{name} belongs to a transform of torch.func that is over")
-    _check(name, tensor, dims)
+    _check(name, tensor, dims, types)
 
 
-def _check(name, tensor, dims):
+def _check(name, tensor, dims, types):
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__qualname__}")
     if tensor.is_nested:
         raise ValueError(f"{name} is a nested tensor: pass {name}.to_padded_tensor(0), and its lengths as key_lengths=")
-    if tensor.dtype is not torch.float32 and not (tensor.dtype is torch.bool and dims == MASK):
-        raise ValueError(_other_dtype(name, tensor.dtype, dims))
+    if tensor.dtype not in types:
+        raise ValueError(_other_dtype(name, tensor.dtype, dims, types))
     if tensor.device.type not in ("cpu", "meta"):
         raise NotImplementedError(
             f"{name} is on {tensor.device}, and gradients are computed on the CPU: for the forward pass alone call muattn's function of "
@@ -106,14 +112,17 @@ def _check(name, tensor, dims):
     _refuse_tangent(name, tensor)
 
 
-def _other_dtype(name, dtype, dims):
-    wanted = "float32 or bool" if dims == MASK else "float32"
-    message = f"{name}.dtype must be {wanted}, not {str(dtype).removeprefix('torch.')}"
-    if dtype.is_floating_point:
-        return f"{message}: convert it, or let torch.autocast do so"
+def _other_dtype(name, dtype, dims, types):
+    *most, last = map(_name_of, types)
+    wanted = f"{', '.join(most)} or {last}" if most else last
+    message = f"{name}.dtype must be {wanted}, not {_name_of(dtype)}"
     if dims == MASK:
         return f"{message}: for a mask of 0 and 1 give mask != 0, which is bool"
     return message if dtype.is_complex or dtype is torch.bool else f"{message}: convert it to float32"
+
+
+def _name_of(dtype):
+    return str(dtype).removeprefix("torch.")
 
 
 def _other_rank(name, rank, dims):
@@ -166,18 +175,25 @@ def in_four_dimensions(mask):
     return mask
 
 
-class _IsBool(dict):
+def widened(mask):
+    """A mask of 16 bits in float32, which kernels read, without what it repeats; other masks as they are. For masks without gradient."""
+    if mask is None or mask.dtype not in HALVES:
+        return mask
+    return mask[tuple(slice(None, None if stride else 1) for stride in mask.stride())].float().expand(mask.shape)
+
+
+class _Dtypes(dict):
     def __missing__(self, dtype):
-        raise ValueError(f"muattn's operators take tensors of float32, and masks of bool, not {str(dtype).removeprefix('torch.')}")
+        raise ValueError(f"muattn's operators take tensors of {', '.join(map(_name_of, self))}, not {_name_of(dtype)}")
 
 
-_IS_BOOL = _IsBool({torch.float32: False, torch.bool: True})
+_DTYPES = _Dtypes({getattr(torch, name): number for name, number in dtypes.items()})
 
 
 def view(tensor):
     """What the extension takes instead of an array; the tensor must outlive the call. What check() has not seen comes here too: arguments of
     torch.ops.muattn, a traced module that was made .half() since, what hooks make of saved tensors."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), _IS_BOOL[tensor.dtype]
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), _DTYPES[tensor.dtype]
 
 
 def tell_openmp():

@@ -7,13 +7,13 @@ import functools
 import torch
 from torch import nn
 
-from ._tensors import becomes_float32
+from ._tensors import is_taken
 from .restormer import images_attention
 
 
 def _forward(block, x: torch.Tensor) -> torch.Tensor:
     """Of CABlock: its convolutions, muattn's attention with each head's temperature."""
-    if not becomes_float32(x) or x.device.type != "cpu":
+    if not is_taken(x) or x.device.type != "cpu":
         return type(block).forward(block, x)
     return block.project_out(images_attention(block.qkv_dwconv(block.qkv(x)), block.num_heads, block.temperature))
 
@@ -21,7 +21,7 @@ def _forward(block, x: torch.Tensor) -> torch.Tensor:
 def patch(model: nn.Module) -> int:
     """Lets every CABlock of model, for images and volumes, run on muattn; returns how many there are. With flash_attention=True too, whose own
     way takes one temperature for all heads, their mean, and cuts its gradient: each head has its own here, as without flash_attention. A call goes to MONAI's own
-    where it has other types than float32, or another device than the CPU."""
+    where it has other types than float32, float16 and bfloat16, or another device than the CPU."""
     from monai.networks.blocks.cablock import CABlock
 
     count = 0

@@ -10,14 +10,14 @@ from torch import nn
 from ._channel import channel_attention
 from ._packed import packed_channel_attention, packed_spatial_attention
 from ._spatial import spatial_attention
-from ._tensors import becomes_float32, in_four_dimensions
+from ._tensors import in_four_dimensions, is_taken
 
 
 def _is_for_us(module, x):
-    """The rest is left to timm: dropout of the map, other types than float32 (but what torch.autocast makes so), other devices."""
+    """The rest is left to timm: dropout of the map, other types than float32, float16 and bfloat16, other devices."""
     drop = getattr(module, "attn_drop", None)
     drops = module.training and isinstance(drop, nn.Dropout) and drop.p > 0
-    return not drops and x.device.type == "cpu" and becomes_float32(x)
+    return not drops and x.device.type == "cpu" and is_taken(x)
 
 
 def _cross_covariance(module, x):
@@ -88,7 +88,7 @@ def replacements():
 def patch(model: nn.Module) -> int:
     """Lets timm's attention modules in model run on muattn, and returns how many: XCiT's and EdgeNeXt's cross-covariance attention, both
     forms of DaViT's channel attention and its windows, ViT's Attention, Swin's WindowAttention. Parameters, names and results stay as they are. A call goes
-    to timm's own where it has dropout of the map in training, other types than float32, or another device than the CPU."""
+    to timm's own where it has dropout of the map in training, other types than float32, float16 and bfloat16, or another device than the CPU."""
     ours_by_class = replacements()
     count = 0
     for module in model.modules():

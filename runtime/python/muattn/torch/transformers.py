@@ -14,6 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ._sdpa import MOST_CHANNELS
 from ._spatial import spatial_attention
+from ._tensors import is_taken
 from ._transformers_masks import Mask, make_mask, visible
 
 
@@ -21,7 +22,7 @@ def register() -> None:
     """From now on attn_implementation="muattn" is one of transformers', masks included: grouped queries, scales, softcap (Gemma 2), sinks
     (gpt-oss), sliding windows, padding and caches run on muattn's options for them, with all gradients.
 
-    Transformers' own "sdpa" computes what muattn does not: tensors that are not float32 on the CPU, dropout in training, more than 1024 channels; for
+    Transformers' own "sdpa" computes what muattn does not: tensors in float64, or not on the CPU, dropout in training, more than 1024 channels; for
     models with softcap or sinks, which it has not, their "eager". So does "eager" where weights are asked for (output_attentions=True). Calling it
     again changes nothing."""
     AttentionInterface.register("muattn", _attention)
@@ -59,9 +60,10 @@ def _alignment(n_q, n_k):
 
 def _takes(query, key, value, mask, position_bias, dropout):
     return (
-        dropout == 0.0 and all(x.dtype is torch.float32 and x.device.type == "cpu" and x.dim() == 4 for x in (query, key, value))
-        and (mask is None or mask.dim() == 4 and mask.dtype in (torch.float32, torch.bool))
-        and (position_bias is None or position_bias.dtype is torch.float32)
+        dropout == 0.0 and all(is_taken(x) and x.device.type == "cpu" and x.dim() == 4 for x in (query, key, value))
+        and (torch.is_autocast_enabled("cpu") or query.dtype == key.dtype == value.dtype)
+        and (mask is None or mask.dim() == 4 and (mask.dtype is torch.bool or is_taken(mask)))
+        and (position_bias is None or is_taken(position_bias))
         and query.shape[0] == key.shape[0] and max(query.shape[3], value.shape[3]) <= MOST_CHANNELS
     )
 
@@ -94,6 +96,6 @@ def _eager_of(module):
         if found is not None:
             return found
     raise NotImplementedError(
-        f"{type(module).__name__} asks for what neither muattn nor \"sdpa\" computes here (weights, or softcap or sinks with dropout or a type "
-        "other than float32), and its module has no eager_attention_forward"
+        f"{type(module).__name__} asks for what neither muattn nor \"sdpa\" computes here (weights, or softcap or sinks with dropout or in "
+        "float64), and its module has no eager_attention_forward"
     )
