@@ -114,8 +114,9 @@ protected:
     // Condition under which the kernel's mask has a number for each key: then the end of a row is no reason to gather.
     // Defined for a schedule with code of its own for that.
     Expr mask_has_all_keys;
+    // The sum is strict as well as its products: LLVM 21 for ARM asks the sum alone whether it may become an FMA.
     Expr masked(const Expr &logit, const Expr &bias) const {
-        return Halide::select(is_masked(bias), kMasked, logit + bias);
+        return Halide::select(is_masked(bias), kMasked, Halide::strict_float(logit + bias));
     }
     // A NaN hides nothing.
     Expr is_masked(const Expr &bias) const {

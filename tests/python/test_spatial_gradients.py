@@ -34,7 +34,8 @@ def check(q, k, v, d_out, s, /, d_lse=None, tolerance=4e-6, **options):
     expected = gradients.spatial(q, k, v, d_out, s, d_lse, **others)
     assert list(result) == list(expected)
     for name in expected:
-        reference.assert_close(result[name], expected[name], tolerance)
+        # That of the scale is a sum over all pairs of a query and a key of terms that may cancel.
+        reference.assert_close(result[name], expected[name], tolerance * (8 if name == "scale" else 1))
 
 
 @pytest.fixture
