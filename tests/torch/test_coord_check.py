@@ -262,6 +262,27 @@ def test_the_same_numbers_each_time_and_nothing_left_behind():
     assert {row["l1"] for row in a.rows if row["seed"] == 0} != {row["l1"] for row in a.rows if row["seed"] == 1}
 
 
+def test_batches_of_each_seed():
+    """A function of the seed is asked once for each, with the random numbers of that seed: models of all widths see the same."""
+    patches, labels = data.digits()
+    asked, seen, state = [], [], torch.get_rng_state()
+
+    def batches(seed):
+        asked.append(seed)
+        while True:
+            chosen = torch.randint(len(labels), (4,))
+            yield patches[chosen], labels[chosen]
+
+    def loss(model, batch):
+        seen.append(batch[1].tolist())
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    a, b = (coord_check(own_models(), batches, nsteps=2, nseeds=2, loss=loss) for _ in range(2))
+    assert asked == [0, 1, 0, 1] and a.rows == b.rows and torch.equal(state, torch.get_rng_state())
+    narrow, wide, other = seen[:2], seen[2:4], seen[4:6]
+    assert narrow == wide and all(x != y for x, y in zip([narrow[0], *narrow], [narrow[1], *other]))
+
+
 def test_dicts_of_transformers():
     transformers = pytest.importorskip("transformers")
     muattn.torch.transformers.register()
@@ -307,6 +328,9 @@ BAD = {
     "optimizer must be one of 'sgd', 'adam', 'adamw'": {"optimizer": "lion"},
     "lr is that of an optimizer by name": {"optimizer": torch.optim.SGD, "lr": 0.1},
     "batches is empty": {"batches": []},
+    r"batches\(0\) is empty": {"batches": lambda seed: []},
+    r"batches\(0\) must be an iterable of batches, not int": {"batches": lambda seed: seed},
+    "batches must be an iterable of batches, not int": {"batches": 3},
     "batches must be": {"batches": [(1, 2, 3)]},
     "block must be": {"block": "blocks"},
     "max_logit must be": {"max_logit": 0},

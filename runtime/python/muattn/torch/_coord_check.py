@@ -124,7 +124,7 @@ def _sizes(rows):
 
 
 def coord_check(
-    models: Mapping[int, Callable[[], nn.Module]], batches: Iterable[Any], *,
+    models: Mapping[int, Callable[[], nn.Module]], batches: Iterable[Any] | Callable[[int], Iterable[Any]], *,
     optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "adam", lr: float | None = None, nsteps: int = 16, nseeds: int = 3,
     loss: Callable[[nn.Module, Any], torch.Tensor] | None = None, block: Callable[[str, nn.Module], bool] | None = None,
     max_logit: float | None = None, progress: Callable[[int, int], None] | None = None,
@@ -135,7 +135,8 @@ def coord_check(
     Arguments
       models     by width, a function that makes the model of that width, as mup.coord_check has it; not compiled
       batches    (inputs, targets), or dicts of what the model takes, as transformers'; the first nsteps are used, from the start again where
-                 there are fewer: [batch] trains on one batch. Better a new one for each step
+                 there are fewer: [batch] trains on one batch. Better a new one for each step, and better a function of the seed that gives the
+                 batches of that seed: where all seeds have the same, the intervals do not hold what depends on the batches
       optimizer  "sgd", "adam" or "adamw": mup's, where the parameters have infshape, as mup.set_base_shapes() gives it, else PyTorch's; or a
                  function of the parameters
       lr         of an optimizer by name; None: 0.1 for "sgd", else 2^-8. As large as the base model stands: with a small one, or few steps,
@@ -153,14 +154,15 @@ def coord_check(
     Returns a CoordCheck. Raises ValueError, TypeError (the message names the argument) and what models, loss and optimizer raise.
     """
     _check(models, nsteps, nseeds, block, max_logit)
-    chosen = list(itertools.islice(batches, nsteps))
-    if not chosen:
-        raise ValueError("batches is empty")
+    of_seed = _batches(batches, nsteps)
     make_optimizer = _optimizer(optimizer, lr)
     loss = loss or loss_of
     rows, facts, greatest = [], {}, 0.0
     steps = itertools.count(1)
     for seed in range(nseeds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            chosen = of_seed(seed)
         for width in sorted(models):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -192,6 +194,25 @@ def _check(models, nsteps, nseeds, block, max_logit):
         raise TypeError("block must be a function of a module's name and the module, or None")
     if max_logit is not None and not max_logit > 0:
         raise ValueError(f"max_logit must be above 0, or None, not {max_logit!r}")
+
+
+def _batches(batches, nsteps):
+    """A function of the seed, to a list."""
+
+    def take(source, name):
+        try:
+            found = iter(source)
+        except TypeError:
+            raise TypeError(f"{name} must be an iterable of batches, not {type(source).__name__}") from None
+        chosen = list(itertools.islice(found, nsteps))
+        if not chosen:
+            raise ValueError(f"{name} is empty")
+        return chosen
+
+    if callable(batches):
+        return lambda seed: take(batches(seed), f"batches({seed})")
+    chosen = take(batches, "batches")
+    return lambda seed: chosen
 
 
 def _optimizer(optimizer, lr):
