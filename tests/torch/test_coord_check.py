@@ -44,15 +44,12 @@ def late(found, quantity="logits"):
     return found.fits[quantity, "late"].slope
 
 
-# The text is that of the Python at hand, and so are the batches of these few steps: at such widths a slope of logits differs by some tenths from
-# text to text, with all rules alike. So rules are compared with each other on the same batches.
 OUTPUTS = ("attention output", "block output", "network output")
 
 
 def test_mup_is_stable():
     found = result("spatial", "mup")
-    assert not found.findings and found.verdict["logits"] in ("stable", "not clear")
-    assert all(found.verdict[name] == "stable" for name in OUTPUTS)
+    assert found.stable and not found.findings and set(found.verdict) == {"logits", *OUTPUTS}
     assert found.fits["logits", 1].slope == pytest.approx(-0.5, abs=0.1)  # queries and keys know nothing of each other
 
 
@@ -65,8 +62,8 @@ def test_standard_parametrization_grows():
 
 def test_a_square_root_that_is_left_in_is_seen_in_the_logits_alone():
     found, right = result("spatial", "mup_sqrt"), result("spatial", "mup")
-    assert late(found) > late(right) + 0.25 and all(abs(late(found, name) - late(right, name)) < 0.1 for name in OUTPUTS)
-    assert not found.stable
+    assert found.verdict == {"logits": "grows", **dict.fromkeys(OUTPUTS, "stable")} and not found.stable
+    assert late(found) > late(right) + 0.3 and all(abs(late(found, name) - late(right, name)) < 0.1 for name in OUTPUTS)
     [finding] = found.findings
     assert finding.kind == "scale" and finding.wrong and "1/sqrt(d) is left in" in finding.message
     assert finding.modules == ("blocks.0.attention", "blocks.1.attention")
@@ -74,10 +71,9 @@ def test_a_square_root_that_is_left_in_is_seen_in_the_logits_alone():
 
 def test_heads_grow():
     found = result("spatial", "mup_heads")
-    assert all(found.verdict[name] == "stable" for name in OUTPUTS) and abs(late(found)) < 0.35 and not found.findings
+    assert found.stable and not found.findings
     wrong = result("spatial", "mup_heads", grow="head_dim")  # the rule for another way to grow is 1/sqrt(d) left in
-    right = result("spatial", "mup", base_width=128)
-    assert late(wrong) > late(right) + 0.2 and kinds(wrong) == ["scale"] and not wrong.stable
+    assert wrong.verdict["logits"] == "grows" and kinds(wrong) == ["scale"] and not wrong.stable
 
 
 def test_channel_attention():
@@ -103,7 +99,7 @@ def spatial_models(change, rule="mup", widths=WIDTHS):
 
 def shortened(models, **options):
     check = Check("spatial", "mup")
-    return coord_check(models, check.batches(), lr=check.lr, nsteps=options.pop("nsteps", 16), nseeds=options.pop("nseeds", 1), **options)
+    return coord_check(models, check.batches, lr=check.lr, nsteps=options.pop("nsteps", 8), nseeds=options.pop("nseeds", 1), **options)
 
 
 def test_base_that_is_the_model_itself():
@@ -357,14 +353,19 @@ def test_fit():
     exact = fit(widths, [[3 * w**0.7 for w in widths], [5 * w**0.7 for w in widths]])  # each seed has its own constant
     assert exact.slope == pytest.approx(0.7) and exact.margin == pytest.approx(0, abs=1e-9)
     assert math.isnan(fit(widths, [[1, 2, 0, 4]]).slope) and math.isnan(fit(widths, [[1, 2, math.inf, 4]]).slope)
-    two = fit((32, 64), [[1, 2]])
-    assert two.slope == pytest.approx(1) and math.isnan(two.margin)
-    generator = torch.Generator().manual_seed(0)
+    one = fit(widths, [[1, 2, 4, 9]])
+    assert one.slope == pytest.approx(1, abs=0.1) and math.isnan(one.margin)
+
+
+@pytest.mark.parametrize("spread", [0, 0.2])
+def test_intervals_hold_the_slope(spread):
+    """Whether seeds differ by the noise of each model alone, or by slopes of their own too."""
+    widths, generator = torch.tensor(WIDTHS, dtype=torch.float64), torch.Generator().manual_seed(0)
+    random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     held = 0
     for _ in range(400):
-        noise = torch.randn(3, 4, generator=generator, dtype=torch.float64) * 0.2
-        sizes = torch.exp(0.3 * torch.tensor(widths, dtype=torch.float64).log() + noise + torch.randn(3, 1, generator=generator, dtype=torch.float64))
-        found = fit(widths, sizes.numpy())
+        logs = random(3, 1) + (0.3 + spread * random(3, 1)) * widths.log() + 0.2 * random(3, 4)
+        found = fit(WIDTHS, logs.exp().numpy())
         held += found.low < 0.3 < found.high
     assert 0.92 <= held / 400 <= 0.98
 
@@ -386,14 +387,14 @@ def test_verdict(first, late, expected):
     found, unclear = judge(first, late)
     assert found == expected and bool(unclear) == (expected == "not clear")
     assert judge(first, late, finite=False)[0] == "grows"
-    assert judge(first, late, change=1.4)[0] == "not clear" and judge(first, late, change=1.6) == (found, unclear)
+    assert judge(first, late, change=1.9)[0] == "not clear" and judge(first, late, change=2.1) == (found, unclear)
 
 
 def test_why_it_is_not_clear():
     assert "more seeds" in judge(slope(0), slope(0.1, 0.45))[1] and "training" not in judge(slope(0), slope(0.1, 0.45))[1]
     assert "training has not taken over" in judge(slope(-0.5), slope(-0.45))[1]
     assert "training has not taken over" in judge(slope(0), slope(0), change=1.1)[1]
-    assert "too few" in judge(slope(0), NO_FIT)[1]
+    assert "one seed" in judge(slope(0), NO_FIT)[1]
 
 
 def test_a_model_that_blows_up_grows():
@@ -471,7 +472,7 @@ def test_before_training_has_taken_over_no_rule_is_right():
 def test_u_mup():
     found = result("spatial", "umup")
     assert abs(found.fits["logits", 1].slope + 0.5) < 0.1  # of 1/d, and independent queries and keys
-    assert {found.verdict[name] for name in OUTPUTS} == {"stable"} and found.verdict["logits"] in ("stable", "not clear")
+    assert found.stable
 
 
 def test_interrupted(tmp_path, monkeypatch, capsys):

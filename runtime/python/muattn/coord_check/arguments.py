@@ -33,10 +33,12 @@ Exit code 0: everything is stable under every rule that was looked at; 1: someth
     parser.add_argument("--grow", choices=("head_dim", "heads"),
                         help="what becomes more as the model gets wider (default: what the rule is for; sp: head_dim)")  # fmt: skip
     parser.add_argument("--widths", type=_widths, metavar="N,N", help="muP's base width is 128 (default: 32,64,128,256,512,1024)")
-    parser.add_argument("--seeds", type=_count, metavar="N", help="models of each width (default: 3)")
-    parser.add_argument("--steps", type=_steps, metavar="N", help="default: 16")
+    parser.add_argument("--seeds", type=_count, metavar="N",
+                        help="models of each width, and their own data; one has no interval, two or three a wide one (default: 6; "
+                        "--quick: 8)")  # fmt: skip
+    parser.add_argument("--steps", type=_steps, metavar="N", help="default: 8 of texts, 16 of digits")
     parser.add_argument("--threads", type=_count, default=2, metavar="N", help="of PyTorch and of muattn (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="widths to 256: half a minute, and wider intervals")
+    parser.add_argument("--quick", action="store_true", help="widths to 256: a minute, and wider intervals")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="FOLDER", help="folder for the results (default: results)")
     return parser
 

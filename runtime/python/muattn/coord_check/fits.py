@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +11,10 @@ import numpy as np
 
 
 class Fit(NamedTuple):
-    """log size = slope log width + a constant of each seed, by least squares over all widths and seeds. low, high: the 95 % confidence interval
-    of the slope, by the t distribution. NaN: it has none, as some size is 0 or not finite, or there are too few."""
+    """log size = slope log width + a constant, by least squares for each seed; slope is the mean of the seeds' slopes. low, high: its 95 %
+    confidence interval, by the t distribution over seeds. Not from how far sizes lie from the lines: what a seed's batches and initial values do
+    to all widths in common turns its line as a whole, so slopes differ by more than those distances say. NaN: it has none, as some size is 0 or
+    not finite, or there are too few."""
 
     slope: float
     low: float
@@ -32,18 +35,15 @@ def fit(widths: Sequence[float], sizes) -> Fit:
         return NO_FIT
     x = np.log(np.asarray(widths, dtype=float))
     x -= x.mean()
-    y = np.log(sizes)
-    y -= y.mean(1, keepdims=True)
-    spread = len(sizes) * (x**2).sum()
-    slope = (y @ x).sum() / spread
-    freedom = sizes.size - len(sizes) - 1
-    if freedom < 1:
-        return Fit(slope, math.nan, math.nan)
-    error = math.sqrt(((y - slope * x) ** 2).sum() / freedom / spread)
-    margin = t_quantile(freedom) * error
+    slopes = np.log(sizes) @ x / (x @ x)
+    slope = slopes.mean()
+    if len(slopes) < 2:
+        return Fit(float(slope), math.nan, math.nan)
+    margin = t_quantile(len(slopes) - 1) * slopes.std(ddof=1) / math.sqrt(len(slopes))
     return Fit(float(slope), float(slope - margin), float(slope + margin))
 
 
+@functools.cache
 def t_quantile(freedom: int) -> float:
     """Of Student's t, at 97.5 %: with t = sqrt(freedom) tan(angle) its density is one of the angle, cos(angle)^(freedom - 1)."""
     angles = np.linspace(0, math.pi / 2, 100_001)

@@ -125,7 +125,7 @@ def _sizes(rows):
 
 def coord_check(
     models: Mapping[int, Callable[[], nn.Module]], batches: Iterable[Any] | Callable[[int], Iterable[Any]], *,
-    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "adam", lr: float | None = None, nsteps: int = 16, nseeds: int = 3,
+    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "adam", lr: float | None = None, nsteps: int = 8, nseeds: int = 6,
     loss: Callable[[nn.Module, Any], torch.Tensor] | None = None, block: Callable[[str, nn.Module], bool] | None = None,
     max_logit: float | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> CoordCheck:
@@ -142,6 +142,7 @@ def coord_check(
       lr         of an optimizer by name; None: 0.1 for "sgd", else 2^-8. As large as the base model stands: with a small one, or few steps,
                  queries and keys have not come to agree, and all rules look alike
       nsteps     t = 1 ... nsteps: sizes at step t are those after t - 1 updates
+      nseeds     the intervals are over seeds: of one there is none, and of two or three a wide one
       loss       of (model, batch); None: what a model's output has as loss, else cross entropy with integer targets, mean squares with others
       block      block(name, module): whether a module's output is one of "block output". None: of the modules in a list (or nn.Sequential)
                  around a call of muattn's, the smallest
