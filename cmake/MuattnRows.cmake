@@ -87,7 +87,10 @@ function(muattn_is_wanted out)
       set(${out} FALSE PARENT_SCOPE)
     endif()
   endforeach()
-  if(operation STREQUAL "convert")  # whatever the operations are
+  if(operation STREQUAL "convert")  # what kernels of attention need beside them
+    if(MUATTN_OPERATIONS AND NOT MUATTN_OPERATIONS MATCHES "attention")
+      set(${out} FALSE PARENT_SCOPE)
+    endif()
     return()
   endif()
   set_property(GLOBAL APPEND PROPERTY MUATTN_KERNELS_KNOWN ${kernel})

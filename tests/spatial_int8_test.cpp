@@ -128,6 +128,36 @@ TEST_P(SpatialInt8, ManyQueries) {
     expect_agrees_in_int8(c);
 }
 
+// As many as take a call by parts: heads come one after the other then.
+TEST_P(SpatialInt8, QueriesThatAreTooManyAtOnce) {
+    const auto s = split_keys_schedule(GetParam());
+    SpatialCase c;
+    c.B = 2, c.Hk = 2, c.H = 4, c.n_q = 200, c.n_k = 20 * s.span_keys, c.d = 3, c.d_v = 128;
+    const SpatialTensors t = make_tensors(c);
+    const Int8Call call(c, t);
+    ASSERT_EQ(call.run(t.q, t.out), MUATTN_OK) << muattn_last_error();
+    const std::vector<float> whole = t.out.elements();
+    for (int64_t b = 0; b < c.B; b++) {
+        for (int64_t h = 0; h < c.Hk; h++) {
+            muattn_tensor q = t.q.view(), k = call.k.view(), v = call.v.view(), out = t.out.view();
+            muattn_tensor k_scale = call.k_scale, v_scale = call.v_scale;
+            const int64_t group = c.H / c.Hk;
+            q.data = &t.q.at(b, h * group, 0, 0), out.data = &t.out.at(b, h * group, 0, 0);
+            k.data = const_cast<int8_t *>(call.k.numbers.data()) + (b * c.Hk + h) * c.n_k * c.d;
+            v.data = const_cast<int8_t *>(call.v.numbers.data()) + (b * c.Hk + h) * c.n_k * c.d_v;
+            k_scale.data = &call.k.scale.at(b, h, 0, 0), v_scale.data = &call.v.scale.at(b, h, 0, 0);
+            q.shape[0] = k.shape[0] = v.shape[0] = out.shape[0] = k_scale.shape[0] = v_scale.shape[0] = 1;
+            k.shape[1] = v.shape[1] = k_scale.shape[1] = v_scale.shape[1] = 1;
+            q.shape[1] = out.shape[1] = group;
+            muattn_spatial_options options = call.options;
+            options.k_scale = &k_scale, options.v_scale = &v_scale;
+            ASSERT_EQ(muattn_spatial_attention_forward(&q, &k, &v, &options, &out, nullptr), MUATTN_OK)
+                << muattn_last_error();
+        }
+    }
+    EXPECT_EQ(t.out.elements(), whole);
+}
+
 TEST_P(SpatialInt8, HiddenScalesDoNotMatter) {
     SpatialCase c;
     c.Hk = 1, c.H = 2, c.n_q = 3, c.n_k = 40, c.d = 9, c.d_v = 12;
@@ -199,9 +229,9 @@ TEST_P(SpatialInt8, WhatIsRefused) {
                    MUATTN_INVALID_Q, "q.dtype: int8 is not supported; it must be float32, float16 or bfloat16");
     const muattn_spatial_gradients none{};
     expect_refused(muattn_spatial_attention_backward(&q, &k_int8, &v_int8, &out, &lse, &out, nullptr, options, &none),
-                   MUATTN_INVALID_K, "int8 has no gradients");
+                   MUATTN_INVALID_K, "k.dtype: int8 is not supported; it must be float32, float16 or bfloat16");
     expect_refused(muattn_spatial_logit_stats(&q, &k_int8, options, &out), MUATTN_INVALID_K,
-                   "int8 is not supported here");
+                   "k.dtype: int8 is not supported; it must be float32, float16 or bfloat16");
     EXPECT_TRUE(is_untouched(t.out.at(0, 0, 0, 0)));
     call.v_scale.data = t.out.view().data;
     expect_refused(call.run(t.q, t.out), MUATTN_INVALID_OUT, "out must not overlap v_scale");

@@ -33,7 +33,8 @@ inline bool has_float16_conversions(const Halide::Target &target) {
                                         : false;
 }
 
-// By integers, exact, subnormal numbers too: 2^112 times the bits shifted to where float32 has them.
+// By integers, exact, subnormal numbers too: 2^112 times the bits shifted to where float32 has them. The call's floating-point mode keeps
+// subnormal numbers, which those bits may be.
 inline Halide::Expr from_float16_bits(const Halide::Expr &h) {
     using namespace Halide;
     const Expr bits = cast<uint32_t>(h), magnitude = (bits & Expr(0x7fffu)) << 13;

@@ -227,8 +227,9 @@ MUATTN_API muattn_status muattn_spatial_rule(const muattn_spatial_options *optio
  *       stride is free.
  *
  * q, k, v and out are float32, float16 or bfloat16, all of them the same; or q and out are float32, and k and v float16 or bfloat16; or k
- * and v are int8, with k_scale and v_scale. All arithmetic is float32, and out is rounded once, to nearest even: it is the float32 call's on the same
- * numbers, rounded. lse is float32.
+ * and v are int8, with k_scale and v_scale. All arithmetic is float32, and out is rounded once, to nearest even. With 16 bits it is the float32
+ * call's on the same numbers, rounded. lse is float32. int8 is for few queries at a time: with many, the call takes long, and memory that grows with
+ * n_q n_k.
  *
  * lse does not depend on o. A query that sees no key has output 0 and lse -inf, or, rounded, the sink. With sink, out and lse are what
  * muattn_merge() makes of those without, an output of 0 and an lse of the sink. A logit below -7e37, -inf included, counts as masked; one above
@@ -274,8 +275,8 @@ typedef struct muattn_spatial_gradients {
  *   d_scale = sum_ij dt_ij q_i . k_j,  d_output_multiplier = sum_i d_out_i . out_i / o.
  * A query that sees no key has gradient 0, and so has a key that no query sees. NaN and infinity in a query, in its d_out, d_lse, out
  * or lse, or in a key or value reach the gradients of what sees them, and no other. Gradients are distinct from each other and from all inputs.
- * Scratch memory has a bound that n_q and n_k do not change, but for d_k and d_v in 16 bits: with more queries than are taken at a time, 16384
- * of a group of heads at most, it holds them in float32. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
+ * Scratch memory has a bound that n_q and n_k do not change, but for gradients in 16 bits: with more queries than are taken at a time, 16384
+ * of a group of heads at most, it holds d_k and d_v in float32, and where d_scale is wanted d_q. Processors only: on a GPU MUATTN_UNSUPPORTED. Errors name the argument;
  * nothing has been written then. */
 MUATTN_API muattn_status muattn_spatial_attention_backward(const muattn_tensor *q, const muattn_tensor *k,
                                                            const muattn_tensor *v, const muattn_tensor *out,

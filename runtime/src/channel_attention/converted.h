@@ -1,4 +1,4 @@
-// Calls in 16 bits: kernels take float32.
+// Calls in 16 bits whose kernel takes float32.
 #pragma once
 
 #include "algorithms.h"

@@ -26,7 +26,7 @@ extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q
     if (choice.kernel == nullptr) {
         return no_kernel(backend);
     }
-    if (kHasConversions && choice.kernel->types.q != call.q.tensor.dtype) {
+    if (kHasOtherTypes && choice.kernel->types.q != call.q.tensor.dtype) {
         return run_converted(call, *choice.kernel, backend);
     }
     // Halide's buffers are below 2^31 bytes.

@@ -160,21 +160,21 @@ int Head::multiply_tokens(int64_t task) const {
     const TokenRange range{begin(tile), begin(tile + 1) - begin(tile), 0, call_.d};
     const bool adds_z = call_.normalize && product->c != nullptr;
     Tokens x = tokens_of(product->x, range), z = tokens_of(product->z, range), out = tokens_of(product->out, range);
-    for (Tokens *read : {&x, &z}) {
-        if (const int error = read->read()) {
-            return error;
-        }
+    int error = x.read();
+    error = error != 0 || !adds_z ? error : z.read();
+    error = error != 0 ? error : out.open();
+    if (error != 0) {
+        return error;
     }
-    out.open();
     TaskArguments arguments(context_);
     arguments.array(product->w, {{parts_.padded, 1}, {call_.d, parts_.map_row}});
     x.bind(arguments);
-    z.bind(arguments);
+    (adds_z ? z : x).bind(arguments);
     arguments.array(adds_z ? product->c : product->w, {{call_.d, 1}});
     arguments.number(int32_t(adds_z));
     arguments.number(product->factor);
     out.bind(arguments);
-    const int error = arguments.run(*parts_.product);
+    error = arguments.run(*parts_.product);
     return error != 0 ? error : out.write();
 }
 

@@ -106,11 +106,15 @@ void cut(ChannelParts &parts, const ChannelPartsCall &call, const Map &map, cons
     if (parts.map_row % 64 == 0) {
         parts.map_row += lanes;
     }
-    // A task has as many copies as a product: of two inputs and an output, of all tokens where it sums over them.
-    const int64_t tokens = parts.map != nullptr || parts.squares != nullptr ? (call.n + parts.spans - 1) / parts.spans
-                           : parts.product != nullptr                       ? call.n
-                                                                            : 0;
-    parts.scratch_bytes = scratch + 3 * FloatRows::scratch_bytes(call.tokens(), tokens, call.d);
+    // A task has copies of a span of two inputs where it sums over tokens, of a tile of two inputs and an output where it multiplies them.
+    const int64_t span = (call.n + parts.spans - 1) / parts.spans,
+                  groups = (call.n + parts.token_group - 1) / parts.token_group,
+                  tile = (groups / std::max<int64_t>(parts.token_tiles, 1) + 1) * parts.token_group;
+    const auto copies = [&](int64_t count, int64_t tokens) {
+        return count * FloatRows::scratch_bytes(call.tokens(), std::min(tokens, call.n), call.d);
+    };
+    parts.scratch_bytes = scratch + std::max(parts.map != nullptr || parts.squares != nullptr ? copies(2, span) : 0,
+                                             parts.product != nullptr ? copies(3, tile) : 0);
 }
 
 }  // namespace

@@ -116,10 +116,10 @@ bool may_overlap(const Argument &argument_a, const Argument &argument_b) {
         at_b + (span_b.last + 1) * element_b <= at_a + span_a.first * element_a) {
         return false;
     }
-    const Wide element = element_a;
     if (element_a != element_b) {
         return true;
     }
+    const Wide element = element_a;
     if ((at_b - at_a) % element != 0) {
         return true;
     }
@@ -295,7 +295,7 @@ muattn_status check_size(const Argument &argument, int dim, const char *dim_name
 
 muattn_status check_like(Argument &argument, const muattn_tensor *tensor, const Argument &other,
                          const char *const (&dims)[4], const char *rule) {
-    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor, {false, Dtypes::floats}));
+    MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor, kDenseFloats));
     MUATTN_RETURN_IF_ERROR(check_dtype(argument, other));
     MUATTN_RETURN_IF_ERROR(check_device(argument, other));
     for (int dim = 0; dim < 4; dim++) {

@@ -23,8 +23,8 @@ struct Work {
 struct Choice {
     const Kernel *kernel = nullptr;  // null where the build has none for the call
     Work work;
-    int64_t queries_together =
-        0;  // a call on so many of the queries, or on a multiple, gives the bits of a call on all; 0: there is no such number
+    // A call on so many of the queries, or on a multiple, gives the bits of a call on all. 0: there is no such number.
+    int64_t queries_together = 0;
 };
 
 // What a kernel on a processor takes for itself. For several runs of one kernel, none of which takes more, it is reserved once.

@@ -7,11 +7,12 @@
 namespace muattn {
 namespace {
 
+// Rows are dense, whatever their strides: no kernel of a conversion gathers.
 const Kernel *find(int backend, muattn_dtype from, muattn_dtype to) {
     return find_kernel(backend, Algorithm::general, {Operation::convert, Direction::forward, {from, to, to}});
 }
 
-// A piece of a conversion is worth a thread's attention.
+// Of a head, at most.
 constexpr int64_t kElementsOfPiece = 1 << 15;
 
 int64_t rows_of_piece(const Argument &argument) { return std::max<int64_t>(kElementsOfPiece / argument.size(3), 1); }
@@ -32,6 +33,10 @@ muattn_status find_converter(int backend, const Argument &argument, Converter *c
     if (device_of(backend) != MUATTN_CPU) {
         return fail(MUATTN_UNSUPPORTED, "%s.dtype: GPUs compute with float32 alone, not with %s", argument.name,
                     name_of(dtype));
+    }
+    if (dtype == MUATTN_INT8) {
+        return fail(MUATTN_UNSUPPORTED,
+                    "%s.dtype: this build has no kernel for int8, or not for so many queries at once", argument.name);
     }
     *converter = {find(backend, dtype, MUATTN_FLOAT32), find(backend, MUATTN_FLOAT32, dtype)};
     return converter->widen != nullptr && converter->round != nullptr

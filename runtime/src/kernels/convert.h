@@ -53,19 +53,21 @@ public:
 
     // One of these comes first. 0, or Halide's error.
     int read() {
-        open();
-        return copy_ != nullptr ? convert(context_, *converter_.widen, given_, floats_) : 0;
+        const int error = open();
+        return error != 0 || copy_ == nullptr ? error : convert(context_, *converter_.widen, given_, floats_);
     }
     // What is there is not read.
-    void open() {
+    int open() {
         floats_ = given_;
-        if (converter_.widen != nullptr) {
-            copy_ = memory_;
-            if (copy_ == nullptr) {
-                copy_ = static_cast<float *>(current_slab->push(size_t(given_.count()) * sizeof(float)));
-            }
-            floats_ = given_.dense_floats(copy_);
+        if (converter_.widen == nullptr) {
+            return 0;
         }
+        copy_ = memory_;
+        if (copy_ == nullptr) {
+            copy_ = static_cast<float *>(current_slab->push(size_t(given_.count()) * sizeof(float)));
+        }
+        floats_ = given_.dense_floats(copy_);
+        return copy_ != nullptr ? 0 : halide_error_code_out_of_memory;
     }
     // What was computed goes to the caller.
     int write() { return copy_ != nullptr ? convert(context_, *converter_.round, floats_, given_) : 0; }

@@ -18,8 +18,8 @@ const Kernel *find_kernel(int backend, Algorithm algorithm, const Need &need);
 // The failure of a call for which there is no kernel. head_dim: the larger of d and d_v where it may be the reason, else 0.
 muattn_status no_kernel(int backend, int64_t head_dim = 0);
 
-// kHasSpatialBackward, kHasSpatialLogitStats, kHasChannelParts: whether the build has kernels for any call of these kinds. kHasConversions: whether
-// calls may have other types than float32.
+// kHasSpatialBackward, kHasSpatialLogitStats, kHasChannelParts: whether the build has kernels for any call of these kinds. kHasOtherTypes: whether
+// some take other types than float32.
 #include "kernels_built.inc"
 
 // For muattn_last_kernel().

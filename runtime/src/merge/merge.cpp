@@ -2,6 +2,7 @@
 #include "common/error.h"
 #include "common/tensor.h"
 #include "kernels/bind.h"
+#include "kernels/convert.h"
 #include "system/floating_point.h"
 
 namespace muattn {
@@ -76,6 +77,8 @@ extern "C" muattn_status muattn_merge(const muattn_tensor *out_a, const muattn_t
     MUATTN_RETURN_IF_ERROR(choose_backend(call.a.tensor.device, &backend));
     const Kernel *kernel = find_kernel(backend, Algorithm::general, need_of(call));
     if (kernel == nullptr) {
+        Converter none;  // the type may be why
+        MUATTN_RETURN_IF_ERROR(find_converter(backend, call.a, &none));
         return no_kernel(backend);
     }
     Work work;

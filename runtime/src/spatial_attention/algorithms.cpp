@@ -54,7 +54,8 @@ private:
     const Kernel *find(Algorithm algorithm, Need need) const {
         constexpr muattn_dtype kFloat = MUATTN_FLOAT32;
         const Types types[] = {need.types, {kFloat, need.types.kv, kFloat}, {kFloat, kFloat, kFloat}};
-        const int count = device_of(backend_) != MUATTN_CPU ? 1 : algorithm == Algorithm::few_keys ? 3 : 2;
+        const bool converts = kHasOtherTypes && device_of(backend_) == MUATTN_CPU;
+        const int count = !converts ? 1 : algorithm == Algorithm::few_keys ? 3 : 2;
         for (int i = 0; i < count; i++) {
             need.types = types[i];
             if (const Kernel *kernel = find_kernel(backend_, algorithm, need)) {
@@ -206,7 +207,9 @@ Choice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgo
             return {};
         }
         const Work work = algorithm.work(kernels.call, *kernel);
-        const bool fits = work.serial_bytes <= kMostSerialBytes;
+        // Calls on int8 have no other kernel, and may go by parts.
+        const int64_t at_a_time = kernels.call.with_row_scales() ? kernels.call.B * kernels.call.Hk : 1;
+        const bool fits = work.serial_bytes / at_a_time <= kMostSerialBytes;
         return fits && (!only_if_fastest || algorithm.is_fastest(kernels, *kernel))
                    ? Choice{kernel, work, algorithm.queries_together(*kernel)}
                    : Choice{};
@@ -230,6 +233,14 @@ Choice choose(Kernels &kernels, const SpatialAlgorithm *begin, const SpatialAlgo
 }
 
 }  // namespace
+
+Work work_of(const SpatialCall &call, const Kernel &kernel) {
+    const SpatialAlgorithm *algorithm = std::begin(kOnProcessors);
+    while (algorithm->name != kernel.algorithm) {
+        algorithm++;
+    }
+    return algorithm->work(call, kernel);
+}
 
 Choice choose_kernel(const SpatialCall &call, int backend) {
     Kernels kernels(call, backend);

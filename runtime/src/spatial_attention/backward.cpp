@@ -64,6 +64,11 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
         if (call.wants_mask) {  // a dimension of it may be 1
             clear(call.d_mask);
         }
+        for (const auto &[wanted, gradient] : {std::pair{call.wants_k, &call.d_k}, {call.wants_v, &call.d_v}}) {
+            if (wanted) {  // there may be keys without queries' heads
+                clear(*gradient);
+            }
+        }
         return no_work();
     }
     if (!kernel->features.guard && hidden_values_need_guard(call)) {

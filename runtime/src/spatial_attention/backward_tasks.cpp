@@ -18,7 +18,9 @@ void clear_rows(float *data, int64_t row_stride, int64_t rows, int64_t columns) 
 void clear(const Argument &gradient) {
     for (int64_t b = 0; b < gradient.size(0); b++) {
         for (int64_t h = 0; h < gradient.size(1); h++) {
-            clear_rows(at(gradient, b, h, 0), gradient.tensor.strides[2], gradient.size(2), gradient.size(3));
+            for (int64_t i = 0; i < gradient.size(2); i++) {  // no bits are 0 in every type
+                memset(gradient.row(b, h, i), 0, size_t(gradient.size(3)) * gradient.element_bytes());
+            }
         }
     }
 }
@@ -215,9 +217,12 @@ int BackwardTasks::do_map(const Map &map, int64_t share, const Target &mask) {
         return do_spans(map, share, stripe, mask);
     }
     FloatRows d_q = of_queries(call_.d_q, map);
-    d_q.open();
+    int error = d_q.open();
+    if (error != 0) {
+        return error;
+    }
     stripe.d_q = {d_q.data(), d_q.row_stride(), d_q.head_stride()};
-    const int error = do_spans(map, share, stripe, mask);
+    error = do_spans(map, share, stripe, mask);
     return error != 0 ? error : d_q.write();
 }
 
@@ -244,16 +249,16 @@ int BackwardTasks::do_span(const Map &map, int64_t span, const StripeRows &strip
                           sums_k_ != nullptr ? sums_k_ + place * forward_.d : nullptr),
                   of_keys(call_.d_v, call_.wants_v, map, key, after - key,
                           sums_v_ != nullptr ? sums_v_ + place * forward_.d_v : nullptr)};
+    int error = 0;
     for (FloatRows *gradient : {&rows.d_k, &rows.d_v}) {
-        gradient->open();
-        if (begin_ == 0) {
+        error = error != 0 ? error : gradient->open();
+        if (error == 0 && begin_ == 0) {
             gradient->clear();
         }
     }
     const Part part{key, end - key, std::max<int64_t>(begin_, key - visible.window_last + 1),
                     std::min<int64_t>(end_, end - visible.window_first)};
-    int error = 0;
-    if (part.keys > 0 && part.begin < part.end) {
+    if (error == 0 && part.keys > 0 && part.begin < part.end) {
         error = rows.k.read();
         error = error != 0 ? error : rows.v.read();
         error = error != 0 ? error : call_kernel(map, part, stripe, rows, mask);
@@ -320,6 +325,9 @@ int BackwardTasks::sum_rows(Sums &sums, const Map &map, int64_t h, int64_t row, 
             const float *of_row = d_q.data + h % forward_.group() * d_q.head + (row + i) * d_q.row;
             sums.scale += dot(q.row(0, i), of_row, forward_.d);
         }
+    }
+    if (call_.d_sink == nullptr && call_.d_output_multiplier == nullptr) {
+        return 0;
     }
     FloatRows out = of_head(forward_.out), d_out = of_head(call_.d_out);
     for (FloatRows *rows_of_head : {&out, &d_out}) {

@@ -57,7 +57,8 @@ Need need_of(const SpatialCall &call) {
     need.features.max_d = int(std::max(call.d, call.d_v));
     need.negative_strides = any_negative_stride({&call.q, &call.k, &call.v, &call.out}) ||
                             (call.with_mask && any_negative_stride({&call.mask})) ||
-                            (call.with_lse && any_negative_stride({&call.lse}));
+                            (call.with_lse && any_negative_stride({&call.lse})) ||
+                            (call.with_row_scales() && any_negative_stride({&call.k_scale, &call.v_scale}));
     return need;
 }
 

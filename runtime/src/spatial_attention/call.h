@@ -38,10 +38,10 @@ muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, co
                                    const muattn_spatial_options &options);
 // Of one number per row of q: [B, H, n_q, 1].
 muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const SpatialCall &call);
-// All but that out and lse may be written.
+// All but that out and lse may be written. of_keys: what k and v may be.
 muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                    const muattn_tensor *v, const muattn_spatial_options &options,
-                                   const muattn_tensor *out, const muattn_tensor *lse);
+                                   const muattn_tensor *out, const muattn_tensor *lse, const TensorRules &of_keys);
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse);

@@ -20,11 +20,12 @@ muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const 
 
 namespace {
 
-muattn_status check_types(const SpatialCall &call) {
+muattn_status check_types(const SpatialCall &call, const TensorRules &of_keys) {
     const muattn_dtype q = call.q.tensor.dtype, k = call.k.tensor.dtype;
     return k == q || q == MUATTN_FLOAT32 || k == MUATTN_INT8
                ? MUATTN_OK
-               : fail(MUATTN_INVALID_K, "k.dtype must be that of q, %s, or int8, not %s", name_of(q), name_of(k));
+               : fail(MUATTN_INVALID_K, "k.dtype must be that of q, %s%s, not %s", name_of(q),
+                      of_keys.dtypes == Dtypes::floats_or_int8 ? ", or int8" : "", name_of(k));
 }
 
 // Of one number per row of k or v: [B, Hk, n_k, 1].
@@ -45,10 +46,11 @@ muattn_status check_row_scale(Argument &scale, const muattn_tensor *tensor, cons
     return check_size(scale, 3, "one per row", 1, "must be");
 }
 
-muattn_status check_queries_and_keys(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k) {
+muattn_status check_queries_and_keys(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
+                                     const TensorRules &of_keys) {
     MUATTN_RETURN_IF_ERROR(check_tensor(call.q, q, kDenseFloats));
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k, kCacheRules));
-    MUATTN_RETURN_IF_ERROR(check_types(call));
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.k, k, of_keys));
+    MUATTN_RETURN_IF_ERROR(check_types(call, of_keys));
     MUATTN_RETURN_IF_ERROR(check_device(call.k, call.q));
     call.B = call.q.size(0), call.H = call.q.size(1), call.n_q = call.q.size(2), call.d = call.q.size(3);
     call.Hk = call.k.size(1), call.n_k = call.k.size(2);
@@ -62,8 +64,8 @@ muattn_status check_queries_and_keys(SpatialCall &call, const muattn_tensor *q, 
 }
 
 muattn_status check_values_and_outputs(SpatialCall &call, const muattn_tensor *v, const muattn_tensor *out,
-                                       const muattn_tensor *lse) {
-    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v, kCacheRules));
+                                       const muattn_tensor *lse, const TensorRules &of_keys) {
+    MUATTN_RETURN_IF_ERROR(check_tensor(call.v, v, of_keys));
     MUATTN_RETURN_IF_ERROR(check_tensor(call.out, out, kDenseFloats));
     MUATTN_RETURN_IF_ERROR(check_dtype(call.v, call.k));
     MUATTN_RETURN_IF_ERROR(check_dtype(call.out, call.q));
@@ -236,9 +238,9 @@ muattn_status check_options(SpatialCall &call, const muattn_spatial_options &opt
 
 muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                    const muattn_tensor *v, const muattn_spatial_options &options,
-                                   const muattn_tensor *out, const muattn_tensor *lse) {
-    MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k));
-    MUATTN_RETURN_IF_ERROR(check_values_and_outputs(call, v, out, lse));
+                                   const muattn_tensor *out, const muattn_tensor *lse, const TensorRules &of_keys) {
+    MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k, of_keys));
+    MUATTN_RETURN_IF_ERROR(check_values_and_outputs(call, v, out, lse, of_keys));
     MUATTN_RETURN_IF_ERROR(check_row_scale(call.k_scale, options.k_scale, call.k));
     MUATTN_RETURN_IF_ERROR(check_row_scale(call.v_scale, options.v_scale, call.v));
     return check_options(call, options);
@@ -246,10 +248,9 @@ muattn_status check_spatial_inputs(SpatialCall &call, const muattn_tensor *q, co
 
 muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                    const muattn_spatial_options &options) {
-    MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k));
-    if (call.k.tensor.dtype == MUATTN_INT8) {
-        return fail(MUATTN_INVALID_K, "k.dtype: int8 is not supported here; it must be float32, float16 or bfloat16");
-    }
+    MUATTN_RETURN_IF_ERROR(check_queries_and_keys(call, q, k, kDenseFloats));
+    MUATTN_RETURN_IF_ERROR(check_row_scale(call.k_scale, options.k_scale, call.k));
+    MUATTN_RETURN_IF_ERROR(check_row_scale(call.v_scale, options.v_scale, call.v));
     call.d_v = call.d;  // there are no values
     return check_options(call, options);
 }
@@ -257,7 +258,7 @@ muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, co
 muattn_status check_spatial_call(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                  const muattn_tensor *v, const muattn_spatial_options &options,
                                  const muattn_tensor *out, const muattn_tensor *lse) {
-    MUATTN_RETURN_IF_ERROR(check_spatial_inputs(call, q, k, v, options, out, lse));
+    MUATTN_RETURN_IF_ERROR(check_spatial_inputs(call, q, k, v, options, out, lse, kCacheRules));
     const Argument *others[7] = {&call.q, &call.k, &call.v};
     int count = 3;
     if (call.with_mask) {

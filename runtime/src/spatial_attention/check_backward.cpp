@@ -52,10 +52,7 @@ muattn_status check_spatial_backward(SpatialBackwardCall &call, const muattn_ten
     if (lse == nullptr) {
         return fail(MUATTN_INVALID_LSE, "lse must be given: the forward call's");
     }
-    MUATTN_RETURN_IF_ERROR(check_spatial_inputs(forward, q, k, v, options, out, lse));
-    if (forward.with_row_scales()) {
-        return fail(MUATTN_INVALID_K, "k.dtype: int8 has no gradients; it must be float32, float16 or bfloat16");
-    }
+    MUATTN_RETURN_IF_ERROR(check_spatial_inputs(forward, q, k, v, options, out, lse, kDenseFloats));
     MUATTN_RETURN_IF_ERROR(check_like(call.d_out, d_out, forward.out, kOut, "must equal out's"));
     call.with_d_lse = d_lse != nullptr;
     if (call.with_d_lse) {

@@ -13,7 +13,7 @@ struct Part {
     int64_t b, batch, h_kv, heads_kv, query, queries;
 };
 
-// The elements of a tensor of a call that a part has. heads: of the part; a dimension of 1 that is the same for all stays.
+// The elements of a tensor of a call that a part has. broadcasts: a dimension of 1 is the same for all, and stays.
 Argument part_of(const Argument &argument, const int64_t (&first)[4], const int64_t (&sizes)[4], bool broadcasts) {
     Argument result = argument;
     muattn_tensor &t = result.tensor;
@@ -33,9 +33,12 @@ PerHead part_of(const PerHead &numbers, int64_t h) {
     return {numbers.values + (numbers.differ ? h : 0), numbers.differ};
 }
 
-class ConvertedCall {
+// What lives from one parallel step to the next, of a part; one map may take more.
+constexpr int64_t kSerialBytes = INT64_C(64) << 20;
+
+class CallInParts {
 public:
-    ConvertedCall(const SpatialCall &call, const Choice &choice)
+    CallInParts(const SpatialCall &call, const Choice &choice)
         : call_(call), kernel_(*choice.kernel), choice_(choice) {}
 
     muattn_status run(int backend) {
@@ -44,9 +47,12 @@ public:
             MUATTN_RETURN_IF_ERROR(find_converter(backend, call_.k, &of_kv_));
         }
         with_own_lse_ = kernel_.features.lse && !call_.with_lse;
-        const Part most = largest_part();
+        Part most;
+        MUATTN_RETURN_IF_ERROR(choose_part(most));
         KernelMemory memory;
-        MUATTN_RETURN_IF_ERROR(memory.reserve(choice_.work));
+        SpatialCall of_most;
+        MUATTN_RETURN_IF_ERROR(set(of_most, most));
+        MUATTN_RETURN_IF_ERROR(memory.reserve(work_of(of_most, kernel_)));
         int64_t floats = 0;
         for (const int64_t of_tensor : {q_floats(most), kv_floats(most, call_.d), kv_floats(most, call_.d_v),
                                         out_floats(most), lse_floats(most)}) {
@@ -89,25 +95,28 @@ private:
         return q_floats(part) + out_floats(part) + lse_floats(part) + kv_floats(part, call_.d + call_.d_v);
     }
 
-    // As much as stays in a processor's cache for each thread: of the copies, which the kernel reads soon after they are written.
-    Part largest_part() const {
+    // The largest: of its copies, which the kernel reads soon after they are written, as much as stays in a processor's cache for each thread.
+    muattn_status choose_part(Part &part) const {
         constexpr int64_t kFloatsOfThread = 1 << 18;
         const int64_t most = kFloatsOfThread * std::max(muattn_get_num_threads(), 1);
-        Part part{0, 1, 0, 1, 0, call_.n_q};
-        const int64_t of_map = std::max<int64_t>(all_floats(part), 1);
-        if (of_map <= most || choice_.queries_together == 0) {
-            const int64_t maps = std::clamp<int64_t>(most / of_map, 1, call_.B * call_.Hk);
-            part.heads_kv = std::min(maps, call_.Hk);
-            part.batch = maps / part.heads_kv;
-            if (!call_.visible.same_for_all()) {  // memory is reserved before the first part
-                part.batch = std::min(part.batch, VisibleKeysOfBatch::kInline);
-            }
-            return part;
+        part = {0, 1, 0, 1, 0, call_.n_q};
+        SpatialCall one_map;
+        MUATTN_RETURN_IF_ERROR(set(one_map, part));
+        const int64_t of_map = std::max<int64_t>(all_floats(part), 1),
+                      serial = std::max<int64_t>(work_of(one_map, kernel_).serial_bytes, 1);
+        if (of_map > most && choice_.queries_together != 0) {
+            part.queries = choice_.queries_together;
+            const int64_t of_tile = all_floats(part);
+            part.queries = std::min(part.queries * std::max<int64_t>(most / of_tile, 1), call_.n_q);
+            return MUATTN_OK;
         }
-        part.queries = choice_.queries_together;
-        const int64_t of_tile = all_floats(part);
-        part.queries = std::min(part.queries * std::max<int64_t>(most / of_tile, 1), call_.n_q);
-        return part;
+        const int64_t maps = std::clamp<int64_t>(std::min(most / of_map, kSerialBytes / serial), 1, call_.B * call_.Hk);
+        part.heads_kv = std::min(maps, call_.Hk);
+        part.batch = maps / part.heads_kv;
+        if (!call_.visible.same_for_all()) {  // memory is reserved before the first part
+            part.batch = std::min(part.batch, VisibleKeysOfBatch::kInline);
+        }
+        return MUATTN_OK;
     }
 
     static Argument floats_like(const Argument &argument, float *floats) {
@@ -210,12 +219,15 @@ private:
 
 }  // namespace
 
-bool takes_types(const Kernel &kernel, const SpatialCall &call) {
-    return kernel.types == Types{call.q.tensor.dtype, call.k.tensor.dtype, call.out.tensor.dtype};
+bool needs_parts(const SpatialCall &call, const Choice &choice) {
+    const Kernel &kernel = *choice.kernel;
+    const bool takes_types = kernel.types == Types{call.q.tensor.dtype, call.k.tensor.dtype, call.out.tensor.dtype};
+    const bool with_own_lse = kernel.features.lse && !call.with_lse && !call.k.is_float();
+    return !takes_types || with_own_lse || (call.with_row_scales() && choice.work.serial_bytes > kSerialBytes);
 }
 
-muattn_status run_converted(const SpatialCall &call, const Choice &choice, int backend) {
-    return ConvertedCall(call, choice).run(backend);
+muattn_status run_in_parts(const SpatialCall &call, const Choice &choice, int backend) {
+    return CallInParts(call, choice).run(backend);
 }
 
 }  // namespace muattn

@@ -1,14 +1,13 @@
-// Calls in 16 bits whose kernel takes float32.
+// Calls that run part by part: with float32 copies of what their kernel does not take, or because all at once would take too much memory.
 #pragma once
 
 #include "algorithms.h"
 
 namespace muattn {
 
-// Whether the kernel takes the call's tensors as they are.
-bool takes_types(const Kernel &kernel, const SpatialCall &call);
+// Whether the kernel cannot take the call as it is.
+bool needs_parts(const SpatialCall &call, const Choice &choice);
 
-// Runs the kernel on one part of the call after the other, with float32 copies of what it does not take.
-muattn_status run_converted(const SpatialCall &call, const Choice &choice, int backend);
+muattn_status run_in_parts(const SpatialCall &call, const Choice &choice, int backend);
 
 }  // namespace muattn

@@ -33,6 +33,6 @@ extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q
         MUATTN_RETURN_IF_ERROR(find_converter(backend, call.k, &none));
         return no_kernel(backend, std::max(call.d, call.d_v));
     }
-    return !kHasConversions || takes_types(*choice.kernel, call) ? bind_and_run(*choice.kernel, call, choice.work)
-                                                                 : run_converted(call, choice, backend);
+    return kHasOtherTypes && needs_parts(call, choice) ? run_in_parts(call, choice, backend)
+                                                       : bind_and_run(*choice.kernel, call, choice.work);
 }
