@@ -190,7 +190,7 @@ Tensor Tensor::narrowed(muattn_dtype dtype) const {
         if (!is_untouched(x)) {
             const uint16_t bits = rounded_bits(dtype, x);
             *narrow.bits_of(&x) = bits;
-            x = widened(dtype, bits);
+            x = test::widened(dtype, bits);
         }
     });
     return narrow;
@@ -200,6 +200,14 @@ std::vector<uint16_t> Tensor::bits() const {
     std::vector<uint16_t> all;
     for_each_element(*this, [&](const float &x) { all.push_back(*bits_of(&x)); });
     return all;
+}
+
+Tensor Tensor::widened() const {
+    const Tensor wide(shape_, dense());
+    const std::vector<uint16_t> all = bits();
+    size_t next = 0;
+    for_each_element(wide, [&](float &x) { x = test::widened(dtype_, all[next++]); });
+    return wide;
 }
 
 int64_t Tensor::bits_changed_outside() const {

@@ -94,6 +94,7 @@ public:
     Tensor narrowed(muattn_dtype dtype) const;
     // Of a tensor that narrowed() gave: its numbers in 16 bits, row-major, and how many others have changed.
     std::vector<uint16_t> bits() const;
+    Tensor widened() const;  // dense
     int64_t bits_changed_outside() const;
 
 private:
