@@ -9,6 +9,8 @@ void add_inputs(CLI::App &verb, AttendCall &call, const char *q, const char *k, 
     verb.add_option("--q", call.q, q)->required();
     verb.add_option("--k", call.k, k)->required();
     verb.add_option("--v", call.v, v)->required();
+    verb.add_option("--dtype", call.dtype, "what files of uint16 hold: bfloat16, in which results are written then too")
+        ->check(CLI::IsMember({"bfloat16"}));
 }
 
 void add_scaling(CLI::App &verb, AttendCall &call, const std::vector<std::string> &rules, const char *about_d_base) {

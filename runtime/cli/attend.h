@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "machine_options.h"
+#include "npy.h"
 #include "usage_error.h"
 #include "values.h"
 
@@ -15,7 +16,7 @@ namespace muattn::cli {
 
 // What both operators take.
 struct AttendCall {
-    std::string q, k, v, out, stats, scaling = "sp", scale;
+    std::string q, k, v, out, stats, scaling = "sp", scale, dtype;
     int64_t d_base = 0;
     double alpha = 0;  // not given
     std::optional<float> output_multiplier;
@@ -23,6 +24,12 @@ struct AttendCall {
     std::string d_out, d_q, d_k, d_v, d_scale, d_output_multiplier;
     MachineOptions machine;
 };
+
+// Of a file of --dtype's elements.
+inline Array load(const AttendCall &call, const std::string &option, const std::string &path,
+                  Holds holds = Holds::Matrices) {
+    return load_npy(option, path, holds, call.dtype == "bfloat16");
+}
 
 void add_inputs(CLI::App &verb, AttendCall &call, const char *q, const char *k, const char *v);
 void add_scaling(CLI::App &verb, AttendCall &call, const std::vector<std::string> &rules, const char *about_d_base);

@@ -19,7 +19,7 @@ struct Inputs {
     explicit Inputs(const ChannelCall &call) {
         options.normalize = call.normalize;
         options.layout = layout_value("--layout", call.layout);
-        q = load_npy("--q", call.q), k = load_npy("--k", call.k), v = load_npy("--v", call.v);
+        q = load(call, "--q", call.q), k = load(call, "--k", call.k), v = load(call, "--v", call.v);
         set_scaling(options, scale_, call, q.shape[1]);
     }
     Inputs(const Inputs &) = delete;
@@ -64,7 +64,7 @@ void attend(const ChannelCall &call) {
     }
     const Inputs in(call);
     Results results;
-    const muattn_tensor &out = *results.add("--out", call.out, Inputs::sizes(in.q));
+    const muattn_tensor &out = *results.add("--out", call.out, Inputs::sizes(in.q), in.q.dtype);
     const muattn_tensor *map = results.add("--map", call.map, in.map_sizes());
     const muattn_tensor *stats = results.add("--stats", call.stats, stats_shape(in.q.shape));
     if (map != nullptr) {
@@ -87,18 +87,18 @@ void attend_backward(const ChannelCall &call) {
         fail("--map: not with --backward and --normalize: the map before its softmax is needed then");
     }
     const Inputs in(call);
-    const Array d_out = load_npy("--d-out", call.d_out);
+    const Array d_out = load(call, "--d-out", call.d_out);
     muattn_tensor map{};
     Array map_file;
     if (!call.map.empty()) {
-        map_file = load_npy("--map", call.map);
+        map_file = load_npy("--map", call.map, Holds::Matrices);
         map = map_file.tensor();
     }
     Results results;
     ChannelGradients gradients{};
-    gradients.d_q = results.add("--d-q", call.d_q, Inputs::sizes(in.q));
-    gradients.d_k = results.add("--d-k", call.d_k, Inputs::sizes(in.k));
-    gradients.d_v = results.add("--d-v", call.d_v, Inputs::sizes(in.v));
+    gradients.d_q = results.add("--d-q", call.d_q, Inputs::sizes(in.q), in.q.dtype);
+    gradients.d_k = results.add("--d-k", call.d_k, Inputs::sizes(in.k), in.k.dtype);
+    gradients.d_v = results.add("--d-v", call.d_v, Inputs::sizes(in.v), in.v.dtype);
     gradients.d_scale = results.add_numbers("--d-scale", call.d_scale, size_t(in.q.shape[1]));
     gradients.d_output_multiplier = results.add_numbers("--d-output-multiplier", call.d_output_multiplier, 1);
     if (results.none()) {

@@ -10,7 +10,7 @@ namespace muattn::cli {
 namespace {
 
 struct SpatialCall : AttendCall {
-    std::string causal = "none", window, mask, key_lengths, sink, lse, d_lse, d_mask, d_sink;
+    std::string causal = "none", window, mask, key_lengths, sink, k_scale, v_scale, lse, d_lse, d_mask, d_sink;
     float softcap = 0;
     double power = 0;  // not given
 };
@@ -36,13 +36,13 @@ struct Inputs {
     }
     static std::vector<size_t> sizes(const Array &array, int rank) { return {array.shape, array.shape + rank}; }
 
-    Array q, k, v, mask;
+    Array q, k, v, mask, k_scale, v_scale;
     SpatialOptions options{};
 
 private:
     std::vector<int64_t> offsets_, key_lengths_;
     std::vector<float> scale_, sink_;
-    muattn_tensor mask_tensor_{};
+    muattn_tensor mask_tensor_{}, k_scale_tensor_{}, v_scale_tensor_{};
 };
 
 Inputs::Inputs(const SpatialCall &call) {
@@ -52,7 +52,8 @@ Inputs::Inputs(const SpatialCall &call) {
     options.power = call.power;
     key_lengths_ = integer_list("--key-lengths", call.key_lengths);
 
-    q = load_npy("--q", call.q), k = load_npy("--k", call.k), v = load_npy("--v", call.v);
+    q = load(call, "--q", call.q);
+    k = load(call, "--k", call.k, Holds::Cache), v = load(call, "--v", call.v, Holds::Cache);
     set_scaling(options, scale_, call, q.shape[1]);
     if (!key_lengths_.empty()) {
         check_batch("--key-lengths", key_lengths_, q.shape[0]);
@@ -73,12 +74,22 @@ Inputs::Inputs(const SpatialCall &call) {
         mask_tensor_ = mask.tensor();
         options.mask = &mask_tensor_;
     }
+    if (!call.k_scale.empty()) {
+        k_scale = load_npy("--k-scale", call.k_scale, Holds::Rows);
+        k_scale_tensor_ = k_scale.tensor();
+        options.k_scale = &k_scale_tensor_;
+    }
+    if (!call.v_scale.empty()) {
+        v_scale = load_npy("--v-scale", call.v_scale, Holds::Rows);
+        v_scale_tensor_ = v_scale.tensor();
+        options.v_scale = &v_scale_tensor_;
+    }
 }
 
 void attend(const SpatialCall &call) {
     const Inputs in(call);
     Results results;
-    const muattn_tensor &out = *results.add("--out", call.out, in.out_shape());
+    const muattn_tensor &out = *results.add("--out", call.out, in.out_shape(), in.q.dtype);
     const muattn_tensor *lse = results.add("--lse", call.lse, in.lse_shape());
     const muattn_tensor *stats = results.add("--stats", call.stats, stats_shape(in.q.shape));
     const muattn_tensor q = in.q.tensor(), k = in.k.tensor(), v = in.v.tensor();
@@ -99,8 +110,8 @@ void attend_backward(const SpatialCall &call) {
     if (!call.d_sink.empty() && in.options.sink == nullptr) {
         fail("--d-sink: needs --sink");
     }
-    const Array out = load_npy("--out", call.out), lse = load_npy("--lse", call.lse, Holds::Rows),
-                d_out = load_npy("--d-out", call.d_out);
+    const Array out = load(call, "--out", call.out), lse = load_npy("--lse", call.lse, Holds::Rows),
+                d_out = load(call, "--d-out", call.d_out);
     Array d_lse_file;
     if (!call.d_lse.empty()) {
         d_lse_file = load_npy("--d-lse", call.d_lse, Holds::Rows);
@@ -109,9 +120,9 @@ void attend_backward(const SpatialCall &call) {
     const size_t heads = size_t(in.q.shape[1]);
     Results results;
     muattn_spatial_gradients gradients{};
-    gradients.d_q = results.add("--d-q", call.d_q, in.q_shape());
-    gradients.d_k = results.add("--d-k", call.d_k, Inputs::sizes(in.k, 4));
-    gradients.d_v = results.add("--d-v", call.d_v, Inputs::sizes(in.v, 4));
+    gradients.d_q = results.add("--d-q", call.d_q, in.q_shape(), in.q.dtype);
+    gradients.d_k = results.add("--d-k", call.d_k, Inputs::sizes(in.k, 4), in.k.dtype);
+    gradients.d_v = results.add("--d-v", call.d_v, Inputs::sizes(in.v, 4), in.v.dtype);
     gradients.d_scale = results.add_numbers("--d-scale", call.d_scale, heads);
     gradients.d_mask = results.add("--d-mask", call.d_mask, Inputs::sizes(in.mask, 4));
     gradients.d_sink = results.add_numbers("--d-sink", call.d_sink, heads);
@@ -144,6 +155,8 @@ void add_attend_spatial(CLI::App &attend_verb) {
     verb.add_option("--softcap", call->softcap, "c: logit -> c tanh(logit / c), before any mask; default: none");
     verb.add_option("--sink", call->sink,
                     "H numbers a,b,...: for each head a logit without a value, in the sum of its softmax");
+    verb.add_option("--k-scale", call->k_scale, "[B, Hk, n_k]: what each row of an int8 k is multiplied with");
+    verb.add_option("--v-scale", call->v_scale, "[B, Hk, n_k]: the same for v");
     verb.add_option("--lse", call->lse,
                     "to be written, with --backward read: [B, H, n_q], log(sum_j exp(logit)), natural logarithm");
     add_stats(verb, *call);

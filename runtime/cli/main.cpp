@@ -11,8 +11,9 @@
 namespace {
 
 constexpr const char *kFooter = R"(
-Files are .npy of little-endian float32 in C order (masks: bool too). Results are written under a temporary name and renamed, so a
-file is there complete or not at all. Errors are one line on stderr.
+Files are .npy in C order, little-endian: q, k, v and what is like them float32 or float16, or uint16 that --dtype says to be bfloat16; k and v
+also int8, with --k-scale and --v-scale; masks float32 or bool; all others float32. Results are written under a temporary name and renamed,
+so a file is there complete or not at all. Errors are one line on stderr.
 Exit codes: 0 done; 1 a check failed, or out of memory; 2 a bad option or file.
 
 Examples:

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <limits>
 #include <regex>
-#include <xtensor/xadapt.hpp>
 #include <xtensor/xnpy.hpp>
 
 #include "usage_error.h"
@@ -122,24 +121,63 @@ muattn_tensor Array::tensor() const {
     return t;
 }
 
-Array load_npy(const std::string &option, const std::string &path, Holds holds) {
-    const std::string what = option + " " + path;
-    const auto file = read(what, path);
-    const std::string &type = file->m_typestring;
-    const bool is_mask = holds == Holds::Mask, is_bool = is_mask && type == "|b1";
+namespace {
+
+// False: such a file has no such elements.
+bool find_dtype(const std::string &type, Holds holds, bool uint16_is_bfloat16, muattn_dtype &found) {
+    const bool is_matrix = holds == Holds::Matrices || holds == Holds::Cache;
+    const struct {
+        const char *type;
+        muattn_dtype dtype;
+        bool is_allowed;
+    } known[] = {{"<f4", MUATTN_FLOAT32, true},
+                 {"<f2", MUATTN_FLOAT16, is_matrix},
+                 {"<u2", MUATTN_BFLOAT16, is_matrix && uint16_is_bfloat16},
+                 {"|i1", MUATTN_INT8, holds == Holds::Cache},
+                 {"|b1", MUATTN_BOOL, holds == Holds::Mask}};
+    for (const auto &each : known) {
+        if (type == each.type && each.is_allowed) {
+            found = each.dtype;
+            return true;
+        }
+    }
+    return false;
+}
+
+[[noreturn]] void fail_for_dtype(const std::string &what, const std::string &type, Holds holds) {
     if (type == ">f4") {
         fail("{}: big-endian float32; save x.astype('<f4')", what);
     }
-    if (type != "<f4" && !is_bool) {
-        const bool is_integer = type[1] == 'i' || type[1] == 'u';
-        const char *advice = "";
-        if (is_mask && is_integer) {
-            advice = "; for a mask of 0 and 1 save x != 0, which is bool";
-        } else if (is_integer || type[1] == 'f' || (type[1] == 'b' && !is_mask)) {
-            advice = "; save x.astype('float32')";
-        }
-        fail("{}: dtype {}{}, not {}{}", what, type.front() == '>' ? "big-endian " : "", dtype_name(type),
-             is_mask ? "bool or float32" : "float32", advice);
+    const bool is_mask = holds == Holds::Mask, is_integer = type[1] == 'i' || type[1] == 'u';
+    const char *advice = "";
+    if (is_mask && is_integer) {
+        advice = "; for a mask of 0 and 1 save x != 0, which is bool";
+    } else if (type == "<u2" && holds != Holds::Rows) {
+        advice = "; --dtype bfloat16 says that it holds bfloat16";
+    } else if (is_integer || type[1] == 'f' || (type[1] == 'b' && !is_mask)) {
+        advice = "; save x.astype('float32')";
+    }
+    const char *expected = "float32";
+    switch (holds) {
+    case Holds::Matrices: expected = "float32 or float16"; break;
+    case Holds::Cache: expected = "float32, float16 or int8"; break;
+    case Holds::Mask: expected = "bool or float32"; break;
+    case Holds::Rows: break;
+    }
+    fail("{}: dtype {}{}, not {}{}", what, type.front() == '>' ? "big-endian " : "", dtype_name(type), expected,
+         advice);
+}
+
+}  // namespace
+
+Array load_npy(const std::string &option, const std::string &path, Holds holds, bool uint16_is_bfloat16) {
+    const std::string what = option + " " + path;
+    const auto file = read(what, path);
+    const std::string &type = file->m_typestring;
+    const bool is_mask = holds == Holds::Mask;
+    muattn_dtype dtype = MUATTN_FLOAT32;
+    if (!find_dtype(type, holds, uint16_is_bfloat16, dtype)) {
+        fail_for_dtype(what, type, holds);
     }
     const size_t rank = file->m_shape.size(), expected = holds == Holds::Rows ? 3 : 4;
     if (rank != expected) {
@@ -164,7 +202,7 @@ Array load_npy(const std::string &option, const std::string &path, Holds holds) 
     }
     Array array;
     array.data = std::shared_ptr<void>(file, file->ptr());
-    array.dtype = is_bool ? MUATTN_BOOL : MUATTN_FLOAT32;
+    array.dtype = dtype;
     std::copy(file->m_shape.begin(), file->m_shape.end(), array.shape);
     if (holds == Holds::Rows) {
         array.shape[3] = 1;
@@ -193,9 +231,16 @@ NpyOutput::~NpyOutput() {
     fs::remove(temporary_, ignored);
 }
 
-void NpyOutput::write(const std::vector<float> &data, const std::vector<size_t> &shape) {
+void NpyOutput::write(const void *data, muattn_dtype dtype, const std::vector<size_t> &shape) {
     errno = 0;
-    xt::detail::dump_npy_stream(stream_, xt::adapt(data, shape));
+    const bool is_float32 = dtype == MUATTN_FLOAT32;
+    const std::string type = is_float32 ? "<f4" : dtype == MUATTN_FLOAT16 ? "<f2" : "<u2";
+    size_t bytes = is_float32 ? sizeof(float) : sizeof(uint16_t);
+    for (const size_t size : shape) {
+        bytes *= size;
+    }
+    xt::detail::write_header(stream_, type, false, shape);
+    stream_.write(static_cast<const char *>(data), std::streamsize(bytes));
     stream_.close();
     if (!stream_) {
         fail_to("written");

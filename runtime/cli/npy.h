@@ -21,14 +21,15 @@ struct Array {
 };
 
 enum class Holds {
-    Matrices,
-    Mask,  // float32 or bool
-    Rows   // [B, H, n_q]: gets a fourth dimension of 1
+    Matrices,  // float32, float16 or, in files of uint16 that are said to hold it, bfloat16
+    Cache,     // the same, or int8
+    Mask,      // float32 or bool
+    Rows       // float32, [B, H, n]: gets a fourth dimension of 1
 };
 
 // A rank-4 array, or of rank 3. option names it in errors, e.g. "--q". Throws UsageError: no such file, not a .npy file, cut short, of
 // another dtype, byte order, element order or rank.
-Array load_npy(const std::string &option, const std::string &path, Holds holds = Holds::Matrices);
+Array load_npy(const std::string &option, const std::string &path, Holds holds, bool uint16_is_bfloat16 = false);
 
 // A file that appears under its name only when it is complete: written under a temporary name in the same folder, then
 // renamed by commit(); without commit() it is removed. Throws UsageError.
@@ -39,7 +40,8 @@ public:
     NpyOutput(const NpyOutput &) = delete;
     NpyOutput &operator=(const NpyOutput &) = delete;
 
-    void write(const std::vector<float> &data, const std::vector<size_t> &shape);
+    // bfloat16 becomes uint16.
+    void write(const void *data, muattn_dtype dtype, const std::vector<size_t> &shape);
     void commit();
     const std::string &target() const { return target_; }
 

@@ -20,19 +20,21 @@ size_t count(const std::string &option, const std::vector<size_t> &shape) {
 
 }  // namespace
 
-Results::Result::Result(const std::string &name, const std::string &path, const std::vector<size_t> &sizes)
+Results::Result::Result(const std::string &name, const std::string &path, const std::vector<size_t> &sizes,
+                        muattn_dtype dtype)
     : option(name), shape(sizes), file(name, path), data(count(name, sizes)) {
     Shape all = {1, 1, 1, 1};
     std::copy(shape.begin(), shape.end(), all.begin());
     tensor = muattn::tensor(data.data(), all);
+    tensor.dtype = dtype;
 }
 
-const muattn_tensor *Results::add(const std::string &option, const std::string &path,
-                                  const std::vector<size_t> &shape) {
+const muattn_tensor *Results::add(const std::string &option, const std::string &path, const std::vector<size_t> &shape,
+                                  muattn_dtype dtype) {
     if (path.empty()) {
         return nullptr;
     }
-    const Result &added = results_.emplace_back(option, path, shape);
+    const Result &added = results_.emplace_back(option, path, shape, dtype);
     for (const Result &other : results_) {
         if (&other != &added && other.file.target() == added.file.target()) {
             fail("{} and {} name the same file", option, other.option);
@@ -48,7 +50,7 @@ float *Results::add_numbers(const std::string &option, const std::string &path, 
 
 void Results::write() {
     for (Result &result : results_) {
-        result.file.write(result.data, result.shape);
+        result.file.write(result.data.data(), result.tensor.dtype, result.shape);
     }
     for (Result &result : results_) {
         result.file.commit();

@@ -127,14 +127,14 @@ def bad_files(folder):
 
 
 @pytest.mark.parametrize("q, line", [
-    ("double", "--q double.npy: dtype float64, not float32; save x.astype('float32')"),
+    ("double", "--q double.npy: dtype float64, not float32 or float16; save x.astype('float32')"),
     ("big", "--q big.npy: big-endian float32; save x.astype('<f4')"),
     ("fortran", "--q fortran.npy: is in Fortran order; save numpy.ascontiguousarray(x)"),
     ("rank3", "--q rank3.npy: must have 4 dimensions, not 3: shape (4, 9, 16)"),
     ("rank3", "; save x[None] where the batch is missing, x[:, None] where the heads are"),
-    ("plane", "dtype bool, not float32; save x.astype('float32')"),
-    ("complex", "--q complex.npy: dtype complex64, not float32\n"),
-    ("strings", "--q strings.npy: dtype <U1, not float32\n"),
+    ("plane", "dtype bool, not float32 or float16; save x.astype('float32')"),
+    ("complex", "--q complex.npy: dtype complex64, not float32 or float16\n"),
+    ("strings", "--q strings.npy: dtype <U1, not float32 or float16\n"),
     ("short", "--q short.npy: the file ends before its data do"),
     ("text", "--q text.npy: no .npy file of numbers"),
     ("records", "--q records.npy: no .npy file of numbers"),
