@@ -25,6 +25,24 @@ TEST_F(CppLayer, Spatial) {
     EXPECT_NEAR(lse[2], std::log(5.0) + 0.25, 1e-6);
 }
 
+// Keys and values in bfloat16 and in int8, which hold these numbers.
+TEST_F(CppLayer, Caches) {
+    const std::vector<float> q(2 * 3 * 4, 0.5f), scale(2 * 5, 0.125f);
+    const std::vector<uint16_t> k(2 * 5 * 4, 0x3e80), v(2 * 5 * 6, 0x4040);  // 0.25, 3
+    const std::vector<int8_t> k8(k.size(), 2), v8(v.size(), 24);
+    const Shape of_k{1, 2, 5, 4}, of_v{1, 2, 5, 6}, of_out{1, 2, 3, 6};
+    const muattn_tensor q_view = tensor(q.data(), {1, 2, 3, 4}), scale_view = tensor(scale.data(), {1, 2, 5, 1});
+    std::vector<float> out(2 * 3 * 6), out8(out.size());
+    spatial_attention(q_view, tensor(k.data(), MUATTN_BFLOAT16, of_k), tensor(v.data(), MUATTN_BFLOAT16, of_v),
+                      tensor(out.data(), of_out));
+    EXPECT_EQ(out, std::vector<float>(out.size(), 3.0f));
+    SpatialOptions options{};
+    options.k_scale = options.v_scale = &scale_view;
+    spatial_attention(q_view, tensor(k8.data(), MUATTN_INT8, of_k), tensor(v8.data(), MUATTN_INT8, of_v),
+                      tensor(out8.data(), of_out), options);
+    EXPECT_EQ(out8, std::vector<float>(out.size(), 3.0f));
+}
+
 TEST_F(CppLayer, Channel) {
     const std::vector<float> x(2 * 3 * 4, 0.5f);
     std::vector<float> out(x.size());

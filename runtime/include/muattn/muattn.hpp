@@ -30,15 +30,21 @@ inline void check(muattn_status status) {
 
 using Shape = std::array<int64_t, 4>;
 
-// A view of float32 data; without strides it is dense and row-major. The library never writes to an input.
-inline muattn_tensor tensor(const float *data, const Shape &shape, const Shape &strides = {}) {
+// A view of elements of any type, e.g. uint16_t that hold bfloat16; without strides it is dense and row-major. The
+// library never writes to an input.
+inline muattn_tensor tensor(const void *data, muattn_dtype dtype, const Shape &shape, const Shape &strides = {}) {
     muattn_tensor t{};
-    t.data = const_cast<float *>(data);
+    t.data = const_cast<void *>(data);
+    t.dtype = dtype;
     for (int i = 0; i < 4; i++) {
         t.shape[i] = shape[i];
         t.strides[i] = strides[i];
     }
     return t;
+}
+
+inline muattn_tensor tensor(const float *data, const Shape &shape, const Shape &strides = {}) {
+    return tensor(data, MUATTN_FLOAT32, shape, strides);
 }
 
 using SpatialOptions = muattn_spatial_options;
