@@ -1,0 +1,134 @@
+"""muattn.torch.distributed on 1 to 4 processes against one: results and all gradients, and what goes wrong."""
+
+import pytest
+import torch
+from close import assert_close, double, leaf, results
+from operands import tokens
+from ranks import Ranks
+from reference import channel_attention
+
+import muattn.torch.distributed as distributed
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    found = Ranks(4)
+    yield found
+    found.close()
+
+
+def good(found):
+    for x in found:
+        if isinstance(x, Exception):
+            raise x
+    return found
+
+
+def cut(x, dim, counts, balance=None):
+    """Each rank's tokens of the whole; counts: how many each has, without balance."""
+    from muattn.torch.distributed._stretches import stretches_of
+
+    return [torch.cat([x.narrow(dim, *s) for s in parts] or [x.narrow(dim, 0, 0)], dim) for parts in stretches_of(counts, balance)]
+
+
+def joined(parts, dim, counts, balance=None):
+    from muattn.torch.distributed._stretches import rows_of, stretches_of
+
+    pieces = []
+    for part, stretches in zip(parts, stretches_of(counts, balance)):
+        pieces += [(start, part.narrow(dim, a, b - a)) for (start, _), (a, b) in zip(stretches, rows_of(stretches))]
+    return torch.cat([x for _, x in sorted(pieces, key=lambda piece: piece[0])], dim)
+
+
+def attend(group, name, per_rank, options, d_results):
+    """On a rank: what the function of this name returns, and the gradients by its tensors."""
+    rank = torch.distributed.get_rank(group)
+    tensors = {argument: leaf(x) for argument, x in per_rank[rank].items()}
+    found, gradients = results(getattr(distributed, name), tensors, {**options, "group": group}, d_results[rank])
+    return [x.detach() for x in found], gradients
+
+
+def compare(ranks, name, reference, tensors, options, reference_options, d_results, counts, dim=2, of_tokens=("q", "k", "v"), k_counts=None):
+    """All ranks' results and gradients against the reference's in double precision, and twice, for the same bits."""
+    n, balance = len(counts), options.get("balance")
+    counts_of = {"q": counts, "k": k_counts or counts, "v": k_counts or counts}
+    pieces = {x: cut(tensors[x].detach(), dim, counts_of[x], balance) for x in of_tokens}
+    per_rank = [{x: pieces[x][r].requires_grad_(y.requires_grad) if x in pieces else y for x, y in tensors.items()} for r in range(n)]
+    d_pieces = [cut(d, dim, counts, balance) for d in d_results]
+    d_per_rank = [[d[r] for d in d_pieces] for r in range(n)]
+    found, again = (good(ranks.run(n, attend, name, per_rank, options, d_per_rank)) for _ in range(2))
+    exact, exact_gradients = results(reference, {x: double(y) for x, y in tensors.items()}, reference_options, d_results)
+    theirs, their_gradients = results(reference, {x: leaf(y) for x, y in tensors.items()}, reference_options, d_results)
+    for i in range(len(d_results)):
+        ours = joined([outs[i] for outs, _ in found], dim, counts, balance)
+        assert_close(f"result {i}", ours, theirs[i], exact[i])
+    for x in exact_gradients:
+        if x in of_tokens:
+            ours = joined([gradients[x] for _, gradients in found], dim, counts_of[x], balance)
+        else:
+            ours = sum(gradients[x] for _, gradients in found)
+        assert_close(f"gradient by {x}", ours, their_gradients[x], exact_gradients[x])
+    for (outs, gradients), (outs_again, gradients_again) in zip(found, again):
+        assert all(torch.equal(a, b) for a, b in zip([*outs, *gradients.values()], [*outs_again, *gradients_again.values()]))
+
+
+# ---- shard and unshard --------------------------------------------------------------------------------------------------
+
+
+def there_and_back(group, x, dim, balance):
+    x = x.clone().requires_grad_(x.is_floating_point())
+    part = distributed.shard(x, dim, balance, group)
+    whole = distributed.unshard(part, dim, balance, group)
+    if not x.is_floating_point():
+        return part.detach(), whole.detach(), None
+    weight = torch.arange(x.numel(), dtype=x.dtype).view(x.shape) * (1 + torch.distributed.get_rank(group))
+    (whole * weight).sum().backward()
+    return part.detach(), whole.detach(), x.grad
+
+
+@pytest.mark.parametrize("balance", [None, "zigzag"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_shard_and_unshard(ranks, n, balance):
+    for x, dim in ((torch.randn(2, 17, 3, dtype=torch.float64), 1), (torch.arange(23) % 3 == 0, -1), (torch.randn(3, 2), 0)):
+        found = good(ranks.run(n, there_and_back, x, dim, balance))
+        assert sum(part.shape[dim] for part, *_ in found) == x.shape[dim]
+        for _, whole, _ in found:
+            assert torch.equal(whole, x)
+        if x.is_floating_point():  # the ranks' weights are 1, 2, ... times the first's
+            expected = torch.arange(x.numel(), dtype=x.dtype).view(x.shape) * (n * (n + 1) // 2)
+            torch.testing.assert_close(sum(gradient for *_, gradient in found), expected)
+
+
+def unshard_uneven(group, counts):
+    rank = torch.distributed.get_rank(group)
+    return distributed.unshard(torch.full((counts[rank], 2), float(rank)), 0, group=group)
+
+
+def test_unshard_takes_stretches_of_any_lengths(ranks):
+    for whole in good(ranks.run(3, unshard_uneven, [4, 0, 1])):
+        assert whole[:, 0].tolist() == [0, 0, 0, 0, 2]
+
+
+def test_zigzag_lies_as_said(ranks):
+    parts = [part.tolist() for part, *_ in good(ranks.run(2, there_and_back, torch.arange(8), 0, "zigzag"))]
+    assert parts == [[0, 1, 6, 7], [2, 3, 4, 5]]
+
+
+# ---- Channel attention --------------------------------------------------------------------------------------------------
+
+
+CHANNEL = {
+    "plain": (tokens(), {}, {"scale": 37**-0.5}),
+    "first": (tokens(first=True), {"layout": "channels_first", "alpha": 2.0}, {"scale": 2 * 37**-0.5, "layout": "channels_first"}),
+    "normalised": ({**tokens(), "scale": torch.rand(4, 1, 1).requires_grad_()}, {"normalize": True}, {"normalize": True}),
+    "mup": (tokens(), {"scaling": "mup", "d_base": 6}, {"scale": 37**-0.5, "output_multiplier": 0.25}),
+    "multiplier": ({**tokens(), "output_multiplier": torch.tensor(0.7, requires_grad=True), "scale": torch.tensor(0.3, requires_grad=True)}, {}, {}),
+}
+
+
+@pytest.mark.parametrize("counts", [[37], [20, 17], [30, 0, 7], [1, 2, 30, 4]], ids=str)
+@pytest.mark.parametrize("case", CHANNEL)
+def test_channel(ranks, case, counts):
+    tensors, options, reference_options = CHANNEL[case]
+    dim = 3 if "layout" in options else 2
+    compare(ranks, "channel_attention", channel_attention, tensors, options, reference_options, [torch.randn(tensors["v"].shape)], counts, dim)
