@@ -3,11 +3,12 @@
 import pytest
 import torch
 from close import assert_close, double, leaf, results
-from operands import tokens
+from operands import qkv, randn, tokens
 from ranks import Ranks
-from reference import channel_attention
+from reference import channel_attention, spatial_attention
 
 import muattn.torch.distributed as distributed
+from muattn.torch.distributed._stretches import counts_of, rows_of, stretches_of
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +27,10 @@ def good(found):
 
 def cut(x, dim, counts, balance=None):
     """Each rank's tokens of the whole; counts: how many each has, without balance."""
-    from muattn.torch.distributed._stretches import stretches_of
-
     return [torch.cat([x.narrow(dim, *s) for s in parts] or [x.narrow(dim, 0, 0)], dim) for parts in stretches_of(counts, balance)]
 
 
 def joined(parts, dim, counts, balance=None):
-    from muattn.torch.distributed._stretches import rows_of, stretches_of
-
     pieces = []
     for part, stretches in zip(parts, stretches_of(counts, balance)):
         pieces += [(start, part.narrow(dim, a, b - a)) for (start, _), (a, b) in zip(stretches, rows_of(stretches))]
@@ -51,8 +48,8 @@ def attend(group, name, per_rank, options, d_results):
 def compare(ranks, name, reference, tensors, options, reference_options, d_results, counts, dim=2, of_tokens=("q", "k", "v"), k_counts=None):
     """All ranks' results and gradients against the reference's in double precision, and twice, for the same bits."""
     n, balance = len(counts), options.get("balance")
-    counts_of = {"q": counts, "k": k_counts or counts, "v": k_counts or counts}
-    pieces = {x: cut(tensors[x].detach(), dim, counts_of[x], balance) for x in of_tokens}
+    tokens_of = {"q": counts, "k": k_counts or counts, "v": k_counts or counts}
+    pieces = {x: cut(tensors[x].detach(), dim, tokens_of[x], balance) for x in of_tokens}
     per_rank = [{x: pieces[x][r].requires_grad_(y.requires_grad) if x in pieces else y for x, y in tensors.items()} for r in range(n)]
     d_pieces = [cut(d, dim, counts, balance) for d in d_results]
     d_per_rank = [[d[r] for d in d_pieces] for r in range(n)]
@@ -64,7 +61,7 @@ def compare(ranks, name, reference, tensors, options, reference_options, d_resul
         assert_close(f"result {i}", ours, theirs[i], exact[i])
     for x in exact_gradients:
         if x in of_tokens:
-            ours = joined([gradients[x] for _, gradients in found], dim, counts_of[x], balance)
+            ours = joined([gradients[x] for _, gradients in found], dim, tokens_of[x], balance)
         else:
             ours = sum(gradients[x] for _, gradients in found)
         assert_close(f"gradient by {x}", ours, their_gradients[x], exact_gradients[x])
@@ -132,3 +129,57 @@ def test_channel(ranks, case, counts):
     tensors, options, reference_options = CHANNEL[case]
     dim = 3 if "layout" in options else 2
     compare(ranks, "channel_attention", channel_attention, tensors, options, reference_options, [torch.randn(tensors["v"].shape)], counts, dim)
+
+
+# ---- Ring attention -----------------------------------------------------------------------------------------------------
+
+
+OFFSETS = torch.tensor([3, -9])
+RING = {
+    "plain": (qkv(), {"scale": 0.3}),
+    "grouped, causal": (qkv(H_kv=2, n_q=23, d_v=9), {"scale": 0.3, "causal": "top_left"}),
+    "bottom right": (qkv(), {"scale": 0.3, "causal": "bottom_right"}),
+    "window": (qkv(n_q=23), {"scale": 0.3, "window": (4, 2)}),
+    "half a window": (qkv(), {"scale": 0.3, "window": (None, 3)}),
+    "other half": (qkv(), {"scale": 0.3, "window": (3, None)}),
+    "causal window": (qkv(n_q=23), {"scale": 0.3, "window": (5, 1), "causal": "top_left"}),
+    "offsets": (qkv(), {"scale": 0.3, "causal": OFFSETS, "window": (6, None)}),
+    "lengths": (qkv(), {"scale": 0.3, "key_lengths": torch.tensor([7, 22])}),
+    "lengths, bottom right": (qkv(), {"scale": 0.3, "key_lengths": torch.tensor([9, 22]), "causal": "bottom_right"}),
+    "all that has a gradient": (
+        {**qkv(H_kv=2), "scale": torch.rand(4, 1, 1).requires_grad_(), "sink": randn(4), "output_multiplier": torch.tensor(0.7, requires_grad=True)},
+        {"causal": -2, "softcap": 2.0},
+    ),
+    "one scale, no multiplier": ({**qkv(), "scale": torch.tensor(0.4, requires_grad=True), "output_multiplier": torch.zeros(1, requires_grad=True)}, {}),
+}
+SPLITS = {  # of 19 or 23 queries, and 23 keys: how many go to each rank
+    "1": ([1], [1]), "2": ([1, 2], [2, 1]), "3": ([5, 0, 2], [0, 3, 4]), "4": ([1, 1, 1, 1], [3, 1, 1, 2]),
+}  # fmt: skip
+
+
+def counts_like(weights, n):
+    """n tokens, about as the weights say."""
+    found = [n * w // sum(weights) for w in weights]
+    found[-1] += n - sum(found)
+    return found
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("case", RING)
+def test_ring(ranks, case, split):
+    tensors, options = RING[case]
+    n_q, n_k = tensors["q"].shape[2], tensors["k"].shape[2]
+    counts, k_counts = counts_like(SPLITS[split][0], n_q), counts_like(SPLITS[split][1], n_k)
+    d_results = [torch.randn(2, 4, n_q, tensors["v"].shape[-1]), torch.randn(2, 4, n_q)]
+    compare(ranks, "ring_attention", spatial_attention, tensors, {**options, "return_lse": True}, options, d_results, counts, k_counts=k_counts)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("case", ["grouped, causal", "bottom right", "causal window", "lengths, bottom right", "all that has a gradient"])
+def test_zigzag(ranks, case, n):
+    tensors, options = RING[case]
+    n_q, n_k = tensors["q"].shape[2], tensors["k"].shape[2]
+    counts, k_counts = counts_of(n_q, n, "zigzag"), counts_of(n_k, n, "zigzag")
+    d_results = [torch.randn(2, 4, n_q, tensors["v"].shape[-1]), torch.randn(2, 4, n_q)]
+    ours = {**options, "return_lse": True, "balance": "zigzag"}
+    compare(ranks, "ring_attention", spatial_attention, tensors, ours, options, d_results, counts, k_counts=k_counts)

@@ -5,6 +5,7 @@
 """
 
 from ._channel import channel_attention
+from ._ring import ring_attention
 from ._shard import shard, unshard
 
-__all__ = ["channel_attention", "shard", "unshard"]
+__all__ = ["channel_attention", "ring_attention", "shard", "unshard"]
