@@ -183,3 +183,35 @@ def test_zigzag(ranks, case, n):
     d_results = [torch.randn(2, 4, n_q, tensors["v"].shape[-1]), torch.randn(2, 4, n_q)]
     ours = {**options, "return_lse": True, "balance": "zigzag"}
     compare(ranks, "ring_attention", spatial_attention, tensors, ours, options, d_results, counts, k_counts=k_counts)
+
+
+# ---- Ulysses ------------------------------------------------------------------------------------------------------------
+
+
+ULYSSES = {
+    **RING,
+    "grouped, causal": (qkv(H_kv=4, H=8, n_q=23, d_v=9), {"scale": 0.3, "causal": "top_left"}),
+    "all that has a gradient": (
+        {
+            **qkv(H=8), "scale": torch.rand(8, 1, 1).requires_grad_(), "sink": randn(8), "mask": randn(2, 8, 19, 23),
+            "output_multiplier": torch.tensor(0.7, requires_grad=True),
+        },
+        {"causal": -2, "softcap": 2.0},
+    ),
+    "mask of keys": ({**qkv(), "mask": randn(2, 1, 1, 23)}, {"scale": 0.3}),
+    "boolean mask": ({**qkv(), "mask": torch.rand(2, 4, 19, 23) < 0.5}, {"scale": 0.3}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["1", "2", "4", "zigzag"])
+@pytest.mark.parametrize("case", ULYSSES)
+def test_ulysses(ranks, case, split):
+    tensors, options = ULYSSES[case]
+    n_q, n_k = tensors["q"].shape[2], tensors["k"].shape[2]
+    if split == "zigzag":
+        counts, k_counts = counts_of(n_q, 2, "zigzag"), counts_of(n_k, 2, "zigzag")
+    else:
+        counts, k_counts = counts_like(SPLITS[split][0], n_q), counts_like(SPLITS[split][1], n_k)
+    d_results = [torch.randn(2, tensors["q"].shape[1], n_q, tensors["v"].shape[-1]), torch.randn(2, tensors["q"].shape[1], n_q)]
+    ours = {**options, "return_lse": True, "balance": "zigzag" if split == "zigzag" else None}
+    compare(ranks, "ulysses_attention", spatial_attention, tensors, ours, options, d_results, counts, k_counts=k_counts)

@@ -7,5 +7,6 @@
 from ._channel import channel_attention
 from ._ring import ring_attention
 from ._shard import shard, unshard
+from ._ulysses import ulysses_attention
 
-__all__ = ["channel_attention", "ring_attention", "shard", "unshard"]
+__all__ = ["channel_attention", "ring_attention", "shard", "ulysses_attention", "unshard"]
