@@ -67,7 +67,7 @@ class Ranks:
         for pipe, process in zip(self.pipes, self.processes):
             with contextlib.suppress(OSError):
                 pipe.send_bytes(b"")
-            process.join(10)
+            process.join(2)
             if process.is_alive():
                 process.kill()
         self.folder.cleanup()
