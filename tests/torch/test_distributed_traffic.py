@@ -157,3 +157,25 @@ def test_rules_of_channel_attention(ranks, scaling):
     tensors, options = [torch.randn(2, 4, 30, 8) for _ in range(3)], {"scaling": scaling, "d_base": 4}
     for found in ranks.run(4, of_rule, "channel_attention", tensors, options):
         torch.testing.assert_close(found, muattn.torch.channel_attention(*tensors, **options))
+
+
+def memory(name):
+    """In bytes: VmRSS, what this process has; VmHWM, the most that it had."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+
+def most_memory(group, n):
+    """Of a call of few queries over n keys on each rank: how much more than before its forward and backward pass took at most, in blocks."""
+    q, k, v = (torch.randn(1, 1, m, 64, requires_grad=True) for m in (4, n, n))
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # VmHWM begins anew
+    before = memory("VmRSS")
+    distributed.ring_attention(q, k, v, group=group).sum().backward()
+    return (memory("VmHWM") - before) / (FLOAT * n * 2 * 64)
+
+
+def test_memory_does_not_grow_with_the_ranks(ranks):
+    n = 70000  # blocks above 32 MiB, which the C library takes from the system one by one
+    two, four = (max(ranks.run(size, most_memory, n)) for size in (2, 4))
+    assert two < 7 and four < 7, (two, four)

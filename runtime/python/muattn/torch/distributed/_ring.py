@@ -43,6 +43,7 @@ def _forward(call, q, k, v, sink):
                     rows = slice(a - part.queries[0], b - part.queries[0])
                     new = found[0][:, :, rows], found[1][:, :, rows]
                     sofar[i] = new if sofar[i] is None else _merge._forward(*sofar[i], *new)
+        del keys, values  # else they would stay while the next but one is received
     if len(sofar) == 1 and sofar[0] is not None and sofar[0][0].shape[2] == n_q:
         return sofar[0]
     out, lse = beside_tokens(q, B, H, n_q, v.shape[-1]).zero_(), q.new_full((B, H, n_q), -torch.inf)
@@ -67,32 +68,42 @@ def _attend(call, part, q, keys, values):
 
 def _backward(call, q, k, v, out, lse, d_out, d_lse, wants_scale):
     """(d_q, d_k, d_v, d_scale of each head)"""
-    d_q = torch.zeros_like(new_like(q))
-    d_scale = q.new_zeros(q.shape[1])
+    own = {"q": torch.zeros_like(new_like(q)), "scale": q.new_zeros(q.shape[1]) if wants_scale else None}
     gradients = Gradients(call.route, k, v)
     for hop, owner, keys, values in visits(call.route, k, v):
         gradients.expect(hop, owner)
-        share = None
-        for part in call.parts[owner]:
-            found = _gradients_of(call, part, q, keys, values, out, lse, d_out, d_lse, wants_scale)
-            d_q[:, :, slice(*part.queries)] += found["q"]
-            if wants_scale:
-                d_scale += found["scale"]
-            if share is None:
-                share = new_block(k, v, keys.shape[2])
-                share[0].zero_()
-            for total, name in zip(share[1:], ("k", "v")):
-                total[:, :, slice(*part.keys)] += found[name]
-        gradients.add(hop, owner, share)
-    return d_q, *gradients.result(), d_scale
+        gradients.add(hop, owner, _share(call, call.parts[owner], q, keys, values, out, lse, d_out, d_lse, own))
+        del keys, values  # else they would stay while the next but one is received
+    return own["q"], *gradients.result(), own["scale"]
 
 
-def _gradients_of(call, part, q, keys, values, out, lse, d_out, d_lse, wants_scale):
+def _share(call, parts, q, keys, values, out, lse, d_out, d_lse, own):
+    """Adds to own, and returns a block of gradients by keys and values: None without parts."""
+    if not parts:
+        return None
+    share = new_block(keys, values, keys.shape[2])
+    is_whole = len(parts) == 1 and parts[0].keys == (0, keys.shape[2])
+    if not is_whole:
+        share[0].zero_()
+    for part in parts:
+        given = {"k": share[1], "v": share[2]} if is_whole else {}
+        found = _gradients_of(call, part, q, keys, values, out, lse, d_out, d_lse, own["scale"] is not None, given)
+        own["q"][:, :, slice(*part.queries)] += found["q"]
+        if own["scale"] is not None:
+            own["scale"] += found["scale"]
+        if not is_whole:
+            share[1][:, :, slice(*part.keys)] += found["k"]
+            share[2][:, :, slice(*part.keys)] += found["v"]
+    return share
+
+
+def _gradients_of(call, part, q, keys, values, out, lse, d_out, d_lse, wants_scale, given):
+    """By name; those that are given are written to."""
     of_queries, of_keys = slice(*part.queries), slice(*part.keys)
     q, out, lse, d_out = (x[:, :, of_queries] for x in (q, out, lse, d_out))
     d_lse = None if d_lse is None else d_lse[:, :, of_queries].contiguous()
     keys, values = keys[:, :, of_keys], values[:, :, of_keys]
-    found = _spatial.new_gradients(q, keys, values, None, (True, True, True, wants_scale, False, False, False))
+    found = {**_spatial.new_gradients(q, keys, values, None, (True, not given, not given, wants_scale, False, False, False)), **given}
     _spatial.compute_gradients(q, keys, values, None, call.settings(part), out, lse.contiguous(), d_out, d_lse, found)
     return found
 

@@ -61,8 +61,8 @@ def visits(route, k, v):
         if owner is not None:
             yield hop, owner, *block[1:]
         with exchanging(route.what):
-            for work in works:
-                work.wait()
+            while works:  # a work keeps its memory
+                works.pop().wait()
         block = arriving
 
 
@@ -97,6 +97,7 @@ class Gradients:
             total, work = self._arriving
             with exchanging(self._route.what):
                 work.wait()
+            self._arriving = None
             if share is not None:
                 total[0].add_(share[0])
         self._settle()
@@ -114,6 +115,7 @@ class Gradients:
         if self._sending is not None:
             with exchanging(self._route.what):
                 self._sending[1].wait()
+            self._sending = None
 
     def result(self):
         """(d_k, d_v) of this rank's own."""
