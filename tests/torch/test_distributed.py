@@ -215,3 +215,54 @@ def test_ulysses(ranks, case, split):
     d_results = [torch.randn(2, tensors["q"].shape[1], n_q, tensors["v"].shape[-1]), torch.randn(2, tensors["q"].shape[1], n_q)]
     ours = {**options, "return_lse": True, "balance": "zigzag" if split == "zigzag" else None}
     compare(ranks, "ulysses_attention", spatial_attention, tensors, ours, options, d_results, counts, k_counts=k_counts)
+
+
+# ---- What is empty, or not float32 --------------------------------------------------------------------------------------
+
+
+def of_sizes(group, name, batch, counts):
+    """A rank's result and gradients, where the batch or all ranks' tokens may be none."""
+    x = torch.randn(batch, 4, counts[torch.distributed.get_rank(group)], 8, requires_grad=True)
+    out = getattr(distributed, name)(x, x, x, group=group)
+    out.sum().backward()
+    return out.shape == x.shape and x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("name", ["channel_attention", "ring_attention", "ulysses_attention"])
+@pytest.mark.parametrize("batch, counts", [(0, [3, 4]), (2, [0, 0]), (2, [0, 1])])
+def test_nothing_to_do(ranks, name, batch, counts):
+    assert good(ranks.run(2, of_sizes, name, batch, counts)) == [True, True]
+
+
+def in_autocast(group, name):
+    x = torch.randn(1, 2, 4, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = getattr(distributed, name)(x.bfloat16(), x, x, group=group)
+    out.sum().backward()
+    return out.dtype, x.grad.dtype
+
+
+@pytest.mark.parametrize("name", ["channel_attention", "ring_attention", "ulysses_attention"])
+def test_autocast_makes_tensors_float32(ranks, name):
+    assert good(ranks.run(2, in_autocast, name)) == [(torch.float32, torch.float32)] * 2
+
+
+def with_views(group):
+    """Results of tensors that are slices of one projection, transposed, and what comes back as an expanded gradient."""
+    torch.manual_seed(1)
+    packed = torch.randn(2, 5, 3, 4, 8, requires_grad=True)
+    q, k, v = packed.permute(2, 0, 3, 1, 4)
+    found = []
+    for name in ("channel_attention", "ring_attention", "ulysses_attention"):
+        for tensors in ((q, k, v), tuple(x.contiguous() for x in (q, k, v))):
+            out = getattr(distributed, name)(*tensors, group=group)
+            (gradient,) = torch.autograd.grad(out.sum(), packed)
+            found.append((out.detach(), gradient))
+    return found
+
+
+def test_any_strides(ranks):
+    for found in good(ranks.run(2, with_views)):
+        for (out, gradient), (out_dense, gradient_dense) in zip(found[::2], found[1::2]):
+            torch.testing.assert_close(out, out_dense)
+            torch.testing.assert_close(gradient, gradient_dense)
