@@ -83,7 +83,7 @@ public:
     }
 
 private:
-    int64_t maps(const Part &part) const { return part.batch * part.heads_kv; }
+    static int64_t maps(const Part &part) { return part.batch * part.heads_kv; }
     int64_t rows(const Part &part) const { return maps(part) * call_.group() * part.queries; }
     int64_t q_floats(const Part &part) const { return of_q_.widen != nullptr ? rows(part) * call_.d : 0; }
     int64_t out_floats(const Part &part) const { return of_q_.round != nullptr ? rows(part) * call_.d_v : 0; }
@@ -106,7 +106,7 @@ private:
                       serial = std::max<int64_t>(work_of(one_map, kernel_).serial_bytes, 1);
         if (of_map > most && choice_.queries_together != 0) {
             part.queries = choice_.queries_together;
-            const int64_t of_tile = all_floats(part);
+            const int64_t of_tile = std::max<int64_t>(all_floats(part), 1);
             part.queries = std::min(part.queries * std::max<int64_t>(most / of_tile, 1), call_.n_q);
             return MUATTN_OK;
         }
