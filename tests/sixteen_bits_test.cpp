@@ -31,8 +31,9 @@ constexpr bool kArm = true;
 constexpr bool kArm = false;
 #endif
 
-// LLVM 21 for ARM decides by the code around them which sums of tanh become an FMA: with softcap the last bit may differ.
-bool is_exact(const SpatialCase &c) { return !kArm || c.softcap == 0; }
+// LLVM 21 for ARM decides by the code around them which sums become an FMA: where float32 has a kernel with other features, as with a mask, or
+// computes tanh, the last bit of float32 may differ.
+bool is_exact(const SpatialCase &c) { return !kArm || (c.softcap == 0 && c.mask == SpatialCase::no_mask); }
 
 void expect_close(const Tensor &got, const Tensor &want, double unit, const char *name) {
     const std::vector<float> a = got.elements(), b = want.elements();
