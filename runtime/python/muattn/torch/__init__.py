@@ -41,11 +41,11 @@ __all__ = [
     "spatial_attention",
 ]
 
-_DROP_INS = ("monai", "restormer", "timm", "transformers")
+_ON_DEMAND = ("distributed", "monai", "restormer", "timm", "transformers")
 
 
 def __getattr__(name):
-    """The drop-ins, which import the package that they are for when they are asked for."""
-    if name in _DROP_INS:
+    """Modules that import more than this one does, when they are asked for: drop-ins the package that they are for."""
+    if name in _ON_DEMAND:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
