@@ -38,6 +38,14 @@ def in_double(q, k, v):
     return q, k.double(), v
 
 
+def in_bfloat16(q, k, v):
+    return q.bfloat16(), k.bfloat16(), v.bfloat16()
+
+
+def in_int8(q, k, v):
+    return q, k.to(torch.int8), v.to(torch.int8)
+
+
 def with_gradient(q, k, v):
     return q.requires_grad_(), k, v
 
@@ -53,7 +61,10 @@ def fewer_tokens(q, k, v):
 SAME = (None, None, {})
 WRONG = {
     "sizes": ("ring_attention", [SAME, SAME, (None, fewer_heads, {})], r"sizes of q .*rank 0 has \[2, 6, 8\], rank 2 has \[2, 3, 8\]"),
-    "type": ("ulysses_attention", [SAME, (None, in_double, {}), SAME], r"k.dtype must be float32, not float64"),
+    "type": ("ulysses_attention", [SAME, (None, in_double, {}), SAME], r"k.dtype must be .* not float64"),
+    "other type": ("channel_attention", [SAME, (None, in_bfloat16, {}), SAME], "type of q must be the same: rank 0 has .torch.float32., rank 1 has"),
+    "types": ("ring_attention", [SAME, SAME, (None, in_bfloat16, {})], "types of q, k and v must be the same"),
+    "int8": ("ulysses_attention", [(None, in_int8, {})] * 3, "k.dtype must be float32, float16 or bfloat16, not int8"),
     "option": ("ring_attention", [SAME, SAME, (None, None, {"causal": "top_left"})], r"causal must be the same: rank 0 has \[.none., 0.*rank 2 has"),
     "missing option": ("channel_attention", [(None, None, {"normalize": True, "scale": 1.0}), SAME, SAME], "the ranks' scale|normalize must be the same"),
     "scale": ("ring_attention", [(None, None, {"scale": [0.1] * 6}), (None, None, {"scale": [0.2] * 6}), SAME], "the ranks' scale must be the same"),

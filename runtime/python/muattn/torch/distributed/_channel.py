@@ -97,12 +97,13 @@ def _prepare(group, q, k, v, layout, options):
         if x.shape != q.shape:
             raise ValueError(f"{name}.shape must be q's, {list(q.shape)}, not {list(x.shape)}")
     settings = _channel.settings_of(*arguments[3:])
-    empty = _empty(q, layout)
-    _channel.compute(empty, empty, empty, settings, torch.empty_like(empty))  # checks the options, as the ranks' own calls would one by one
+    empty = [_empty(x, layout) for x in (q, k, v)]
+    _channel.compute(*empty, settings, torch.empty_like(empty[0]))  # checks the options, as the ranks' own calls would one by one
     n = q.shape[3 if layout == "channels_first" else 2]
     _, _, numbers, multiplier, _, _, _, alpha = settings
     description = {
-        "layout": layout, "sizes of q [batch, heads, channels]": [*q.shape[:2], q.shape[2 if layout == "channels_first" else 3]], "scaling": scaling,
+        "layout": layout, "type of q": str(q.dtype),
+        "sizes of q [batch, heads, channels]": [*q.shape[:2], q.shape[2 if layout == "channels_first" else 3]], "scaling": scaling,
         "d_base": d_base, "alpha": alpha, "scale": numbers, "output_multiplier": multiplier, "normalize": normalize,
         "tensors that require a gradient": wanted_of(q=q, k=k, v=v, scale=scale, output_multiplier=output_multiplier),
     }

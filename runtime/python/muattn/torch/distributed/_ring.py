@@ -78,9 +78,11 @@ def _backward(call, q, k, v, out, lse, d_out, d_lse, wants_scale):
 
 
 def _share(call, parts, q, keys, values, out, lse, d_out, d_lse, own):
-    """Adds to own, and returns a block of gradients by keys and values: None without parts."""
+    """Adds to own, and returns a block of gradients by keys and values, in float32, as shares are rounded when all are added up: None without
+    parts."""
     if not parts:
         return None
+    keys, values = keys.float(), values.float()
     share = new_block(keys, values, keys.shape[2])
     is_whole = len(parts) == 1 and parts[0].keys == (0, keys.shape[2])
     if not is_whole:
@@ -134,7 +136,7 @@ class _Attention(torch.autograd.Function):
             found = {"scale": d_scale} if wants_scale else {}
             sum_over_heads(found, scale)
             d_sink = _gradient_by_sink(sink, out, lse, d_out, d_lse) if ctx.needs_input_grad[4] else None
-            gradients = d_q, d_k, d_v, found.get("scale"), d_sink
+            gradients = d_q, d_k.to(k.dtype), d_v.to(v.dtype), found.get("scale"), d_sink
             gradients = tuple(x if wants else None for x, wants in zip(gradients, ctx.needs_input_grad))
         return (*first_order(_WHAT, gradients, d_out, d_lse, q, k, v, scale, sink), None)
 
@@ -217,9 +219,10 @@ def ring_attention(
     (arguments, settings), counts = agree(_WHAT, group, lambda: _prepare(q, k, v, balance, mask, return_lse, options))
     call, rule_multiplier = _call_of(group, arguments, settings, balance, *counts)
     q, k, v, scale, _, sink, multiplier = arguments[:7]
-    out, lse = _Attention.apply(q, k, v, scale, sink, call)
+    out, lse = _Attention.apply(q.float(), k, v, scale, sink, call)  # partial results are merged in float32
     number = arguments[18]
     factor = multiplier if multiplier is not None else rule_multiplier if number is None else number
     if isinstance(factor, torch.Tensor) or factor != 1:
         out = out * factor
+    out = out.to(q.dtype)
     return (out, lse) if return_lse else out

@@ -31,11 +31,11 @@ class Route(NamedTuple):
         return (self.group.rank - 1) % self.group.size
 
 
-def new_block(k, v, n):
-    """(buffer, keys, values): for n tokens of k's and v's shapes, in one piece of memory."""
+def new_block(k, v, n, dtype=None):
+    """(buffer, keys, values): for n tokens of k's and v's shapes, of their type or another, in one piece of memory."""
     B, H, _, d = k.shape
     d_v = v.shape[-1]
-    buffer = k.new_empty(B * H * n * (d + d_v))
+    buffer = k.new_empty(B * H * n * (d + d_v), dtype=dtype)
     keys, values = buffer.split([B * H * n * d, B * H * n * d_v])
     return buffer, keys.view(B, H, n, d), values.view(B, H, n, d_v)
 
@@ -67,12 +67,13 @@ def visits(route, k, v):
 
 
 class Gradients:
-    """Sums of a block's gradients: each rank adds its share to what has come, and sends that after the block; the last one sends it home."""
+    """Sums of a block's gradients, in float32: each rank adds its share to what has come, and sends that after the block; the last one sends it
+    home."""
 
     def __init__(self, route, k, v):
         self._route, self._k, self._v = route, k, v
         self._sending = self._arriving = None
-        self._home = new_block(k, v, k.shape[2])
+        self._home = new_block(k, v, k.shape[2], torch.float32)
         last = route.last_hops[route.group.rank]
         self._homecoming = self._receive(self._home, (route.group.rank + last) % route.group.size, _HOME) if last else None
 
@@ -83,7 +84,7 @@ class Gradients:
     def expect(self, hop, owner):
         """Before the share is computed: what has been added up so far is received meanwhile."""
         if hop:
-            block = new_block(self._k, self._v, self._route.counts[owner])
+            block = new_block(self._k, self._v, self._route.counts[owner], torch.float32)
             self._arriving = block, self._receive(block, self._route.previous, _GRADIENT)
 
     def add(self, hop, owner, share):
@@ -107,7 +108,7 @@ class Gradients:
         self._sending = total, work  # memory that is on its way is to stay
 
     def _zeros(self, owner):
-        block = new_block(self._k, self._v, self._route.counts[owner])
+        block = new_block(self._k, self._v, self._route.counts[owner], torch.float32)
         block[0].zero_()
         return block
 
