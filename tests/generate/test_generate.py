@@ -72,7 +72,7 @@ def test_a_library_for_a_type_takes_it_beside_float32(tmp_path):
     make("--target", "x86-64-linux-sse41", *PLAIN, "--dtypes", "bfloat16", "--shared", "--out", tmp_path / "out")
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert {kernel["dtype"] for kernel in manifest["kernels"]} == {"float32", "float32_bfloat16", "bfloat16_float32"}
-    example = [sys.executable, ROOT / "tests/consumer/minimal/types.py", tmp_path / "out/lib/libmuattn.so"]
+    example = [sys.executable, ROOT / "tests/consumer/minimal/element_types.py", tmp_path / "out/lib/libmuattn.so"]
     assert subprocess.run(example, check=True, capture_output=True, text=True).stdout == (
         "float32: MUATTN_OK\nbfloat16: MUATTN_OK\nfloat16: MUATTN_UNSUPPORTED, q.dtype: this build has no kernels for float16\n"
     )

@@ -1,4 +1,4 @@
-"""Which types a library takes: types.py LIBMUATTN.SO"""
+"""Which types a library takes: element_types.py LIBMUATTN.SO"""
 
 import ctypes
 import sys
