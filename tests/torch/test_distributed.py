@@ -185,6 +185,47 @@ def test_zigzag(ranks, case, n):
     compare(ranks, "ring_attention", spatial_attention, tensors, ours, options, d_results, counts, k_counts=k_counts)
 
 
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_zigzag_of_fewer_tokens_than_pieces(ranks, n):
+    tensors, options = qkv(n_q=n, n_k=n), {"scale": 0.3, "causal": "top_left"}
+    d_results = [torch.randn(2, 4, n, 16), torch.randn(2, 4, n)]
+    ours = {**options, "return_lse": True, "balance": "zigzag"}
+    if n:
+        compare(ranks, "ring_attention", spatial_attention, tensors, ours, options, d_results, counts_of(n, 4, "zigzag"))
+    else:
+        per_rank, none = [tensors] * 4, [d_results] * 4
+        for (out, lse), gradients in good(ranks.run(4, attend, "ring_attention", per_rank, ours, none)):
+            assert out.shape == (2, 4, 0, 16) and lse.shape == (2, 4, 0) and gradients["k"].shape == (2, 4, 0, 16)
+
+
+def order_of_work(group):
+    """What a rank does in a forward and a backward pass: begins to send ("s"), to receive ("r"), runs a kernel ("k")."""
+    from muattn.torch.distributed import _ring, _travel
+
+    done, kept = [], (_travel.start_send, _travel.start_receive, _ring._attend, _ring._gradients_of)
+
+    def noting(letter, function):
+        return lambda *arguments: (done.append(letter), function(*arguments))[1]
+
+    _travel.start_send, _travel.start_receive = noting("s", kept[0]), noting("r", kept[1])
+    _ring._attend, _ring._gradients_of = noting("k", kept[2]), noting("k", kept[3])
+    try:
+        x = torch.randn(1, 2, 8, 8, requires_grad=True)
+        out = distributed.ring_attention(x, x, x, group=group)
+        forward = "".join(done)
+        out.sum().backward()
+        return forward, "".join(done)[len(forward) :]
+    finally:
+        _travel.start_send, _travel.start_receive, _ring._attend, _ring._gradients_of = kept
+
+
+def test_transfers_begin_before_the_kernels_they_hide_behind(ranks):
+    for forward, backward in good(ranks.run(3, order_of_work)):
+        assert forward == "srk" + "srk" + "k"
+        # What comes home first; of the last two blocks also the sums so far, which go on when the kernel has added to them.
+        assert backward == "r" + "srks" + "srrks" + "rks"
+
+
 # ---- Ulysses ------------------------------------------------------------------------------------------------------------
 
 
