@@ -150,7 +150,9 @@ RING = {
         {**qkv(H_kv=2), "scale": torch.rand(4, 1, 1).requires_grad_(), "sink": randn(4), "output_multiplier": torch.tensor(0.7, requires_grad=True)},
         {"causal": -2, "softcap": 2.0},
     ),
-    "one scale, no multiplier": ({**qkv(), "scale": torch.tensor(0.4, requires_grad=True), "output_multiplier": torch.zeros(1, requires_grad=True)}, {}),
+    "one scale, a multiplier of 0": (
+        {**qkv(), "scale": torch.tensor(0.4, requires_grad=True), "output_multiplier": torch.zeros(1, requires_grad=True)}, {},
+    ),
 }
 SPLITS = {  # of 19 or 23 queries, and 23 keys: how many go to each rank
     "1": ([1], [1]), "2": ([1, 2], [2, 1]), "3": ([5, 0, 2], [0, 3, 4]), "4": ([1, 1, 1, 1], [3, 1, 1, 2]),

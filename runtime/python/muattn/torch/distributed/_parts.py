@@ -9,8 +9,8 @@ from ._stretches import rows_of
 
 
 class Sight(NamedTuple):
-    """Query i sees key j, both counted in the whole sequence, if i + offset + left <= j <= i + offset + right and j < length. offsets and lengths: for
-    each batch entry, or one offset for all. None: no such limit."""
+    """Query i sees key j, both counted in the whole sequence, if i + offset + left <= j <= i + offset + right and j < length. offsets and lengths:
+    for each batch entry, or one offset for all. None: no such limit."""
 
     offsets: tuple[int, ...] = (0,)
     left: int | None = None

@@ -68,7 +68,7 @@ def _attend(call, part, q, keys, values):
 
 def _backward(call, q, k, v, out, lse, d_out, d_lse, wants_scale):
     """(d_q, d_k, d_v, d_scale of each head)"""
-    own = {"q": torch.zeros_like(new_like(q)), "scale": q.new_zeros(q.shape[1]) if wants_scale else None}
+    own = {"q": new_like(q).zero_(), "scale": q.new_zeros(q.shape[1]) if wants_scale else None}
     gradients = Gradients(call.route, k, v)
     for hop, owner, keys, values in visits(call.route, k, v):
         gradients.expect(hop, owner)
@@ -151,7 +151,8 @@ def _settings_for(settings, scale):
             alignment = "offset"
             offset, offsets = (part.offsets[0], None) if len(part.offsets) == 1 else (0, list(part.offsets))
         lengths = None if part.lengths is None else list(part.lengths)
-        return (_spatial._SCALINGS["sp"], 0, scale, _spatial._CAUSALS[alignment], offset, offsets, part.window, lengths, softcap, None, 0.0, 0.0, None)
+        causal = _spatial._CAUSALS[alignment], offset, offsets
+        return (_spatial._SCALINGS["sp"], 0, scale, *causal, part.window, lengths, softcap, None, 0.0, 0.0, None)
 
     return of
 
@@ -160,7 +161,8 @@ def _prepare(q, k, v, balance, mask, return_lse, options):
     check_balance(balance)
     if mask is not None:
         raise ValueError(
-            "mask: ring_attention() takes none, as no rank has all keys at once: take causal, window or key_lengths, or ulysses_attention(), which takes it"
+            "mask: ring_attention() takes none, as no rank has all keys at once: take causal, window or key_lengths, or ulysses_attention(), "
+            "which takes it"
         )
     arguments = _spatial.arguments(q, k, v, **options)
     q, k, v, scale = arguments[:4]
@@ -183,7 +185,8 @@ def _call_of(group, arguments, settings, balance, q_counts, k_counts):
     own = queries[group.rank]
     parts = {owner: parts_of(own, keys[owner], sight) for owner in range(group.size)}
     # Of what belongs to heads and batch entries the rule takes nothing.
-    s, o = _muattn.spatial_rule(arguments[0].shape[3], n_k, (*settings[:2], None, *settings[3:5], None, None, None, 0.0, None, *settings[10:12], None))
+    of_rule = (*settings[:2], None, *settings[3:5], None, None, None, 0.0, None, *settings[10:12], None)
+    s, o = _muattn.spatial_rule(arguments[0].shape[3], n_k, of_rule)
     return _Call(route, rows_of(own), parts, _settings_for(settings, settings[2] or [s])), o
 
 
@@ -200,21 +203,21 @@ def ring_attention(
 
     q, k, v  this rank's tokens, [B, H, n_local, d]; without balance stretches of any lengths, in the order of the ranks
     group    a ProcessGroup, a DeviceMesh of one dimension, or None: all ranks
-    balance  "zigzag": tokens lie as shard(..., balance="zigzag") lays them. With causal="top_left" each rank then has as much to do; in order the last
-             one has most. Gives nothing to calls without causal
+    balance  "zigzag": tokens lie as shard(..., balance="zigzag") lays them. With causal="top_left" each rank then has as much to do; in order
+             the last one has most. Gives nothing to calls without causal
     and the options of muattn.torch.spatial_attention(), the same on each rank, which speak of the whole sequence: causal, window and key_lengths
     count tokens of all ranks. mask is refused.
 
     Keys travel as far as a query sees one of them, so a window sends few. Gradients by scale, sink and output_multiplier are this rank's share:
     those of all ranks add up. The backward pass sends keys and values once more, and their gradients behind them.
 
-    Returns out, or (out, lse), of this rank's queries. Raises on every rank as muattn.torch.spatial_attention() does; ValueError where ranks differ in
-    what must be the same; RuntimeError where another rank does not answer.
+    Returns out, or (out, lse), of this rank's queries. Raises on every rank as muattn.torch.spatial_attention() does; ValueError where ranks
+    differ in what must be the same; RuntimeError where another rank does not answer.
     """
     group = resolve(group)
     options = {
-        "scaling": scaling, "d_base": d_base, "power": power, "alpha": alpha, "scale": scale, "output_multiplier": output_multiplier, "causal": causal,
-        "window": window, "key_lengths": key_lengths, "softcap": softcap, "sink": sink,
+        "scaling": scaling, "d_base": d_base, "power": power, "alpha": alpha, "scale": scale, "output_multiplier": output_multiplier,
+        "causal": causal, "window": window, "key_lengths": key_lengths, "softcap": softcap, "sink": sink,
     }
     (arguments, settings), counts = agree(_WHAT, group, lambda: _prepare(q, k, v, balance, mask, return_lse, options))
     call, rule_multiplier = _call_of(group, arguments, settings, balance, *counts)

@@ -103,7 +103,8 @@ def unshard(x: torch.Tensor, dim: int, balance: Balance = None, group: Any = Non
             raise NotImplementedError(f"x must be in the CPU's memory, not on {x.device}")
         sizes = [*x.shape[:axis], *x.shape[axis + 1 :]]
         description = {
-            "balance": balance, "dim": axis, "sizes of x but the tokens'": sizes, "x.dtype": str(x.dtype), "tensors that require a gradient": wanted_of(x=x),
+            "balance": balance, "dim": axis, "sizes of x but the tokens'": sizes, "x.dtype": str(x.dtype),
+            "tensors that require a gradient": wanted_of(x=x),
         }
         return axis, description, (x.shape[axis], 0)
 

@@ -24,7 +24,8 @@ def _check_heads(q, k, size):
     for name, x in (("q", q), ("k", k)):
         if x.shape[1] % size:
             raise ValueError(
-                f"{name}.shape[1] must be a multiple of the number of ranks, {size}, which share the heads, not {x.shape[1]}; ring_attention() has no such rule"
+                f"{name}.shape[1] must be a multiple of the number of ranks, {size}, which share the heads, not {x.shape[1]}; ring_attention() "
+                "has no such rule"
             )
 
 
@@ -59,8 +60,8 @@ def ulysses_attention(
     key_lengths: torch.Tensor | list[int] | None = None, softcap: float | None = None, sink: torch.Tensor | list[float] | None = None,
     return_lse: bool = False,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """muattn.torch.spatial_attention() over the tokens of all ranks, which exchange tokens for heads: each has all tokens of its heads then, and calls
-    it once; a second exchange brings the results back.
+    """muattn.torch.spatial_attention() over the tokens of all ranks, which exchange tokens for heads: each has all tokens of its heads then, and
+    calls it once; a second exchange brings the results back.
 
     q, k, v  this rank's tokens, [B, H, n_local, d]; without balance stretches of any lengths, in the order of the ranks. H and Hk are multiples of
              the number of ranks
@@ -71,13 +72,13 @@ def ulysses_attention(
 
     Gradients by scale, mask, sink and output_multiplier are this rank's share, that of its heads: those of all ranks add up.
 
-    Returns out, or (out, lse), of this rank's queries. Raises on every rank as muattn.torch.spatial_attention() does; ValueError where ranks differ in
-    what must be the same; RuntimeError where another rank does not answer.
+    Returns out, or (out, lse), of this rank's queries. Raises on every rank as muattn.torch.spatial_attention() does; ValueError where ranks
+    differ in what must be the same; RuntimeError where another rank does not answer.
     """
     group = resolve(group)
     options = {
-        "scaling": scaling, "d_base": d_base, "power": power, "alpha": alpha, "scale": scale, "output_multiplier": output_multiplier, "causal": causal,
-        "window": window, "mask": mask, "key_lengths": key_lengths, "softcap": softcap, "sink": sink,
+        "scaling": scaling, "d_base": d_base, "power": power, "alpha": alpha, "scale": scale, "output_multiplier": output_multiplier,
+        "causal": causal, "window": window, "mask": mask, "key_lengths": key_lengths, "softcap": softcap, "sink": sink,
     }
     (arguments, settings), (q_counts, k_counts) = agree(_WHAT, group, lambda: _prepare(group, q, k, v, balance, return_lse, options))
     check_counts("q", q_counts, balance)
