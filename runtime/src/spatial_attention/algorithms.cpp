@@ -50,12 +50,20 @@ private:
         return guard_ == yes;
     }
 
-    // On processors queries and outputs may be converted, and keys and values where they are few: nobody would expect a copy of a long cache.
+    // On processors queries and outputs may be converted, and keys and values where they are few, or where float32 has a kernel for the call's mask or
+    // softcap, which kernels of 16 bits have not (prefill took 1.5 times as long with theirs for any): not a long cache.
     const Kernel *find(Algorithm algorithm, Need need) const {
+        constexpr int64_t kMostCopied = 1 << 20;  // numbers of a head
         constexpr muattn_dtype kFloat = MUATTN_FLOAT32;
-        const Types types[] = {need.types, {kFloat, need.types.kv, kFloat}, {kFloat, kFloat, kFloat}};
-        const bool converts = kHasOtherTypes && device_of(backend_) == MUATTN_CPU;
-        const int count = !converts ? 1 : algorithm == Algorithm::few_keys ? 3 : 2;
+        const Types given = need.types, with_keys{kFloat, given.kv, kFloat}, copied{kFloat, kFloat, kFloat};
+        const bool converts = kHasOtherTypes && device_of(backend_) == MUATTN_CPU && given.kv != MUATTN_INT8;
+        const bool special = need.features.mask != Mask::none || need.features.softcap != Softcap::never;
+        const bool copies_first =
+            converts && algorithm == Algorithm::general && special && call.n_k * (call.d + call.d_v) <= kMostCopied;
+        const Types types[] = {copies_first ? copied : given, given, with_keys, copied};
+        const int count = !kHasOtherTypes || device_of(backend_) != MUATTN_CPU          ? 1
+                          : algorithm == Algorithm::few_keys && given.kv != MUATTN_INT8 ? 4
+                                                                                        : 3;
         for (int i = 0; i < count; i++) {
             need.types = types[i];
             if (const Kernel *kernel = find_kernel(backend_, algorithm, need)) {

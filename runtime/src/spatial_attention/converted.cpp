@@ -145,6 +145,9 @@ private:
         widen(call.q, of_q_, q_);
         widen(call.k, of_kv_, k_);
         widen(call.v, of_kv_, v_);
+        if (part.query != 0) {  // those of the part before are still there
+            reads = of_q_.widen != nullptr ? 1 : 0;
+        }
         if (of_q_.round != nullptr) {
             after[writes] = {floats_like(call.out, out_), call.out, of_q_.round};
             call.out = after[writes++].from;
