@@ -133,6 +133,7 @@ bool find_dtype(const std::string &type, Holds holds, bool uint16_is_bfloat16, m
     } known[] = {{"<f4", MUATTN_FLOAT32, true},
                  {"<f2", MUATTN_FLOAT16, is_matrix},
                  {"<u2", MUATTN_BFLOAT16, is_matrix && uint16_is_bfloat16},
+                 {"<V2", MUATTN_BFLOAT16, is_matrix && uint16_is_bfloat16},  // ml_dtypes' own, saved by numpy.save()
                  {"|i1", MUATTN_INT8, holds == Holds::Cache},
                  {"|b1", MUATTN_BOOL, holds == Holds::Mask}};
     for (const auto &each : known) {
@@ -152,7 +153,7 @@ bool find_dtype(const std::string &type, Holds holds, bool uint16_is_bfloat16, m
     const char *advice = "";
     if (is_mask && is_integer) {
         advice = "; for a mask of 0 and 1 save x != 0, which is bool";
-    } else if (type == "<u2" && holds != Holds::Rows) {
+    } else if ((type == "<u2" || type == "<V2") && holds != Holds::Rows) {
         advice = "; --dtype bfloat16 says that it holds bfloat16";
     } else if (is_integer || type[1] == 'f' || (type[1] == 'b' && !is_mask)) {
         advice = "; save x.astype('float32')";
@@ -190,7 +191,11 @@ Array load_npy(const std::string &option, const std::string &path, Holds holds, 
             advice = is_mask ? "; save x[None, None] of [n_q, n_k], x[:, None, None] of [B, n_k]"
                              : "; save x[None, None] where batch and heads are missing";
         }
-        const char *names = is_mask ? " [B, H, n_q, n_k]" : holds == Holds::Rows ? " [B, H, n_q]" : "";
+        const bool of_keys = option == "--k-scale" || option == "--v-scale";
+        const char *names = is_mask                ? " [B, H, n_q, n_k]"
+                            : of_keys              ? " [B, Hk, n_k]"
+                            : holds == Holds::Rows ? " [B, H, n_q]"
+                                                   : "";
         fail("{}: must have {} dimensions{}, not {}: shape ({}){}", what, expected, names, rank,
              fmt::join(file->m_shape, ", "), advice);
     }

@@ -88,3 +88,15 @@ def test_refusals(folder, files, options, line):
     for name, x in {"u": q.astype("u2"), "b": q.astype("i1"), "d": q.astype("f8"), "h": q.astype("f2")}.items():
         np.save(folder / f"{name}.npy", x)
     refused(folder, attend(folder, "spatial", *options.split(), files=files), line)
+
+
+def test_bfloat16_as_numpy_saves_it(folder):
+    save(folder, ml_dtypes.bfloat16, "u2", q=array(Q, 0), k=array(K, 1), v=array(V, 2))
+    for name in "qkv":
+        np.save(folder / f"{name}V.npy", np.load(folder / f"{name}16.npy").view(ml_dtypes.bfloat16))
+    words = "spatial --q q{0}.npy --k k{0}.npy --v v{0}.npy --out o{0}.npy --dtype bfloat16"
+    run(folder, words.format("16"))
+    run(folder, words.format("V"))
+    assert np.array_equal(*load(folder, "o16", "oV"))
+    done = muattn("attend", *"spatial --q qV.npy --k kV.npy --v vV.npy --out o.npy".split(), folder=folder)
+    refused(folder, done, "--q qV.npy: dtype <V2, not float32 or float16; --dtype bfloat16 says that it holds bfloat16")
