@@ -132,7 +132,12 @@ TEST_P(SpatialInt8, ManyQueries) {
 TEST_P(SpatialInt8, QueriesThatAreTooManyAtOnce) {
     const auto s = split_keys_schedule(GetParam());
     SpatialCase c;
-    c.B = 2, c.Hk = 2, c.H = 4, c.n_q = 200, c.n_k = 20 * s.span_keys, c.d = 3, c.d_v = 128;
+#ifdef __wasi__  // with as many keys node 20 ends with a signal, after the test has passed
+    const int64_t spans = 5;
+#else
+    const int64_t spans = 20;
+#endif
+    c.B = 2, c.Hk = 2, c.H = 4, c.n_q = 100, c.n_k = spans * s.span_keys, c.d = 3, c.d_v = 128;
     const SpatialTensors t = make_tensors(c);
     const Int8Call call(c, t);
     ASSERT_EQ(call.run(t.q, t.out), MUATTN_OK) << muattn_last_error();

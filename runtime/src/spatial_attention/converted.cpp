@@ -34,7 +34,7 @@ PerHead part_of(const PerHead &numbers, int64_t h) {
 }
 
 // What lives from one parallel step to the next, of a part; one map may take more.
-constexpr int64_t kSerialBytes = INT64_C(64) << 20;
+constexpr int64_t kSerialBytes = INT64_C(16) << 20;
 
 class CallInParts {
 public:
