@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def manifest_of(out: Path, target: str, *words: str) -> dict:
-    assert target_libraries.main(["--target", target, "--ops", "merge", "--out", str(out), *words]) == 0
+    assert target_libraries.main(["--target", target, "--ops", "merge", "--dtypes", "float32", "--out", str(out), *words]) == 0
     return json.loads((out / "manifest.json").read_text())
 
 
@@ -68,7 +68,7 @@ def configure(folder: Path, *options: str) -> subprocess.CompletedProcess:
     """Without a compiled kernel; the tables are there, or an error."""
     off = [f"-DMUATTN_{name}=OFF" for name in ("TESTS", "BENCH", "CLI")]
     return subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", f"-Dmuattn-halide_generators_ROOT={ROOT / 'build/release'}", *off,
-                           "-DMUATTN_OPERATIONS=merge", *options], capture_output=True, text=True)  # fmt: skip
+                           "-DMUATTN_OPERATIONS=merge", "-DMUATTN_DTYPES=float32", *options], capture_output=True, text=True)  # fmt: skip
 
 
 def test_the_best_backend_is_that_which_the_library_takes(tmp_path):

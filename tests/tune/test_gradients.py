@@ -22,7 +22,7 @@ def test_small_problems_reach_every_kernel(problems):
     for kernel in Build(BUILD).kernels_for("sse41"):
         if kernel.generator in NOT_TUNED:
             assert not problems[kernel.generator].shapes
-        elif kernel.generator in problems:
+        elif kernel.generator in problems and kernel.dtype == "float32":  # other types have its numbers
             assert kernel in problems[kernel.generator].small, kernel.full_name
 
 
