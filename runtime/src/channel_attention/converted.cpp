@@ -91,6 +91,9 @@ private:
 }  // namespace
 
 muattn_status run_converted(const ChannelCall &call, const Kernel &kernel, int backend) {
+    if (!kHasOtherTypes) {  // its code is left out
+        return no_kernel(backend);
+    }
     return ConvertedCall(call, kernel).run(backend);
 }
 

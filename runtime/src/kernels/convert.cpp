@@ -34,6 +34,9 @@ muattn_status find_converter(int backend, const Argument &argument, Converter *c
         return fail(MUATTN_UNSUPPORTED, "%s.dtype: GPUs compute with float32 alone, not with %s", argument.name,
                     name_of(dtype));
     }
+    if (!kHasOtherTypes) {
+        return fail(MUATTN_UNSUPPORTED, "%s.dtype: this build has no kernels for %s", argument.name, name_of(dtype));
+    }
     if (dtype == MUATTN_INT8) {
         return fail(MUATTN_UNSUPPORTED,
                     "%s.dtype: this build has no kernel for int8, or not for so many queries at once", argument.name);

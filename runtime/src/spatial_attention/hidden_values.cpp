@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "common/halide_hooks.h"
+#include "kernels/registry.h"
 
 namespace muattn {
 namespace {
@@ -33,7 +34,7 @@ bool any_from(Bits least, Bits mask, const void *data, int64_t count) {
 }
 
 bool any_from(uint32_t exponent, muattn_dtype dtype, const void *data, int64_t count) {
-    switch (dtype) {
+    switch (kHasOtherTypes ? dtype : MUATTN_FLOAT32) {
     case MUATTN_INT8: return false;
     case MUATTN_BFLOAT16: return any_from<uint16_t>(uint16_t(exponent >> 16), kNotFinite >> 16, data, count);
     case MUATTN_FLOAT16: {
