@@ -125,7 +125,8 @@ def made(sizes, causal, window, lengths, mask, softcap, with_sink, with_d_lse, s
 @any_call
 def test_any_call_agrees_with_the_formulas(**drawn):
     arrays, d_lse, scale, options = made(**drawn)
-    check(*arrays, scale, d_lse, tolerance=1e-5, scale=scale, **options)
+    # With one key, or few, gradients are sums of up to 120 terms that cancel: the bound is one of the terms.
+    check(*arrays, scale, d_lse, tolerance=4e-5, scale=scale, **options)
 
 
 @settings(max_examples=100)
