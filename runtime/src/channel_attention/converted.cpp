@@ -38,11 +38,9 @@ private:
 
     int64_t of_head() const { return call_.n * call_.d; }
 
-    // As much as stays in a processor's cache for each thread, and a head at least. Several batch entries have all heads.
+    // A head at least. Several batch entries have all heads.
     int64_t heads_at_once() const {
-        constexpr int64_t kFloatsOfThread = 1 << 18;
-        const int64_t most = kFloatsOfThread * std::max(muattn_get_num_threads(), 1),
-                      heads = std::clamp<int64_t>(most / (kTensors * of_head()), 1, call_.maps());
+        const int64_t heads = std::clamp<int64_t>(floats_at_once() / (kTensors * of_head()), 1, call_.maps());
         return heads > call_.H ? heads / call_.H * call_.H : heads;
     }
 
@@ -66,10 +64,7 @@ private:
         Conversion conversions[kTensors];
         for (int i = 0; i < kTensors; i++) {
             const Argument given = *arguments[i];
-            muattn_tensor &t = arguments[i]->tensor;
-            t.data = copies_[i];
-            t.dtype = MUATTN_FLOAT32;
-            t.strides[2] = t.shape[3], t.strides[1] = t.shape[2] * t.shape[3], t.strides[0] = t.shape[1] * t.strides[1];
+            *arguments[i] = dense_floats(given, copies_[i]);
             conversions[i] = i < 3 ? Conversion{given, *arguments[i], converter_.widen}
                                    : Conversion{*arguments[i], given, converter_.round};
         }

@@ -70,6 +70,23 @@ void FloatRows::clear() const {
     }
 }
 
+int64_t floats_at_once() {
+    constexpr int64_t kFloatsOfThread = 1 << 18;
+    return kFloatsOfThread * std::max(muattn_get_num_threads(), 1);
+}
+
+Argument dense_floats(const Argument &argument, float *floats) {
+    Argument result = argument;
+    muattn_tensor &t = result.tensor;
+    t.data = floats;
+    t.dtype = MUATTN_FLOAT32;
+    t.strides[3] = 1;
+    for (int dim = 2; dim >= 0; dim--) {
+        t.strides[dim] = t.strides[dim + 1] * t.shape[dim + 1];
+    }
+    return result;
+}
+
 int64_t Conversion::pieces() const { return from.size(0) * from.size(1) * pieces_of_head(from); }
 
 int Conversion::run(CallContext &context, int64_t piece) const {

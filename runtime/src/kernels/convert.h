@@ -91,6 +91,11 @@ private:
     float *copy_ = nullptr;
 };
 
+// For copies of a part of a call, which a kernel reads soon after they are written: as many as stay in a processor's cache for each thread.
+int64_t floats_at_once();
+// A dense tensor of float32, of the same shape, in this memory.
+Argument dense_floats(const Argument &argument, float *floats);
+
 // A tensor and its copy in float32, for calls that convert in loops of their own before or after a kernel.
 struct Conversion {
     Argument from, to;

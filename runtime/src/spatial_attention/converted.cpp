@@ -95,10 +95,9 @@ private:
         return q_floats(part) + out_floats(part) + lse_floats(part) + kv_floats(part, call_.d + call_.d_v);
     }
 
-    // The largest: of its copies, which the kernel reads soon after they are written, as much as stays in a processor's cache for each thread.
+    // The largest: as much as is copied at once.
     muattn_status choose_part(Part &part) const {
-        constexpr int64_t kFloatsOfThread = 1 << 18;
-        const int64_t most = kFloatsOfThread * std::max(muattn_get_num_threads(), 1);
+        const int64_t most = floats_at_once();
         part = {0, 1, 0, 1, 0, call_.n_q};
         SpatialCall one_map;
         MUATTN_RETURN_IF_ERROR(set(one_map, part));
@@ -119,18 +118,6 @@ private:
         return MUATTN_OK;
     }
 
-    static Argument floats_like(const Argument &argument, float *floats) {
-        Argument result = argument;
-        muattn_tensor &t = result.tensor;
-        t.data = floats;
-        t.dtype = MUATTN_FLOAT32;
-        t.strides[3] = 1;
-        for (int dim = 2; dim >= 0; dim--) {
-            t.strides[dim] = t.strides[dim + 1] * t.shape[dim + 1];
-        }
-        return result;
-    }
-
     muattn_status run(const Part &part, KernelMemory &memory) {
         SpatialCall call;
         MUATTN_RETURN_IF_ERROR(set(call, part));
@@ -138,7 +125,7 @@ private:
         int reads = 0, writes = 0;
         const auto widen = [&](Argument &argument, const Converter &converter, float *floats) {
             if (converter.widen != nullptr) {
-                before[reads] = {argument, floats_like(argument, floats), converter.widen};
+                before[reads] = {argument, dense_floats(argument, floats), converter.widen};
                 argument = before[reads++].to;
             }
         };
@@ -149,7 +136,7 @@ private:
             reads = of_q_.widen != nullptr ? 1 : 0;
         }
         if (of_q_.round != nullptr) {
-            after[writes] = {floats_like(call.out, out_), call.out, of_q_.round};
+            after[writes] = {dense_floats(call.out, out_), call.out, of_q_.round};
             call.out = after[writes++].from;
         }
         run_conversions(tasks_, before, reads);
