@@ -1,5 +1,5 @@
 // Channel attention's halves and gradients: every rule of muattn.h broken in turn. The status and the message name the argument, nothing
-// is written, and the next good call works.
+// is written, and the next good call works. The check function of the whole says the same as that.
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -29,12 +29,13 @@ struct Arguments {
         return muattn_channel_apply(pointer(map), pointer(q_squares), pointer(k_squares), pointer(v), &options,
                                     pointer(out), pointer(attention_map));
     }
-    muattn_status backward_status() const {
+    muattn_status backward_status() const { return backward(muattn_channel_attention_backward); }
+    muattn_status check_status() const { return backward(muattn_channel_attention_backward_check); }
+    muattn_status backward(decltype(&muattn_channel_attention_backward) function) const {
         const muattn_channel_gradients gradients{pointer(d_q), pointer(d_k), pointer(d_v), d_scale,
                                                  d_output_multiplier};
-        return muattn_channel_attention_backward(pointer(q), pointer(k), pointer(v), pointer(d_out),
-                                                 pointer(attention_map), &options,
-                                                 gradients_given ? &gradients : nullptr);
+        return function(pointer(q), pointer(k), pointer(v), pointer(d_out), pointer(attention_map), &options,
+                        gradients_given ? &gradients : nullptr);
     }
     muattn_status apply_backward_status() const {
         return muattn_channel_apply_backward(pointer(map), pointer(q_squares), pointer(k_squares), pointer(v),
@@ -135,7 +136,15 @@ protected:
             watches.emplace_back(*tensor);
         }
         const std::vector<float> numbers = *t.d_scale;
+        const bool is_checked = called.function == &Arguments::backward_status;
+        if (is_checked) {
+            EXPECT_EQ(a.check_status(), MUATTN_OK) << muattn_last_error();
+        }
         damage(a);
+        if (is_checked) {
+            const auto checked = refusal_of([&] { return a.check_status(); });
+            EXPECT_EQ(checked, refusal_of([&] { return a.backward_status(); }));
+        }
         const muattn_status got = (a.*called.function)();
         EXPECT_EQ(got, status) << muattn_status_name(got) << ": " << muattn_last_error();
         EXPECT_NE(std::string(muattn_last_error()).find(says), std::string::npos)

@@ -1,5 +1,5 @@
 // Channel attention: every rule of muattn.h broken in turn. The status and the message name the argument, nothing is
-// written, and the next good call works.
+// written, and the next good call works. The check function says the same.
 #include <optional>
 
 #include "support/backends.h"
@@ -14,10 +14,12 @@ struct Arguments {
     std::optional<muattn_tensor> q, k, v, out;
     muattn_channel_options options{};
 
-    muattn_status run() const {
+    using Function = decltype(&muattn_channel_attention_forward);
+    muattn_status run(Function function = muattn_channel_attention_forward) const {
         auto pointer = [](const std::optional<muattn_tensor> &t) { return t ? &*t : nullptr; };
-        return muattn_channel_attention_forward(pointer(q), pointer(k), pointer(v), &options, pointer(out));
+        return function(pointer(q), pointer(k), pointer(v), &options, pointer(out));
     }
+    muattn_status check() const { return run(muattn_channel_attention_forward_check); }
 };
 
 struct Fault {
@@ -46,7 +48,10 @@ protected:
         t.out.fill(untouched());
         const WriteWatch out(t.out), q(t.q), k(t.k), v(t.v);
         Arguments a = good();
+        EXPECT_EQ(a.check(), MUATTN_OK) << muattn_last_error();
         fault.damage(a);
+        const auto checked = refusal_of([&] { return a.check(); });
+        EXPECT_EQ(checked, refusal_of([&] { return a.run(); }));
         const muattn_status status = a.run();
         EXPECT_EQ(status, fault.status) << muattn_status_name(status) << ": " << muattn_last_error();
         EXPECT_NE(std::string(muattn_last_error()).find(fault.says), std::string::npos)

@@ -97,6 +97,32 @@ TEST_F(CppLayer, ChannelHalvesAndGradients) {
     EXPECT_EQ(d_q, zeros);
 }
 
+// Of right and wrong arguments; nothing is written.
+TEST_F(CppLayer, Checks) {
+    const std::vector<float> x(2 * 3 * 4, 0.5f), rows(2 * 3);
+    std::vector<float> y(x.size(), 7), other(x.size(), 7);
+    const Shape shape{1, 2, 3, 4};
+    const muattn_tensor in = tensor(x.data(), shape), out = tensor(y.data(), shape),
+                        wrong = tensor(y.data(), {1, 2, 3, 5}), lse = tensor(rows.data(), {1, 2, 3, 1}),
+                        d_q = tensor(other.data(), shape);
+    check_spatial_attention(in, in, in, out);
+    check_spatial_attention(in, in, in, out, lse);
+    EXPECT_THROW(check_spatial_attention(in, in, in, wrong), Error);
+    EXPECT_THROW(check_spatial_attention(in, in, in, out, out), Error);
+    SpatialGradients gradients{};
+    gradients.d_q = &d_q;
+    check_spatial_attention_backward(in, in, in, out, lse, in, gradients);
+    EXPECT_THROW(check_spatial_attention_backward(in, in, in, out, lse, wrong, gradients), Error);
+    check_channel_attention(in, in, in, out);
+    EXPECT_THROW(check_channel_attention(in, in, in, wrong), Error);
+    ChannelGradients of_channel{};
+    of_channel.d_k = &d_q;
+    check_channel_attention_backward(in, in, in, in, of_channel);
+    EXPECT_THROW(check_channel_attention_backward(in, in, in, wrong, of_channel), Error);
+    EXPECT_EQ(y, std::vector<float>(y.size(), 7));
+    EXPECT_EQ(other, y);
+}
+
 TEST_F(CppLayer, ErrorsAreExceptions) {
     const float x = 1;
     float out = 0;

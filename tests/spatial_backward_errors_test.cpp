@@ -1,5 +1,5 @@
 // Spatial attention's gradients: every rule of muattn.h broken in turn. The status and the message name the argument, and nothing is
-// written.
+// written. The check function says the same.
 #include <optional>
 
 #include "support/backends.h"
@@ -15,7 +15,9 @@ struct Arguments {
     bool with_gradients = true;
     float *d_sink = nullptr, *d_output_multiplier = nullptr;
 
-    muattn_status run() {
+    using Function = decltype(&muattn_spatial_attention_backward);
+    muattn_status check() { return run(muattn_spatial_attention_backward_check); }
+    muattn_status run(Function function = muattn_spatial_attention_backward) {
         const auto pointer = [](const std::optional<muattn_tensor> &t) { return t ? &*t : nullptr; };
         options.mask = pointer(mask);
         muattn_spatial_gradients gradients{};
@@ -23,9 +25,8 @@ struct Arguments {
         gradients.d_mask = pointer(d_mask);
         gradients.d_sink = d_sink;
         gradients.d_output_multiplier = d_output_multiplier;
-        return muattn_spatial_attention_backward(pointer(q), pointer(k), pointer(v), pointer(out), pointer(lse),
-                                                 pointer(d_out), pointer(d_lse), &options,
-                                                 with_gradients ? &gradients : nullptr);
+        return function(pointer(q), pointer(k), pointer(v), pointer(out), pointer(lse), pointer(d_out), pointer(d_lse),
+                        &options, with_gradients ? &gradients : nullptr);
     }
 };
 
@@ -53,7 +54,10 @@ protected:
         SCOPED_TRACE(name);
         const WriteWatch d_q(t.d_q), d_k(t.d_k), d_v(t.d_v), d_mask(t.d_mask);
         Arguments a = good();
+        EXPECT_EQ(a.check(), MUATTN_OK) << muattn_last_error();
         damage(a);
+        const auto checked = refusal_of([&] { return a.check(); });
+        EXPECT_EQ(checked, refusal_of([&] { return a.run(); }));
         EXPECT_EQ(a.run(), status) << muattn_last_error();
         EXPECT_NE(std::string(muattn_last_error()).find(says), std::string::npos)
             << "expected '" << says << "' in '" << muattn_last_error() << "'";

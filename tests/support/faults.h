@@ -4,6 +4,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "muattn/muattn.h"
@@ -17,6 +19,14 @@ Enum unknown_value(int number = 99) {
     Enum value;
     memcpy(&value, &number, sizeof value);
     return value;
+}
+
+// The status and the message that a call with wrong arguments gives: its own, no other call's before it.
+template<typename Call>
+std::pair<std::string, std::string> refusal_of(const Call &call) {
+    muattn_set_num_threads(0);
+    const muattn_status status = call();
+    return {muattn_status_name(status), muattn_last_error()};
 }
 
 // What can be wrong with any tensor, whatever its part in the call. Its message holds the tensor's name and 'says'.

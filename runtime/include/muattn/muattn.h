@@ -440,6 +440,33 @@ MUATTN_API muattn_status muattn_channel_map_backward(const muattn_tensor *q, con
                                                      const muattn_channel_options *options,
                                                      const muattn_channel_gradients *gradients);
 
+/* ---- Checks ------------------------------------------------------------------------------------------------------- */
+
+/* Whether a call's arguments are right, for programs that exchange data with other machines before the call and must know beforehand that it
+ * will be taken. Each takes the arguments of the function of its name, and returns what that returns for a wrong one, with the same
+ * muattn_last_error(); else MUATTN_OK. No element of a tensor is read, and nothing is written; muattn_last_kernel() stays. They do not look for
+ * kernels, devices and memory: the call itself may still end with MUATTN_UNSUPPORTED, MUATTN_INVALID_BACKEND or MUATTN_OUT_OF_MEMORY. A small
+ * library without gradients, or for one head dimension, refuses the others here as there: MUATTN_UNSUPPORTED. */
+MUATTN_API muattn_status muattn_spatial_attention_forward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                const muattn_tensor *v,
+                                                                const muattn_spatial_options *options,
+                                                                const muattn_tensor *out, const muattn_tensor *lse);
+MUATTN_API muattn_status muattn_spatial_attention_backward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                 const muattn_tensor *v, const muattn_tensor *out,
+                                                                 const muattn_tensor *lse, const muattn_tensor *d_out,
+                                                                 const muattn_tensor *d_lse,
+                                                                 const muattn_spatial_options *options,
+                                                                 const muattn_spatial_gradients *gradients);
+MUATTN_API muattn_status muattn_channel_attention_forward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                const muattn_tensor *v,
+                                                                const muattn_channel_options *options,
+                                                                const muattn_tensor *out);
+MUATTN_API muattn_status muattn_channel_attention_backward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                 const muattn_tensor *v, const muattn_tensor *d_out,
+                                                                 const muattn_tensor *attention_map,
+                                                                 const muattn_channel_options *options,
+                                                                 const muattn_channel_gradients *gradients);
+
 /* ---- Backends ----------------------------------------------------------------------------------------------------- */
 
 /* The backends of this build, best first, e.g. "cpu:avx512", "cpu:avx2", "cpu:sse41". name is NULL past the end. */

@@ -130,6 +130,37 @@ inline void channel_map_backward(const muattn_tensor &q, const muattn_tensor &k,
     check(muattn_channel_map_backward(&q, &k, &map, squares.q, squares.k, &d_attention_map, &options, &gradients));
 }
 
+// Throw what the call of the same name throws for a wrong argument; nothing is read or written.
+inline void check_spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                    const muattn_tensor &out, const SpatialOptions &options = {}) {
+    check(muattn_spatial_attention_forward_check(&q, &k, &v, &options, &out, nullptr));
+}
+
+inline void check_spatial_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                    const muattn_tensor &out, const muattn_tensor &lse,
+                                    const SpatialOptions &options = {}) {
+    check(muattn_spatial_attention_forward_check(&q, &k, &v, &options, &out, &lse));
+}
+
+inline void check_spatial_attention_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                             const muattn_tensor &out, const muattn_tensor &lse,
+                                             const muattn_tensor &d_out, const SpatialGradients &gradients,
+                                             const SpatialOptions &options = {}, const muattn_tensor *d_lse = nullptr) {
+    check(muattn_spatial_attention_backward_check(&q, &k, &v, &out, &lse, &d_out, d_lse, &options, &gradients));
+}
+
+inline void check_channel_attention(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                    const muattn_tensor &out, const ChannelOptions &options = {}) {
+    check(muattn_channel_attention_forward_check(&q, &k, &v, &options, &out));
+}
+
+inline void check_channel_attention_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                                             const muattn_tensor &d_out, const ChannelGradients &gradients,
+                                             const ChannelOptions &options = {},
+                                             const muattn_tensor *attention_map = nullptr) {
+    check(muattn_channel_attention_backward_check(&q, &k, &v, &d_out, attention_map, &options, &gradients));
+}
+
 // d_base 0: not given.
 inline double spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base = 0) {
     double scale = 0;

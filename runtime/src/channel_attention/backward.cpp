@@ -1,4 +1,4 @@
-// The gradients of channel attention, of all of it and of its halves.
+// The gradients of channel attention, of all of it and of its halves. And the check of the former alone.
 #include "common/error.h"
 #include "parts.h"
 #include "system/floating_point.h"
@@ -17,6 +17,19 @@ bool wants_gradient_of_map(const ChannelPartsCall &call) {
 extern "C" {
 
 using namespace muattn;
+
+muattn_status muattn_channel_attention_backward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                      const muattn_tensor *v, const muattn_tensor *d_out,
+                                                      const muattn_tensor *attention_map,
+                                                      const muattn_channel_options *options,
+                                                      const muattn_channel_gradients *gradients) {
+    const DefaultFloatingPoint mode;
+    if (!kHasChannelParts) {
+        return parts_not_built();
+    }
+    ChannelPartsCall call;
+    return check_channel_backward(call, q, k, v, d_out, attention_map, or_defaults(options), gradients);
+}
 
 muattn_status muattn_channel_attention_backward(const muattn_tensor *q, const muattn_tensor *k, const muattn_tensor *v,
                                                 const muattn_tensor *d_out, const muattn_tensor *attention_map,

@@ -1,4 +1,4 @@
-// muattn_channel_attention_forward: check, choose a kernel, bind, run.
+// muattn_channel_attention_forward: check, choose a kernel, bind, run. And the check alone.
 #include "algorithms.h"
 #include "arguments.h"
 #include "call.h"
@@ -7,6 +7,16 @@
 #include "kernels/bind.h"
 #include "kernels/convert.h"
 #include "system/floating_point.h"
+
+extern "C" muattn_status muattn_channel_attention_forward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                const muattn_tensor *v,
+                                                                const muattn_channel_options *options,
+                                                                const muattn_tensor *out) {
+    using namespace muattn;
+    const DefaultFloatingPoint mode;
+    ChannelCall call;
+    return check_channel_call(call, q, k, v, or_defaults(options), out);
+}
 
 extern "C" muattn_status muattn_channel_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
                                                           const muattn_tensor *v, const muattn_channel_options *options,

@@ -1,4 +1,4 @@
-// muattn_spatial_attention_backward: check, choose a kernel, run it for parts of the call.
+// muattn_spatial_attention_backward: check, choose a kernel, run it for parts of the call. And the check alone.
 #include <algorithm>
 #include <utility>
 
@@ -29,8 +29,27 @@ Need need_of(const SpatialBackwardCall &call) {
     return need;
 }
 
+muattn_status gradients_not_built() {
+    return fail(MUATTN_UNSUPPORTED, "this build has no kernels for gradients of spatial attention");
+}
+
 }  // namespace
 }  // namespace muattn
+
+extern "C" muattn_status muattn_spatial_attention_backward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                 const muattn_tensor *v, const muattn_tensor *out,
+                                                                 const muattn_tensor *lse, const muattn_tensor *d_out,
+                                                                 const muattn_tensor *d_lse,
+                                                                 const muattn_spatial_options *options,
+                                                                 const muattn_spatial_gradients *gradients) {
+    using namespace muattn;
+    const DefaultFloatingPoint mode;
+    if (!kHasSpatialBackward) {
+        return gradients_not_built();
+    }
+    SpatialBackwardCall call;
+    return check_spatial_backward(call, q, k, v, out, lse, d_out, d_lse, or_defaults(options), gradients);
+}
 
 extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *q, const muattn_tensor *k,
                                                            const muattn_tensor *v, const muattn_tensor *out,
@@ -40,13 +59,12 @@ extern "C" muattn_status muattn_spatial_attention_backward(const muattn_tensor *
                                                            const muattn_spatial_gradients *gradients) {
     using namespace muattn;
     const DefaultFloatingPoint mode;
-    static constexpr muattn_spatial_options kDefaults{};
     if (!kHasSpatialBackward) {  // its code is left out
-        return fail(MUATTN_UNSUPPORTED, "this build has no kernels for gradients of spatial attention");
+        return gradients_not_built();
     }
     SpatialBackwardCall call;
-    MUATTN_RETURN_IF_ERROR(check_spatial_backward(call, q, k, v, out, lse, d_out, d_lse,
-                                                  options != nullptr ? *options : kDefaults, gradients));
+    MUATTN_RETURN_IF_ERROR(
+        check_spatial_backward(call, q, k, v, out, lse, d_out, d_lse, or_defaults(options), gradients));
     int backend = 0;
     MUATTN_RETURN_IF_ERROR(choose_backend(call.forward.q.tensor.device, &backend));
     Need need = need_of(call);

@@ -7,6 +7,8 @@ namespace muattn {
 
 extern const float no_sink = -std::numeric_limits<float>::infinity();
 
+SpatialCall::SpatialCall() = default;
+
 bool SpatialCall::no_window() const {
     for (int64_t b = 0; b < visible.count(); b++) {
         if (visible[b].window_first > 1 - n_q || visible[b].window_last < n_k) {

@@ -12,6 +12,7 @@ namespace muattn {
 extern const float no_sink;  // -inf
 
 struct SpatialCall {
+    SpatialCall();  // in one place, for the size of small libraries
     Argument q{"q", MUATTN_INVALID_Q, {}}, k{"k", MUATTN_INVALID_K, {}}, v{"v", MUATTN_INVALID_V, {}};
     Argument out{"out", MUATTN_INVALID_OUT, {}}, lse{"lse", MUATTN_INVALID_LSE, {}},
         mask{"mask", MUATTN_INVALID_MASK, {}};
@@ -33,6 +34,7 @@ struct SpatialCall {
     int64_t shared_rows() const { return n_q * group(); }
 };
 
+const muattn_spatial_options &or_defaults(const muattn_spatial_options *options);
 // Of a call for the logits alone, which has no values.
 muattn_status check_spatial_logits(SpatialCall &call, const muattn_tensor *q, const muattn_tensor *k,
                                    const muattn_spatial_options &options);

@@ -9,6 +9,11 @@
 
 namespace muattn {
 
+const muattn_spatial_options &or_defaults(const muattn_spatial_options *options) {
+    static constexpr muattn_spatial_options kDefaults{};
+    return options != nullptr ? *options : kDefaults;
+}
+
 muattn_status check_rows(Argument &argument, const muattn_tensor *tensor, const SpatialCall &call) {
     MUATTN_RETURN_IF_ERROR(check_tensor(argument, tensor, kAnyInnerStride));
     MUATTN_RETURN_IF_ERROR(check_device(argument, call.q));

@@ -1,4 +1,4 @@
-// muattn_spatial_attention_forward: check, choose a kernel, bind, run.
+// muattn_spatial_attention_forward: check, choose a kernel, bind, run. And the check alone.
 #include <algorithm>
 
 #include "algorithms.h"
@@ -10,14 +10,23 @@
 #include "kernels/convert.h"
 #include "system/floating_point.h"
 
+extern "C" muattn_status muattn_spatial_attention_forward_check(const muattn_tensor *q, const muattn_tensor *k,
+                                                                const muattn_tensor *v,
+                                                                const muattn_spatial_options *options,
+                                                                const muattn_tensor *out, const muattn_tensor *lse) {
+    using namespace muattn;
+    const DefaultFloatingPoint mode;
+    SpatialCall call;
+    return check_spatial_call(call, q, k, v, or_defaults(options), out, lse);
+}
+
 extern "C" muattn_status muattn_spatial_attention_forward(const muattn_tensor *q, const muattn_tensor *k,
                                                           const muattn_tensor *v, const muattn_spatial_options *options,
                                                           const muattn_tensor *out, const muattn_tensor *lse) {
     using namespace muattn;
     const DefaultFloatingPoint mode;
-    static constexpr muattn_spatial_options kDefaults{};
     SpatialCall call;
-    MUATTN_RETURN_IF_ERROR(check_spatial_call(call, q, k, v, options != nullptr ? *options : kDefaults, out, lse));
+    MUATTN_RETURN_IF_ERROR(check_spatial_call(call, q, k, v, or_defaults(options), out, lse));
     if (call.is_empty()) {
         return no_work();
     }

@@ -132,12 +132,11 @@ extern "C" muattn_status muattn_spatial_logit_stats(const muattn_tensor *q, cons
                                                     const muattn_spatial_options *options, const muattn_tensor *stats) {
     using namespace muattn;
     const DefaultFloatingPoint mode;
-    static constexpr muattn_spatial_options kDefaults{};
     if (!kHasSpatialLogitStats) {  // its code is left out
         return fail(MUATTN_UNSUPPORTED, "this build has no kernel for the statistics of spatial attention's logits");
     }
     SpatialCall call;
-    MUATTN_RETURN_IF_ERROR(check_spatial_logits(call, q, k, options != nullptr ? *options : kDefaults));
+    MUATTN_RETURN_IF_ERROR(check_spatial_logits(call, q, k, or_defaults(options)));
     Argument checked{"stats", MUATTN_INVALID_STATS, {}};
     const Argument *const inputs[] = {&call.q, &call.k, &call.mask};
     MUATTN_RETURN_IF_ERROR(check_stats(checked, stats, inputs, call.with_mask ? 3 : 2));
