@@ -123,6 +123,18 @@ TEST_F(CppLayer, Checks) {
     EXPECT_EQ(other, y);
 }
 
+TEST_F(CppLayer, Conversions) {
+    const std::vector<float> x{1, -2, 0.5f, 3};
+    std::vector<uint16_t> bits(4);
+    std::vector<float> back(4);
+    const Shape shape{1, 2, 1, 2};
+    convert(tensor(x.data(), shape), tensor(bits.data(), MUATTN_BFLOAT16, shape));
+    EXPECT_EQ(bits, (std::vector<uint16_t>{0x3f80, 0xc000, 0x3f00, 0x4040}));
+    convert(tensor(bits.data(), MUATTN_BFLOAT16, shape), tensor(back.data(), shape));
+    EXPECT_EQ(back, x);
+    EXPECT_THROW(convert(tensor(x.data(), shape), tensor(back.data(), {1, 1, 1, 4})), Error);
+}
+
 TEST_F(CppLayer, ErrorsAreExceptions) {
     const float x = 1;
     float out = 0;

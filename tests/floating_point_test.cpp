@@ -80,7 +80,7 @@ protected:
         other_lse.fill_normal(5);
     }
 
-    // What every call computes: both operators, a merge, and the scaling rules.
+    // What every call computes: both operators, a merge, a conversion, and the scaling rules.
     Bits results() const {
         Bits bits;
         EXPECT_EQ(run(spatial, spatial_tensors), MUATTN_OK) << muattn_last_error();
@@ -89,8 +89,14 @@ protected:
         const muattn_tensor a = spatial_tensors.out.view(), l_a = spatial_tensors.lse.view(), l_b = other_lse.view(),
                             o = out.view(), l = lse.view();
         EXPECT_EQ(muattn_merge(&a, &l_a, &a, &l_b, &o, &l), MUATTN_OK) << muattn_last_error();
+        const Tensor rounded = Tensor(out.shape(), dense()).narrowed(MUATTN_BFLOAT16);
+        const muattn_tensor r = rounded.view();
+        EXPECT_EQ(muattn_convert(&o, &r), is_gpu(GetParam()) ? MUATTN_UNSUPPORTED : MUATTN_OK) << muattn_last_error();
         for (const Tensor &t : {spatial_tensors.out, spatial_tensors.lse, channel_tensors.out, out, lse}) {
             append(bits, t);
+        }
+        for (const uint16_t of_x : rounded.bits()) {
+            bits.push_back(of_x);
         }
         double scales[5] = {};
         EXPECT_EQ(muattn_spatial_scale(MUATTN_SCALING_MUP, 29, 7, &scales[0]), MUATTN_OK);

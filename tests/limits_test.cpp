@@ -7,6 +7,7 @@
 
 #include "support/backends.h"
 #include "support/cases.h"
+#include "support/sixteen_bits.h"
 
 namespace muattn::test {
 namespace {
@@ -123,6 +124,39 @@ TEST_P(Limits, ChannelStrides) {
                 EXPECT_TRUE(std::equal(out + b * out_stride, out + b * out_stride + 24, expected.begin() + b * 24));
             }
         }
+    }
+}
+
+TEST_P(Limits, ConversionStrides) {
+    const FarMemory memory;
+    if (memory.begin() == nullptr) {
+        GTEST_SKIP() << "8 GiB of addresses are not to be had";
+    }
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "processors convert";
+    }
+    const Tensor x({2, 2, 3, 4}, dense());
+    x.fill_normal(1);
+    std::vector<uint16_t> bits(48);
+    const int64_t far = kLimit / 2 - 1;
+    for (const int64_t stride : {far, -far}) {
+        muattn_tensor floats = spread(x, memory.begin(), stride), narrow = floats;
+        narrow.dtype = MUATTN_BFLOAT16;
+        narrow.data = bits.data();
+        std::fill_n(narrow.strides, 4, 0);
+        ASSERT_EQ(muattn_convert(&floats, &narrow), MUATTN_OK) << muattn_last_error();
+        auto *const data = static_cast<float *>(floats.data);
+        for (float *const batch : {data, data + stride}) {
+            std::fill_n(batch, 24, 0.0f);
+        }
+        ASSERT_EQ(muattn_convert(&narrow, &floats), MUATTN_OK) << muattn_last_error();
+        for (size_t i = 0; i < bits.size(); i++) {
+            EXPECT_EQ(data[int64_t(i / 24) * stride + int64_t(i % 24)], widened(MUATTN_BFLOAT16, bits[i]));
+            EXPECT_EQ(bits[i], rounded_bits(MUATTN_BFLOAT16, x.elements()[i]));
+        }
+        floats.strides[0] += stride > 0 ? 1 : -1;
+        EXPECT_EQ(muattn_convert(&floats, &narrow), MUATTN_INVALID_ARGUMENT);
+        EXPECT_EQ(muattn_convert(&narrow, &floats), MUATTN_INVALID_ARGUMENT);
     }
 }
 

@@ -9,7 +9,7 @@ from sources import ROOT, files, texts
 
 INCLUDE = re.compile(r"^\s*#\s*include\s+\"([^\"]+)\"", re.M)
 # In front: what a file of a row may include, its own row and the rows before. Of the rows of one name, each goes its own way.
-RUNTIME = [r"system/", r"common/", r"gpu/", r"kernels/", r"(spatial_attention|channel_attention|merge)/", r"[^/]*$"]
+RUNTIME = [r"system/", r"common/", r"gpu/", r"kernels/", r"(spatial_attention|channel_attention|merge|convert)/", r"[^/]*$"]
 KERNELS = [
     r"schedules/common/",
     r"schedules/([^/]+/[^/]+_numbers|all_numbers)\.h$",

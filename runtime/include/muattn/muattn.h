@@ -73,7 +73,7 @@ typedef enum muattn_status {
     MUATTN_INVALID_GRADIENTS, /* gradients itself */
     MUATTN_INVALID_STATS,
     MUATTN_INVALID_BACKEND,
-    MUATTN_INVALID_ARGUMENT, /* of a function that is not about tensors */
+    MUATTN_INVALID_ARGUMENT, /* of muattn_convert(), and of functions that are not about tensors */
     MUATTN_UNSUPPORTED,      /* valid, but no kernel in this build does it */
     MUATTN_OUT_OF_MEMORY,
     MUATTN_INTERNAL_ERROR /* a kernel refused its arguments: a bug in muattn, please report it */
@@ -466,6 +466,14 @@ MUATTN_API muattn_status muattn_channel_attention_backward_check(const muattn_te
                                                                  const muattn_tensor *attention_map,
                                                                  const muattn_channel_options *options,
                                                                  const muattn_channel_gradients *gradients);
+
+/* ---- Element types ------------------------------------------------------------------------------------------------ */
+
+/* Writes the elements of from to to, which has the same shape. Both are float32, float16 or bfloat16, at least one of them float32: 16 bits
+ * become float32 exactly, float32 is rounded once, to nearest even, and float32 to float32 is a copy. NaN stays NaN.
+ * Sizes are limited as every tensor's are; MUATTN_MAX_D is no limit here. Processors only: on a GPU MUATTN_UNSUPPORTED. The message of
+ * MUATTN_INVALID_ARGUMENT names from or to. */
+MUATTN_API muattn_status muattn_convert(const muattn_tensor *from, const muattn_tensor *to);
 
 /* ---- Backends ----------------------------------------------------------------------------------------------------- */
 

@@ -161,6 +161,9 @@ inline void check_channel_attention_backward(const muattn_tensor &q, const muatt
     check(muattn_channel_attention_backward_check(&q, &k, &v, &d_out, attention_map, &options, &gradients));
 }
 
+// One of both is float32; the shapes are the same.
+inline void convert(const muattn_tensor &from, const muattn_tensor &to) { check(muattn_convert(&from, &to)); }
+
 // d_base 0: not given.
 inline double spatial_scale(muattn_scaling scaling, int64_t d, int64_t d_base = 0) {
     double scale = 0;

@@ -12,14 +12,16 @@ const Kernel *find(int backend, muattn_dtype from, muattn_dtype to) {
     return find_kernel(backend, Algorithm::general, {Operation::convert, Direction::forward, {from, to, to}});
 }
 
-// Of a head, at most.
+// Rows of a head, or a part of one.
 constexpr int64_t kElementsOfPiece = 1 << 15;
 
 int64_t rows_of_piece(const Argument &argument) { return std::max<int64_t>(kElementsOfPiece / argument.size(3), 1); }
 
+int64_t pieces_of_row(const Argument &argument) { return (argument.size(3) + kElementsOfPiece - 1) / kElementsOfPiece; }
+
 int64_t pieces_of_head(const Argument &argument) {
     const int64_t rows = rows_of_piece(argument);
-    return (argument.size(2) + rows - 1) / rows;
+    return (argument.size(2) + rows - 1) / rows * pieces_of_row(argument);
 }
 
 }  // namespace
@@ -90,10 +92,17 @@ Argument dense_floats(const Argument &argument, float *floats) {
 int64_t Conversion::pieces() const { return from.size(0) * from.size(1) * pieces_of_head(from); }
 
 int Conversion::run(CallContext &context, int64_t piece) const {
-    const int64_t of_head = pieces_of_head(from), head = piece / of_head, row = piece % of_head * rows_of_piece(from);
+    const int64_t of_head = pieces_of_head(from), of_row = pieces_of_row(from), head = piece / of_head,
+                  row = piece % of_head / of_row * rows_of_piece(from), column = piece % of_row * kElementsOfPiece;
     const int64_t rows = std::min(rows_of_piece(from), from.size(2) - row), b = head / from.size(1),
-                  h = head % from.size(1);
-    return convert(context, *kernel, rows_of(from, b, h, 1, row, rows), rows_of(to, b, h, 1, row, rows));
+                  h = head % from.size(1), columns = std::min(kElementsOfPiece, from.size(3) - column);
+    const auto part_of = [&](const Argument &argument) {
+        Rows part = rows_of(argument, b, h, 1, row, rows);
+        part.data = static_cast<uint8_t *>(part.data) + column * int64_t(argument.element_bytes());
+        part.columns = columns;
+        return part;
+    };
+    return convert(context, *kernel, part_of(from), part_of(to));
 }
 
 void run_conversions(Tasks &tasks, const Conversion *conversions, int count) {

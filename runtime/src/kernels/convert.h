@@ -96,7 +96,7 @@ int64_t floats_at_once();
 // A dense tensor of float32, of the same shape, in this memory.
 Argument dense_floats(const Argument &argument, float *floats);
 
-// A tensor and its copy in float32, for calls that convert in loops of their own before or after a kernel.
+// A tensor and its copy in another type, for calls that convert in loops of their own.
 struct Conversion {
     Argument from, to;
     const Kernel *kernel;
