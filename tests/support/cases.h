@@ -1,6 +1,7 @@
 // A call of either operator as data: made, run, compared with the reference and, when that fails, printed.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <iosfwd>
 #include <vector>
@@ -65,14 +66,17 @@ muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTens
 muattn_status run(const SpatialCase &c, const SpatialTensors &t);
 muattn_status run(const ChannelCase &c, const ChannelTensors &t);
 
+// What a test runs in place of muattn's function, if it is given: that shall be as near to the reference.
+using Instead = std::function<muattn_status()>;
+
 // The last call ran a kernel of the forced backend; but backends for scalable vectors leave negative strides of these to another.
 void expect_current_backend_ran(std::initializer_list<const Tensor *> tensors);
 
 // Runs the case on the current backend and expects: success, every element within the error model of the reference,
 // nothing written but the output's elements, and a kernel of this backend as the one that ran. A call of few keys runs by the
 // kernel for many as well.
-void expect_agrees(const SpatialCase &c, const SpatialTensors &t);
-void expect_agrees(const ChannelCase &c, const ChannelTensors &t);
+void expect_agrees(const SpatialCase &c, const SpatialTensors &t, const Instead &instead = nullptr);
+void expect_agrees(const ChannelCase &c, const ChannelTensors &t, const Instead &instead = nullptr);
 inline void expect_agrees(const SpatialCase &c) { expect_agrees(c, make_tensors(c)); }
 inline void expect_agrees(const ChannelCase &c) { expect_agrees(c, make_tensors(c)); }
 

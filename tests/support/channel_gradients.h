@@ -39,7 +39,7 @@ muattn_status run_halves(const ChannelGradientCase &c, const ChannelGradientTens
 
 // Expects success, every gradient within its bound of the reference, nothing written but wanted elements, and a kernel of this backend
 // as the one that ran.
-void expect_agrees(const ChannelGradientCase &c, const ChannelGradientTensors &t);
+void expect_agrees(const ChannelGradientCase &c, const ChannelGradientTensors &t, const Instead &instead = nullptr);
 inline void expect_agrees(const ChannelGradientCase &c) { expect_agrees(c, make_tensors(c)); }
 // The same of the halves: map, squares, attention map and out.
 void expect_halves_agree(const ChannelGradientCase &c, const ChannelGradientTensors &t);

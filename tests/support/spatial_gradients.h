@@ -45,7 +45,8 @@ muattn_status run(const SpatialBackwardCase &c, const SpatialGradientTensors &t)
 
 // Runs the case on the current backend and expects: success, every gradient within the bounds of the error model, nothing written but
 // the gradients' elements, and a kernel of this backend as the one that ran.
-void expect_gradients_agree(const SpatialBackwardCase &c, const SpatialGradientTensors &t);
+void expect_gradients_agree(const SpatialBackwardCase &c, const SpatialGradientTensors &t,
+                            const Instead &instead = nullptr);
 inline void expect_gradients_agree(const SpatialBackwardCase &c) {
     expect_gradients_agree(c, make_gradient_tensors(c));
 }
