@@ -68,6 +68,7 @@ void fill(nb::module_ m) {
     m.def("as_bfloat16", &as_bfloat16, "bits"_a);
     add_spatial(m);
     add_channel(m);
+    add_distributed(m);
 
     m.def("backends", &backends,
           "The backends of this build, best first: a list of (name, whether this machine can run it).");

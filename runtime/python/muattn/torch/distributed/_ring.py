@@ -16,7 +16,7 @@ from ._agreement import agree, require_eager
 from ._first_order import first_order
 from ._group import resolve
 from ._options import check_lengths, check_options, described
-from ._parts import last_hops, parts_of, sight_of
+from ._parts import parts_of
 from ._shard import Balance
 from ._stretches import check_balance, check_counts, rows_of, stretches_of
 from ._travel import Gradients, Route, new_block, visits
@@ -149,10 +149,10 @@ def _settings_for(settings, scale):
         alignment, offset, offsets = "none", 0, None
         if part.offsets is not None:
             alignment = "offset"
-            offset, offsets = (part.offsets[0], None) if len(part.offsets) == 1 else (0, list(part.offsets))
-        lengths = None if part.lengths is None else list(part.lengths)
+            offset, offsets = (part.offsets[0], None) if len(part.offsets) == 1 else (0, part.offsets)
         causal = _spatial._CAUSALS[alignment], offset, offsets
-        return (_spatial._SCALINGS["sp"], 0, scale, *causal, part.window, lengths, softcap, None, 0.0, 0.0, None)
+        window = None if part.window_left is None else (part.window_left, 0)
+        return (_spatial._SCALINGS["sp"], 0, scale, *causal, window, part.lengths, softcap, None, 0.0, 0.0, None)
 
     return of
 
@@ -178,10 +178,10 @@ def _call_of(group, arguments, settings, balance, q_counts, k_counts):
     check_counts("q", q_counts, balance)
     check_counts("k", k_counts, balance)
     check_lengths(settings[7], n_k)
-    alignment, offset, window = arguments[12:15]
-    sight = sight_of(n_q, n_k, alignment, offset, settings[5], window, settings[7])
+    B, H = arguments[0].shape[:2]
+    sight = _muattn.Sight(B, H, n_q, n_k, settings)
     queries, keys = stretches_of(q_counts, balance), stretches_of(k_counts, balance)
-    route = Route(_WHAT, group, tuple(k_counts), last_hops(tuple(queries), tuple(keys), sight._replace(lengths=None)))
+    route = Route(_WHAT, group, tuple(k_counts), sight.last_hops(queries, keys))
     own = queries[group.rank]
     parts = {owner: parts_of(own, keys[owner], sight) for owner in range(group.size)}
     # Of what belongs to heads and batch entries the rule takes nothing.

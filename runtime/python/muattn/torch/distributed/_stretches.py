@@ -1,8 +1,11 @@
-"""Which tokens of a sequence a rank holds: stretches (start, length), in the order in which they lie in the rank's tensor."""
+"""Which tokens of a sequence a rank holds: stretches (start, length), in the order in which they lie in the rank's tensor
+(muattn/distributed/stretches.hpp)."""
 
 from __future__ import annotations
 
 from itertools import accumulate
+
+from ... import _muattn
 
 BALANCES = (None, "zigzag")
 
@@ -12,29 +15,14 @@ def check_balance(balance):
         raise ValueError(f"balance must be None or 'zigzag', not {balance!r}")
 
 
-def split(n, parts):
-    """n tokens in so many neighbouring pieces: their lengths, which differ by 1 at most, the longer ones first."""
-    return [n // parts + (i < n % parts) for i in range(parts)]
-
-
 def counts_of(n, size, balance):
-    """How many tokens shard() gives to each rank."""
-    if balance is None:
-        return split(n, size)
-    pieces = split(n, 2 * size)
-    return [pieces[rank] + pieces[-1 - rank] for rank in range(size)]
+    """How many of n tokens shard() gives to each rank."""
+    return _muattn.token_counts(n, size, balance == "zigzag")
 
 
 def stretches_of(counts, balance):
-    """For each rank, of the ranks' numbers of tokens. With zigzag rank r has pieces r and 2 ranks - 1 - r of 2 ranks pieces: under a causal mask the
-    ranks then have as much to do."""
-    if balance is None:
-        starts = [end - count for end, count in zip(accumulate(counts), counts)]
-        return [((start, count),) if count else () for start, count in zip(starts, counts)]
-    pieces = split(sum(counts), 2 * len(counts))
-    starts = [end - piece for end, piece in zip(accumulate(pieces), pieces)]
-    pairs = [((starts[r], pieces[r]), (starts[-1 - r], pieces[-1 - r])) for r in range(len(counts))]
-    return [tuple(x for x in pair if x[1]) for pair in pairs]
+    """For each rank, of the ranks' numbers of tokens."""
+    return _muattn.token_stretches(counts, balance == "zigzag")
 
 
 def check_counts(name, counts, balance):

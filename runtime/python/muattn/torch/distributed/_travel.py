@@ -15,7 +15,7 @@ class Route(NamedTuple):
     what: str
     group: Group
     counts: tuple[int, ...]  # of each rank's keys
-    last_hops: tuple[int, ...]
+    last_hops: list[int]
 
     def owner(self, hop):
         """Whose block is here after so many hops; None: none comes."""
