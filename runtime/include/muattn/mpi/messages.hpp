@@ -1,0 +1,259 @@
+// Messages between the ranks of a communicator, waited for with a time-out, and kernels that run beside them.
+#pragma once
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "muattn/mpi/worker.hpp"
+#include "muattn/muattn.hpp"
+
+namespace muattn::mpi {
+
+// Another rank does not answer, or MPI reports an error. The group is of no more use then.
+class CommunicationError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+namespace detail {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+class Transfers;
+
+class Messages {
+public:
+    Messages(MPI_Comm comm, Seconds timeout) : timeout_(timeout) {
+        int is_initialized = 0, level = MPI_THREAD_SINGLE, is_between_groups = 0;
+        MPI_Initialized(&is_initialized);
+        if (!is_initialized) {
+            throw Error(MUATTN_INVALID_ARGUMENT, "Group: MPI is not initialised: call MPI_Init_thread() first");
+        }
+        MPI_Query_thread(&level);
+        if (level < MPI_THREAD_FUNNELED) {
+            throw Error(MUATTN_INVALID_ARGUMENT,
+                        "Group: MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above, as "
+                        "kernels run on threads of their own");
+        }
+        if (!(timeout.count() > 0)) {
+            throw Error(MUATTN_INVALID_ARGUMENT, "Group: timeout must be above 0");
+        }
+        if (comm == MPI_COMM_NULL) {
+            throw Error(MUATTN_INVALID_ARGUMENT, "Group: comm is MPI_COMM_NULL: this process is not one of its ranks");
+        }
+        MPI_Comm_test_inter(comm, &is_between_groups);
+        if (is_between_groups) {
+            throw Error(MUATTN_INVALID_ARGUMENT, "Group: comm must be of one group of ranks, not an intercommunicator");
+        }
+        check("Group", MPI_Comm_dup(comm, &comm_));
+        check("Group", MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
+        check("Group", MPI_Comm_rank(comm_, &rank_));
+        check("Group", MPI_Comm_size(comm_, &size_));
+    }
+    Messages(const Messages &) = delete;
+    Messages &operator=(const Messages &) = delete;
+    ~Messages() {
+        int is_finalized = 0;
+        MPI_Finalized(&is_finalized);
+        if (!is_broken_ && !is_finalized && comm_ != MPI_COMM_NULL) {
+            MPI_Comm_free(&comm_);
+        }
+    }
+
+    MPI_Comm comm() const { return comm_; }
+    int rank() const { return rank_; }
+    int size() const { return size_; }
+
+    void check(const char *what, int code) {
+        if (code != MPI_SUCCESS) {
+            char text[MPI_MAX_ERROR_STRING] = "";
+            int length = 0;
+            MPI_Error_string(code, text, &length);
+            fail(what, text);
+        }
+    }
+    [[noreturn]] void fail(const char *what, const std::string &reason) {
+        is_broken_ = true;
+        throw CommunicationError(
+            std::string(what) +
+            ": the exchange with the other ranks failed, and this group is of no more use: " + reason);
+    }
+    // At the start of each call.
+    void require_usable(const char *what) {
+        if (is_broken_) {
+            fail(what, "an earlier call had failed");
+        }
+    }
+
+    // Runs work while the transfers that are under way go on. Most of what MPI sends moves in calls of MPI alone, so this thread
+    // makes some.
+    void beside(const std::function<void()> &work);
+
+private:
+    friend class Transfers;
+
+    MPI_Comm comm_ = MPI_COMM_NULL;
+    Seconds timeout_;
+    int rank_ = 0, size_ = 1;
+    bool is_broken_ = false;
+    std::vector<Transfers *> under_way_;
+    Worker worker_;
+};
+
+// Messages that are waited for together. They keep what memory they are given until all have ended.
+class Transfers {
+public:
+    Transfers(Messages &messages, const char *what) : messages_(messages), what_(what) {
+        messages_.under_way_.push_back(this);
+    }
+    Transfers(const Transfers &) = delete;
+    Transfers &operator=(const Transfers &) = delete;
+    ~Transfers() {
+        auto &all = messages_.under_way_;
+        all.erase(std::find(all.begin(), all.end(), this));
+        if (!requests_.empty()) {  // after an error: MPI may still read or write this memory, so that it is never freed
+            messages_.is_broken_ = true;
+            new std::vector<std::shared_ptr<void>>(std::move(memory_));
+        }
+    }
+
+    void send(const void *data, int64_t count, MPI_Datatype type, int to, int tag) {
+        begin(MPI_Isend(data, int(count), type, to, tag, messages_.comm_, next()));
+    }
+    void receive(void *data, int64_t count, MPI_Datatype type, int source, int tag) {
+        begin(MPI_Irecv(data, int(count), type, source, tag, messages_.comm_, next()));
+    }
+    // Of each rank, in place: data has room for all ranks' counts, in the order of the ranks.
+    void all_gather(int64_t *data, int count) {
+        begin(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_INT64_T, data, count, MPI_INT64_T, messages_.comm_, next()));
+    }
+    void all_gather(char *data, int count) {
+        begin(MPI_Iallgather(MPI_IN_PLACE, 0, MPI_CHAR, data, count, MPI_CHAR, messages_.comm_, next()));
+    }
+    // Adds up the ranks' data in place.
+    void sum(float *data, int64_t count) {
+        constexpr int64_t kMost = INT64_C(1) << 30;  // MPI counts in int
+        for (int64_t at = 0; at < count; at += kMost) {
+            const int part = int(std::min(count - at, kMost));
+            begin(MPI_Iallreduce(MPI_IN_PLACE, data + at, part, MPI_FLOAT, MPI_SUM, messages_.comm_, next()));
+        }
+    }
+    // counts and starts: for each rank, until all have ended.
+    void all_to_all(const void *sent, const int *sent_counts, const int *sent_starts, void *received,
+                    const int *received_counts, const int *received_starts, MPI_Datatype type) {
+        begin(MPI_Ialltoallv(sent, sent_counts, sent_starts, type, received, received_counts, received_starts, type,
+                             messages_.comm_, next()));
+    }
+    void keep(std::shared_ptr<void> memory) { memory_.push_back(std::move(memory)); }
+
+    // Whether all have ended.
+    bool test() {
+        int all = 1;
+        if (!requests_.empty()) {
+            messages_.check(what_, MPI_Testall(int(requests_.size()), requests_.data(), &all, MPI_STATUSES_IGNORE));
+        }
+        if (all) {
+            requests_.clear();
+            memory_.clear();
+        }
+        return all != 0;
+    }
+    void wait() {
+        const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(messages_.timeout_);
+        while (!test()) {
+            if (Clock::now() > end) {
+                messages_.fail(what_, "no answer within " + std::to_string(messages_.timeout_.count()) + " seconds");
+            }
+            for (Transfers *others : messages_.under_way_) {
+                if (others != this) {
+                    others->test();
+                }
+            }
+            std::this_thread::yield();
+        }
+    }
+
+private:
+    MPI_Request *next() {
+        requests_.push_back(MPI_REQUEST_NULL);
+        return &requests_.back();
+    }
+    void begin(int code) {
+        if (code != MPI_SUCCESS) {
+            requests_.pop_back();
+            messages_.check(what_, code);
+        }
+    }
+
+    Messages &messages_;
+    const char *what_;
+    std::vector<MPI_Request> requests_;
+    std::vector<std::shared_ptr<void>> memory_;
+};
+
+inline void Messages::beside(const std::function<void()> &work) {
+    constexpr std::chrono::microseconds kPause(100);
+    const bool has_messages =
+        std::any_of(under_way_.begin(), under_way_.end(), [](Transfers *t) { return !t->test(); });
+    if (!has_messages) {
+        work();
+        return;
+    }
+    worker_.start(work);
+    std::exception_ptr failure;
+    while (!worker_.is_done_within(kPause)) {
+        for (Transfers *transfers : under_way_) {
+            try {
+                if (!failure) {
+                    transfers->test();
+                }
+            } catch (...) {
+                failure = std::current_exception();  // thrown when the work, which uses the caller's memory, is done
+            }
+        }
+    }
+    for (const std::exception_ptr &found : {failure, worker_.failure()}) {
+        if (found) {
+            std::rethrow_exception(found);
+        }
+    }
+}
+
+}  // namespace detail
+
+// The ranks of a communicator, for the functions of muattn/mpi.hpp: make one, and keep it. All ranks call the constructor, and the destructor, which
+// comes before MPI_Finalize().
+//
+// MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above. All of MPI's functions are called by the thread that
+// calls; kernels run beside it. A group serves one call at a time. Messages go through a duplicate of the communicator, and do not meet the program's
+// own.
+class Group {
+public:
+    // timeout: how long a call waits for another rank.
+    // Throws Error (MUATTN_INVALID_ARGUMENT) where MPI is not initialised so, or comm is none; CommunicationError.
+    explicit Group(MPI_Comm comm, std::chrono::duration<double> timeout = std::chrono::minutes(30))
+        : messages_(comm, timeout) {}
+
+    int rank() const { return messages_.rank(); }
+    int size() const { return messages_.size(); }
+
+    // For the functions of this library.
+    detail::Messages &messages() { return messages_; }
+
+private:
+    detail::Messages messages_;
+};
+
+}  // namespace muattn::mpi
