@@ -66,6 +66,7 @@ const Part kQ{"q", &Arguments::q, MUATTN_INVALID_Q}, kK{"k", &Arguments::k, MUAT
     kKSquares{"k_squares", &Arguments::k_squares, MUATTN_INVALID_MAP, false, true},
     kAttentionMap{"attention_map", &Arguments::attention_map, MUATTN_INVALID_MAP, true},
     kDMap{"d_attention_map", &Arguments::d_attention_map, MUATTN_INVALID_D_MAP},
+    kDMapIfWanted{"d_attention_map", &Arguments::d_attention_map, MUATTN_INVALID_D_MAP, true},
     kDQ{"d_q", &Arguments::d_q, MUATTN_INVALID_D_Q, true}, kDK{"d_k", &Arguments::d_k, MUATTN_INVALID_D_K, true},
     kDV{"d_v", &Arguments::d_v, MUATTN_INVALID_D_V, true};
 
@@ -84,7 +85,7 @@ const std::vector<Called> kFunctions{
     {"apply_backward",
      &Arguments::apply_backward_status,
      {kMap, kQSquares, kKSquares, kV, kDOut},
-     {kDMap, kDV},
+     {kDMapIfWanted, kDV},
      true,
      false},
     {"map_backward",

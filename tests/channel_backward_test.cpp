@@ -203,6 +203,32 @@ TEST_P(ChannelBackward, EmptyBatches) {
     }
 }
 
+// What the first half of the backward pass gives together, it gives alone, bit for bit; or nothing.
+TEST_P(ChannelBackward, ApplyBackwardsForOneOfBoth) {
+    for (const bool normalize : {false, true}) {
+        Case c = sized(50, 19);
+        set_normalize(c, normalize);
+        const ChannelGradientTensors both = make_tensors(c), alone = make_tensors(c);
+        ASSERT_EQ(run_halves(c, both), MUATTN_OK) << muattn_last_error();
+        const muattn_tensor map = both.map.view(), v = both.forward.v.view(), d_out = both.d_out.view(),
+                            q_squares = both.q_squares.view(), k_squares = both.k_squares.view();
+        const muattn_channel_options options = c.options();
+        const auto apply_backward = [&](const Tensor *d_map, const Tensor *d_v) {
+            const muattn_tensor to_map = (d_map != nullptr ? *d_map : both.map).view(),
+                                to_v = (d_v != nullptr ? *d_v : both.forward.v).view();
+            return muattn_channel_apply_backward(
+                &map, normalize ? &q_squares : nullptr, normalize ? &k_squares : nullptr, &v, &d_out, &options,
+                d_map != nullptr ? &to_map : nullptr, d_v != nullptr ? &to_v : nullptr);
+        };
+        ASSERT_EQ(apply_backward(&both.d_attention_map, &both.d_v), MUATTN_OK) << muattn_last_error();
+        ASSERT_EQ(apply_backward(&alone.d_attention_map, nullptr), MUATTN_OK) << muattn_last_error();
+        ASSERT_EQ(apply_backward(nullptr, &alone.d_v), MUATTN_OK) << muattn_last_error();
+        EXPECT_EQ(alone.d_attention_map.elements(), both.d_attention_map.elements());
+        EXPECT_EQ(alone.d_v.elements(), both.d_v.elements());
+        EXPECT_EQ(apply_backward(nullptr, nullptr), MUATTN_OK) << muattn_last_error();
+    }
+}
+
 // Halves over two sets of tokens, each with the other's part of the maps.
 TEST_P(ChannelBackward, TokensOnTwoMachines) {
     for (const bool normalize : {false, true}) {

@@ -183,18 +183,23 @@ nb::dict apply_backward(nb::handle map_array, nb::handle q_squares_array, nb::ha
     const Sums sums = sums_of(map_array, q_squares_array, k_squares_array);
     const Tensor v = input("v", v_array, dimensions), d_out = input("d_out", d_out_array, dimensions);
     const ChannelOptions call(settings, v.tensor.shape[1]);
-    // The library always computes the first.
     nb::object d_attention_map_array = nb::none();
-    const Tensor d_attention_map = map_output("d_attention_map", d_attention_map_array, v.tensor, settings);
+    Tensor d_attention_map;
     Gradients gradients(wanted);
+    const bool wants_map = gradients.wants("attention_map");
+    if (wants_map) {
+        d_attention_map = map_output("d_attention_map", d_attention_map_array, v.tensor, settings);
+    }
     const muattn_tensor *d_v = gradients.matrices("v", v.tensor);
     check(without_gil([&] {
         return muattn_channel_apply_backward(&sums.map.tensor, sums.squares(sums.q_squares),
                                              sums.squares(sums.k_squares), &v.tensor, &d_out.tensor, &call.options,
-                                             &d_attention_map.tensor, d_v);
+                                             wants_map ? &d_attention_map.tensor : nullptr, d_v);
     }));
     nb::dict arrays = gradients.arrays();
-    arrays["attention_map"] = d_attention_map_array;
+    if (wants_map) {
+        arrays["attention_map"] = d_attention_map_array;
+    }
     return arrays;
 }
 

@@ -424,8 +424,8 @@ MUATTN_API muattn_status muattn_channel_attention_backward(const muattn_tensor *
  * d_attention_map, then muattn_channel_map() backwards on each.
  *
  *   map, q_squares, k_squares, options  as muattn_channel_apply() had them: of all tokens, options.tokens or scale too
- *   d_attention_map  [B, H, d, d]: sum_t d_out[t, i] V[t, j], before the output multiplier
- *   d_v              like v, or NULL: not wanted */
+ *   d_attention_map  [B, H, d, d]: sum_t d_out[t, i] V[t, j], before the output multiplier; NULL: not wanted
+ *   d_v              like v; NULL: not wanted */
 MUATTN_API muattn_status muattn_channel_apply_backward(const muattn_tensor *map, const muattn_tensor *q_squares,
                                                        const muattn_tensor *k_squares, const muattn_tensor *v,
                                                        const muattn_tensor *d_out,

@@ -117,11 +117,17 @@ inline void channel_attention_backward(const muattn_tensor &q, const muattn_tens
     check(muattn_channel_attention_backward(&q, &k, &v, &d_out, attention_map, &options, &gradients));
 }
 
-// d_v null: not wanted.
+// d_attention_map, d_v null: not wanted.
+inline void channel_apply_backward(const muattn_tensor &map, const muattn_tensor &v, const muattn_tensor &d_out,
+                                   const muattn_tensor *d_attention_map, const muattn_tensor *d_v,
+                                   const ChannelOptions &options = {}, const ChannelSquares &squares = {}) {
+    check(muattn_channel_apply_backward(&map, squares.q, squares.k, &v, &d_out, &options, d_attention_map, d_v));
+}
+
 inline void channel_apply_backward(const muattn_tensor &map, const muattn_tensor &v, const muattn_tensor &d_out,
                                    const muattn_tensor &d_attention_map, const muattn_tensor *d_v,
                                    const ChannelOptions &options = {}, const ChannelSquares &squares = {}) {
-    check(muattn_channel_apply_backward(&map, squares.q, squares.k, &v, &d_out, &options, &d_attention_map, d_v));
+    channel_apply_backward(map, v, d_out, &d_attention_map, d_v, options, squares);
 }
 
 inline void channel_map_backward(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &map,

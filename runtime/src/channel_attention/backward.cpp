@@ -66,7 +66,7 @@ muattn_status muattn_channel_apply_backward(const muattn_tensor *map, const muat
     MUATTN_RETURN_IF_ERROR(check_channel_apply_backward(call, map, q_squares, k_squares, v, d_out, or_defaults(options),
                                                         d_attention_map, d_v));
     ChannelSteps steps;
-    steps.d_map = call.maps() > 0;
+    steps.d_map = call.d_attention_map.given;
     steps.d_v = steps.softmax = call.d_v.given && !call.d_v.is_empty();
     return run_parts(call, steps, &ChannelParts::map);
 }

@@ -191,8 +191,10 @@ muattn_status check_channel_apply_backward(ChannelPartsCall &call, const muattn_
     MUATTN_RETURN_IF_ERROR(check.map(call.map, map));
     MUATTN_RETURN_IF_ERROR(check.squares(call.q_squares, q_squares));
     MUATTN_RETURN_IF_ERROR(check.squares(call.k_squares, k_squares));
-    MUATTN_RETURN_IF_ERROR(check.map(call.d_attention_map, d_attention_map));
-    MUATTN_RETURN_IF_ERROR(check.is_output(call.d_attention_map));
+    if (d_attention_map != nullptr) {
+        MUATTN_RETURN_IF_ERROR(check.map(call.d_attention_map, d_attention_map));
+        MUATTN_RETURN_IF_ERROR(check.is_output(call.d_attention_map));
+    }
     if (d_v != nullptr) {
         MUATTN_RETURN_IF_ERROR(check.tokens(call.d_v, d_v));
         MUATTN_RETURN_IF_ERROR(check.is_output(call.d_v));

@@ -142,22 +142,16 @@ inline void channel_attention_backward(Group &group, const muattn_tensor &q, con
     });
     const ChannelSquares squares = sums.squares();
     if (!wants_map) {
-        if (gradients.d_v != nullptr) {
-            const Array unused(MUATTN_FLOAT32, shape_of(sums.map()));
-            channel_apply_backward(sums.map(), v, d_out, unused.view(), gradients.d_v, of_all, squares);
-        }
+        channel_apply_backward(sums.map(), v, d_out, nullptr, gradients.d_v, of_all, squares);
         return;
     }
     const Array d_map(MUATTN_FLOAT32, shape_of(sums.map()));
-    channel_apply_backward(sums.map(), v, d_out, d_map.view(), nullptr, of_all, squares);
+    channel_apply_backward(sums.map(), v, d_out, &d_map.view(), nullptr, of_all, squares);
     Transfers transfers(messages, kWhat);
     transfers.keep(d_map.memory());
     transfers.sum(d_map.floats(), d_map.size());
     if (gradients.d_v != nullptr) {
-        messages.beside([&] {
-            const Array unused(MUATTN_FLOAT32, shape_of(sums.map()));
-            channel_apply_backward(sums.map(), v, d_out, unused.view(), gradients.d_v, of_all, squares);
-        });
+        messages.beside([&] { channel_apply_backward(sums.map(), v, d_out, nullptr, gradients.d_v, of_all, squares); });
     }
     transfers.wait();
     ChannelGradients of_map = gradients;
