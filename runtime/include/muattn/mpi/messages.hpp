@@ -104,6 +104,8 @@ public:
 private:
     friend class Transfers;
 
+    bool all_have_ended();
+
     MPI_Comm comm_ = MPI_COMM_NULL;
     Seconds timeout_;
     int rank_ = 0, size_ = 1;
@@ -176,11 +178,7 @@ public:
             if (Clock::now() > end) {
                 messages_.fail(what_, "no answer within " + std::to_string(messages_.timeout_.count()) + " seconds");
             }
-            for (Transfers *others : messages_.under_way_) {
-                if (others != this) {
-                    others->test();
-                }
-            }
+            messages_.all_have_ended();
             std::this_thread::yield();
         }
     }
@@ -203,25 +201,29 @@ private:
     std::vector<std::shared_ptr<void>> memory_;
 };
 
+inline bool Messages::all_have_ended() {
+    bool all = true;
+    for (Transfers *transfers : under_way_) {
+        all &= transfers->test();
+    }
+    return all;
+}
+
 inline void Messages::beside(const std::function<void()> &work) {
-    constexpr std::chrono::microseconds kPause(100);
-    const bool has_messages =
-        std::any_of(under_way_.begin(), under_way_.end(), [](Transfers *t) { return !t->test(); });
-    if (!has_messages) {
+    constexpr std::chrono::microseconds kBetweenTests(100), kLong(1000000);
+    if (all_have_ended()) {
         work();
         return;
     }
     worker_.start(work);
     std::exception_ptr failure;
-    while (!worker_.is_done_within(kPause)) {
-        for (Transfers *transfers : under_way_) {
-            try {
-                if (!failure) {
-                    transfers->test();
-                }
-            } catch (...) {
-                failure = std::current_exception();  // thrown when the work, which uses the caller's memory, is done
-            }
+    bool nothing_to_test = false;
+    while (!worker_.is_done_within(nothing_to_test ? kLong : kBetweenTests)) {
+        try {
+            nothing_to_test = nothing_to_test || all_have_ended();
+        } catch (...) {
+            failure = std::current_exception();  // thrown when the work, which uses the caller's memory, is done
+            nothing_to_test = true;
         }
     }
     for (const std::exception_ptr &found : {failure, worker_.failure()}) {
