@@ -46,10 +46,7 @@ double milliseconds(const std::function<void()> &call) {
 
 void run(int64_t n) {
     muattn::mpi::Group group(MPI_COMM_WORLD);
-    int64_t m = 0;
-    for (const muattn::mpi::Stretch &stretch : muattn::mpi::stretches(group, n, Balance::zigzag)) {
-        m += stretch.count;
-    }
+    const int64_t m = muattn::mpi::tokens(group, n, Balance::zigzag);
     const Tokens q(m, 1), k(m, 2), v(m, 3), d_out(m, 4), out(m), d_q(m), d_k(m), d_v(m);
     std::vector<float> numbers(size_t(kHeads * m));
     const muattn_tensor lse = muattn::tensor(numbers.data(), {1, kHeads, m, 1});

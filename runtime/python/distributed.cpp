@@ -62,7 +62,7 @@ struct Sight {
     Sight(int64_t batch, int64_t heads, int64_t n_q, int64_t n_k, const SpatialSettings &settings) {
         const SpatialOptions call(settings, batch, heads);
         if (!distributed::has_near_offsets(call.options, batch)) {
-            raise(PyExc_ValueError, "causal: an offset must lie in -2^60..2^60");
+            raise(PyExc_ValueError, distributed::kOffsetRule);
         }
         sight = distributed::sight_of(batch, n_q, n_k, call.options);
     }

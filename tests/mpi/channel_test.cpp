@@ -75,9 +75,13 @@ TEST_P(ChannelOnRanks, Agrees) {
         gradients.d_scale = c.d_scale ? t.d_scale->data() : nullptr;
         gradients.d_output_multiplier = c.d_output_multiplier ? t.d_output_multiplier->data() : nullptr;
         expect_the_same_bits_twice([&] {
+            for (const Tensor *gradient : {&d_q, &d_k, &d_v}) {
+                gradient->fill(untouched());
+            }
+            t.reset();
             mpi::channel_attention_backward(all_ranks(), q.view(), k.view(), v.view(), d_out.view(), sums, gradients,
                                             options);
-            return joined({d_q.elements(), d_k.elements(), d_v.elements(), *t.d_scale});
+            return joined({d_q.elements(), d_k.elements(), d_v.elements(), *t.d_scale, *t.d_output_multiplier});
         });
         const Tensor *const wholes[] = {&t.d_q, &t.d_k, &t.d_v}, *const parts[] = {&d_q, &d_k, &d_v};
         const bool wanted[] = {c.d_q, c.d_k, c.d_v};

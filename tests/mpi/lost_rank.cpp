@@ -1,7 +1,7 @@
 // A call in which the last rank does not take part, one way or another. Every other rank prints what it is told.
-//   silent    it never calls
-//   midway    it agrees to the call, and then sends nothing
-//   dead      it is killed
+//   silent FUNCTION    it never calls
+//   midway FUNCTION    it agrees to the call, and then sends nothing
+//   dead FUNCTION      it is killed, and mpiexec ends the others
 #include <mpi.h>
 #include <unistd.h>
 
@@ -19,16 +19,31 @@ constexpr unsigned kLong = 600;  // seconds; the others end the job before
 
 }  // namespace
 
-extern "C" int MPI_Isend(const void *data, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm,
-                         MPI_Request *request) {
-    if (is_mute) {
-        sleep(kLong);
-    }
+extern "C" {
+
+int MPI_Isend(const void *data, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request *request) {
+    sleep(is_mute ? kLong : 0);
     return PMPI_Isend(data, count, type, to, tag, comm, request);
 }
 
+int MPI_Ialltoallv(const void *data, const int *counts, const int *starts, MPI_Datatype type, void *received,
+                   const int *received_counts, const int *received_starts, MPI_Datatype received_type, MPI_Comm comm,
+                   MPI_Request *request) {
+    sleep(is_mute ? kLong : 0);
+    return PMPI_Ialltoallv(data, counts, starts, type, received, received_counts, received_starts, received_type, comm,
+                           request);
+}
+
+int MPI_Iallreduce(const void *data, void *received, int count, MPI_Datatype type, MPI_Op op, MPI_Comm comm,
+                   MPI_Request *request) {
+    sleep(is_mute ? kLong : 0);
+    return PMPI_Iallreduce(data, received, count, type, op, comm, request);
+}
+
+}  // extern "C"
+
 int main(int argc, char **argv) {
-    const std::string way = argc > 1 ? argv[1] : "";
+    const std::string way = argc > 1 ? argv[1] : "", function = argc > 2 ? argv[2] : "";
     int level = 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
     muattn::mpi::Group group(MPI_COMM_WORLD, std::chrono::milliseconds(1500));
@@ -40,12 +55,19 @@ int main(int argc, char **argv) {
             raise(SIGKILL);
         }
     }
-    std::vector<float> numbers(4 * 16 * 64, 1.0f), result(numbers.size());
-    const muattn_tensor x = muattn::tensor(numbers.data(), {1, 4, 16, 64});
+    std::vector<float> numbers(6 * 16 * 64, 1.0f), result(numbers.size());
+    const muattn_tensor x = muattn::tensor(numbers.data(), {1, 6, 16, 64}),
+                        out = muattn::tensor(result.data(), {1, 6, 16, 64});
     for (int call = 0; call < 2; call++) {  // the second one fails at once
         const double begin = MPI_Wtime();
         try {
-            muattn::mpi::ring_attention(group, x, x, x, muattn::tensor(result.data(), {1, 4, 16, 64}));
+            if (function == "ring") {
+                muattn::mpi::ring_attention(group, x, x, x, out);
+            } else if (function == "ulysses") {
+                muattn::mpi::ulysses_attention(group, x, x, x, out);
+            } else {
+                muattn::mpi::channel_attention(group, x, x, x, out);
+            }
             printf("rank %d: no error\n", group.rank());
         } catch (const muattn::mpi::CommunicationError &error) {
             printf("rank %d: after %.0f s: %s\n", group.rank(), MPI_Wtime() - begin, error.what());

@@ -2,7 +2,7 @@
 // single call's bounds, and twice, for the same bits.
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <array>
 #include <functional>
 #include <map>
 #include <tuple>
@@ -18,7 +18,6 @@ SpatialBackwardCase sized(int64_t Hk = 4, int64_t n_q = 19, int64_t n_k = 23, in
     c.B = 2, c.H = 12, c.Hk = Hk, c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
     c.scale = {0.3f};
     c.layout = token_major();
-    c.wants_scale = true;
     return c;
 }
 
@@ -76,6 +75,10 @@ const std::map<std::string, Case> &cases() {
                                          }
                                      })},
         {"MultiplierOf0", with(sized(12), [](Case &c) { c.output_multiplier = {0.0f}, c.with_d_lse = false; })},
+        {"OfQueriesAlone", with(sized(12), [](Case &c) { c.wants_k = c.wants_v = c.wants_scale = false; })},
+        {"OfKeysAlone",
+         with(sized(12, 23), [](Case &c) { c.wants_q = c.wants_v = false, c.causal = MUATTN_CAUSAL_TOP_LEFT; })},
+        {"OfScalesAlone", with(sized(12), [](Case &c) { c.wants_q = c.wants_k = c.wants_v = false; })},
         {"FewTokens", with(sized(12, 3, 3), [](Case &c) { c.causal = MUATTN_CAUSAL_TOP_LEFT; })},
         {"OneToken", sized(12, 1, 1)},
         {"LongerThanATile",
@@ -167,19 +170,34 @@ void expect_way_agrees(const Way &way, const Case &c, Cut cut) {
         const Parts p(c, t, cut);
         const muattn_tensor d_q = p.d_q.view(), d_k = p.d_k.view(), d_v = p.d_v.view(), d_mask = t.d_mask.view();
         SpatialGradients gradients{};
-        gradients.d_q = &d_q, gradients.d_k = &d_k, gradients.d_v = &d_v;
-        gradients.d_scale = t.d_scale.data();
+        gradients.d_q = c.wants_q ? &d_q : nullptr, gradients.d_k = c.wants_k ? &d_k : nullptr;
+        gradients.d_v = c.wants_v ? &d_v : nullptr;
+        gradients.d_scale = c.wants_scale ? t.d_scale.data() : nullptr;
         gradients.d_mask = c.has_d_mask() ? &d_mask : nullptr;
         gradients.d_sink = c.has_d_sink() ? t.d_sink.data() : nullptr;
         gradients.d_output_multiplier = c.has_d_output_multiplier() ? t.d_output_multiplier.data() : nullptr;
         expect_the_same_bits_twice([&] {
+            t.clear();
+            for (const Tensor *gradient : {&p.d_q, &p.d_k, &p.d_v}) {
+                gradient->fill(untouched());
+            }
             way.backward(p, c, options, cut, gradients);
-            return joined({p.d_q.elements(), p.d_k.elements(), p.d_v.elements(), t.d_scale});
+            return joined({p.d_q.elements(), p.d_k.elements(), p.d_v.elements(), t.results()});
         });
-        put_together(t.d_q, p.d_q, p.queries);
-        put_together(t.d_k, p.d_k, p.keys);
-        put_together(t.d_v, p.d_v, p.keys);
-        add_up(t.d_scale.data(), c.H);
+        const struct {
+            bool wanted;
+            const Tensor &whole, &part;
+            const std::vector<distributed::Stretches> &places;
+        } of_tokens[] = {
+            {c.wants_q, t.d_q, p.d_q, p.queries}, {c.wants_k, t.d_k, p.d_k, p.keys}, {c.wants_v, t.d_v, p.d_v, p.keys}};
+        for (const auto &gradient : of_tokens) {
+            if (gradient.wanted) {
+                put_together(gradient.whole, gradient.part, gradient.places);
+            }
+        }
+        if (c.wants_scale) {
+            add_up(t.d_scale.data(), c.H);
+        }
         if (c.has_d_sink()) {
             add_up(t.d_sink.data(), c.H);
         }

@@ -93,7 +93,29 @@ TEST(TrafficOfRanks, Ring) {
     EXPECT_EQ(sent, token * (2 * n - c.tokens_of(rank + 1)) * (c.ranks() > 1));
 }
 
-TEST(TrafficOfRanks, AWindowSendsFewerBlocks) {
+// In order a block goes on to the last rank alone, which sees all; with a window no further than that reaches.
+TEST(TrafficOfRanks, BlocksGoAsFarAsTheyAreSeen) {
+    const Call c;
+    const int rank = all_ranks().rank();
+    SpatialOptions options{};
+    options.causal = MUATTN_CAUSAL_TOP_LEFT;
+    int64_t before = 0;  // tokens of ranks up to this one, whose blocks all pass here
+    for (int r = 0; r <= rank; r++) {
+        before += c.tokens_of(r);
+    }
+    const bool is_last = before == n;  // later ranks have no tokens, or are none
+    mpi::ring_attention(all_ranks(), c.q.view(), c.k.view(), c.v.view(), c.out.view(), c.lse.view(), options);
+    EXPECT_EQ(sent, is_last ? 0 : 4 * B * Hk * (d + d_v) * before);
+    sent = 0;
+    const muattn_tensor d_q = c.d_q.view();
+    SpatialGradients of_queries{};
+    of_queries.d_q = &d_q;
+    mpi::ring_attention_backward(all_ranks(), c.q.view(), c.k.view(), c.v.view(), c.out.view(), c.lse.view(),
+                                 c.out.view(), of_queries, options);
+    EXPECT_EQ(sent, is_last ? 0 : 4 * B * Hk * (d + d_v) * before);
+}
+
+TEST(TrafficOfRanks, AWindowOfOneTokenSendsNothing) {
     const Call c;
     SpatialOptions options{};
     options.window = {1, 0, 0};

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t B = 2, H = 12, n = 21, d = 16;
 
-// This rank's tokens, in float32; numbers are those of narrow types, when these have been made of it.
+// This rank's tokens, in float32, not rounded yet.
 Tensor made(unsigned seed) {
     const Tensor whole({B, H, n, d}, dense());
     whole.fill_normal(seed);

@@ -36,7 +36,7 @@ inline muattn_tensor tensor(const void *data, muattn_dtype dtype, const Shape &s
     muattn_tensor t{};
     t.data = const_cast<void *>(data);
     t.dtype = dtype;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++) {
         t.shape[i] = shape[i];
         t.strides[i] = strides[i];
     }

@@ -31,6 +31,7 @@ struct Part {
 constexpr int64_t kMaxOffset = INT64_C(1) << 60;
 
 // What sight_of() takes of options.
+constexpr const char *kOffsetRule = "causal_offset must lie in -2^60..2^60";
 inline bool has_near_offsets(const muattn_spatial_options &options, int64_t B) {
     const auto is_near = [](int64_t offset) { return offset >= -kMaxOffset && offset <= kMaxOffset; };
     return options.causal != MUATTN_CAUSAL_OFFSET ||
@@ -200,13 +201,14 @@ inline std::vector<Part> parts_of(const Stretches &queries, const Stretches &key
 // left out.
 inline std::vector<int64_t> last_hops(const std::vector<Stretches> &queries, const std::vector<Stretches> &keys,
                                       const Sight &sight) {
-    const int64_t ranks = int64_t(keys.size());
-    std::vector<int64_t> hops(ranks, ranks - 1);
+    const size_t ranks = keys.size();
+    std::vector<int64_t> hops(ranks, int64_t(ranks) - 1);
     if (!sight.left && !sight.right) {
         return hops;
     }
-    for (int64_t owner = 0; owner < ranks; owner++) {
-        while (hops[owner] > 0 && !detail::sees_any(queries[(owner + hops[owner]) % ranks], keys[owner], sight)) {
+    for (size_t owner = 0; owner < ranks; owner++) {
+        while (hops[owner] > 0 &&
+               !detail::sees_any(queries[(owner + size_t(hops[owner])) % ranks], keys[owner], sight)) {
             hops[owner]--;
         }
     }

@@ -44,7 +44,7 @@ inline std::vector<int64_t> counts_of(int64_t n, int64_t ranks, Balance balance)
     const std::vector<int64_t> pieces = split(n, 2 * ranks);
     std::vector<int64_t> counts;
     for (int64_t rank = 0; rank < ranks; rank++) {
-        counts.push_back(pieces[rank] + pieces[2 * ranks - 1 - rank]);
+        counts.push_back(pieces[size_t(rank)] + pieces[size_t(2 * ranks - 1 - rank)]);
     }
     return counts;
 }
@@ -59,11 +59,11 @@ inline int64_t sum_of(const std::vector<int64_t> &counts) {
 
 // For each rank, of the ranks' numbers of tokens; with zigzag these are as counts_of() gives them.
 inline std::vector<Stretches> stretches_of(const std::vector<int64_t> &counts, Balance balance) {
-    const int64_t ranks = int64_t(counts.size());
-    const std::vector<int64_t> pieces = balance == Balance::none ? counts : split(sum_of(counts), 2 * ranks);
+    const size_t ranks = counts.size();
+    const std::vector<int64_t> pieces = balance == Balance::none ? counts : split(sum_of(counts), 2 * int64_t(ranks));
     std::vector<Stretches> all(ranks);
     int64_t start = 0;
-    for (int64_t i = 0; i < int64_t(pieces.size()); start += pieces[i++]) {
+    for (size_t i = 0; i < pieces.size(); start += pieces[i++]) {
         if (pieces[i] > 0) {
             all[i < ranks ? i : 2 * ranks - 1 - i].push_back({start, pieces[i]});
         }

@@ -1,10 +1,14 @@
 // Whether all ranks call the same: a rank that went on alone would wait for the others until the time-out.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <functional>
+#include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -12,27 +16,38 @@
 
 namespace muattn::mpi::detail {
 
+[[noreturn]] inline void refuse(const char *what, muattn_status status, const std::string &why) {
+    throw Error(status, (std::string(what) + ": " + why).c_str());
+}
+
+inline std::string words_of(const std::vector<int64_t> &numbers) {
+    std::string words;
+    for (int64_t number : numbers) {
+        words += (words.empty() ? "" : ", ") + std::to_string(number);
+    }
+    return "[" + words + "]";
+}
+
 // What must be the same on all ranks, by name.
 class Facts {
 public:
-    void add(const std::string &name, const std::string &value) { all_.emplace_back(name, value); }
-    template<typename Number>
-    void add_numbers(const std::string &name, const Number *numbers, int64_t count) {
-        std::string text = numbers == nullptr ? "none" : "[";
-        for (int64_t i = 0; numbers != nullptr && i < count; i++) {
-            char number[32];
-            if constexpr (std::is_floating_point_v<Number>) {
-                snprintf(number, sizeof number, "%.17g", double(numbers[i]));
-            } else {
-                snprintf(number, sizeof number, "%lld", static_cast<long long>(numbers[i]));
-            }
-            text += (i > 0 ? ", " : "") + std::string(number);
-        }
-        add(name, numbers == nullptr ? text : text + "]");
+    void add(const std::string &name, std::string value) {
+        std::replace(value.begin(), value.end(), '\n', ' ');  // which ends a line of text()
+        all_.emplace_back(name, value);
     }
+    void add_flag(const std::string &name, bool value) { add(name, value ? "yes" : "no"); }
     template<typename Number>
     void add_number(const std::string &name, Number number) {
-        add_numbers(name, &number, 1);
+        add(name, word_of(number));
+    }
+    // Null: none.
+    template<typename Number>
+    void add_numbers(const std::string &name, const Number *numbers, int64_t count) {
+        std::string words;
+        for (int64_t i = 0; numbers != nullptr && i < count; i++) {
+            words += (i > 0 ? ", " : "") + word_of(numbers[i]);
+        }
+        add(name, numbers == nullptr ? "none" : "[" + words + "]");
     }
 
     std::string text() const {
@@ -62,14 +77,25 @@ public:
     const std::vector<std::pair<std::string, std::string>> &all() const { return all_; }
 
 private:
+    template<typename Number>
+    static std::string word_of(Number number) {
+        char word[32];
+        if constexpr (std::is_floating_point_v<Number>) {
+            snprintf(word, sizeof word, "%.9g", double(number));
+        } else {
+            snprintf(word, sizeof word, "%lld", static_cast<long long>(number));
+        }
+        return word;
+    }
+
     std::vector<std::pair<std::string, std::string>> all_;
 };
 
 // FNV-1a, 64 bits.
 inline int64_t fingerprint(const std::string &text) {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (unsigned char c : text) {
-        hash = (hash ^ c) * UINT64_C(0x100000001b3);
+    for (char c : text) {
+        hash = (hash ^ uint64_t(static_cast<unsigned char>(c))) * UINT64_C(0x100000001b3);
     }
     return int64_t(hash);
 }
@@ -94,52 +120,47 @@ inline std::string difference(const std::vector<Facts> &ranks) {
     return "the ranks' calls differ";
 }
 
-// Two numbers of each rank's own: its tokens of q, and of k and v.
-struct Counts {
+// A rank's tokens; all ranks'.
+struct OwnTokens {
+    int64_t q = 0, k = 0;  // k: of v, too
+};
+struct TokenCounts {
     std::vector<int64_t> q, k;
 };
 
-// prepare(facts) checks this rank's arguments, tells what must be the same on all ranks, and returns this rank's two numbers. Throws on every rank
-// where one rank's prepare() has thrown, or facts differ. A call that is right sends 5 numbers.
-inline Counts agree(Messages &messages, const char *what,
-                    const std::function<std::pair<int64_t, int64_t>(Facts &)> &prepare) {
+// prepare(facts) checks this rank's arguments, tells what must be the same on all ranks, and returns this rank's tokens. Throws the same Error on
+// every rank where one rank's prepare() has thrown, or facts differ. A call that is right sends 5 numbers.
+inline TokenCounts agree(Messages &messages, const char *what, const std::function<OwnTokens(Facts &)> &prepare) {
     messages.require_usable(what);
     Facts facts;
     facts.add("function", what);
-    std::pair<int64_t, int64_t> counts{};
-    std::exception_ptr failure;
+    OwnTokens own_tokens;
     muattn_status status = MUATTN_OK;
     try {
-        counts = prepare(facts);
+        own_tokens = prepare(facts);
     } catch (const Error &error) {
-        failure = std::current_exception(), status = error.status();
+        status = error.status();
         facts.add("error", error.what());
     } catch (const std::exception &error) {
-        failure = std::current_exception(), status = MUATTN_OUT_OF_MEMORY;
+        status = MUATTN_OUT_OF_MEMORY;
         facts.add("error", error.what());
     }
     constexpr int kNumbers = 5;
     const std::string text = facts.text();
     const int size = messages.size(), rank = messages.rank();
-    std::vector<int64_t> headers(size_t(size) * kNumbers);
-    const int64_t own[kNumbers] = {fingerprint(text), status, int64_t(text.size()), counts.first, counts.second};
-    std::copy(own, own + kNumbers, headers.begin() + rank * kNumbers);
-    {
-        Transfers transfers(messages, what);
-        auto memory = std::make_shared<std::vector<int64_t>>(std::move(headers));
-        transfers.keep(memory);
-        transfers.all_gather(memory->data(), kNumbers);
-        transfers.wait();
-        headers = std::move(*memory);
-    }
+    const auto headers = std::make_shared<std::vector<int64_t>>(size_t(size) * kNumbers);
+    const int64_t own[kNumbers] = {fingerprint(text), status, int64_t(text.size()), own_tokens.q, own_tokens.k};
+    std::copy(own, own + kNumbers, headers->begin() + rank * kNumbers);
+    Transfers transfers(messages, what);
+    transfers.keep(headers);
+    transfers.all_gather(headers->data(), kNumbers);
+    transfers.wait();
     bool differ = false;
     int64_t longest = 0;
-    muattn_status found = MUATTN_OK;
-    Counts all;
+    TokenCounts all;
     for (int r = 0; r < size; r++) {
-        const int64_t *of_rank = &headers[size_t(r) * kNumbers];
-        differ |= of_rank[0] != headers[0] || of_rank[1] != MUATTN_OK;
-        found = found != MUATTN_OK ? found : muattn_status(of_rank[1]);
+        const int64_t *of_rank = headers->data() + r * kNumbers;
+        differ |= of_rank[0] != headers->front() || of_rank[1] != MUATTN_OK;
         longest = std::max(longest, of_rank[2]);
         all.q.push_back(of_rank[3]);
         all.k.push_back(of_rank[4]);
@@ -147,27 +168,21 @@ inline Counts agree(Messages &messages, const char *what,
     if (!differ) {
         return all;
     }
-    auto texts = std::make_shared<std::vector<char>>(size_t(size) * longest);
+    const auto texts = std::make_shared<std::vector<char>>(size_t(size) * size_t(longest));
     std::copy(text.begin(), text.end(), texts->begin() + rank * longest);
-    {
-        Transfers transfers(messages, what);
-        transfers.keep(texts);
-        transfers.all_gather(texts->data(), int(longest));
-        transfers.wait();
-    }
-    if (failure) {
-        std::rethrow_exception(failure);
-    }
+    transfers.keep(texts);
+    transfers.all_gather(texts->data(), int(longest));
+    transfers.wait();
     std::vector<Facts> ranks;
     for (int r = 0; r < size; r++) {
-        ranks.push_back(Facts::of({texts->data() + r * longest, size_t(headers[size_t(r) * kNumbers + 2])}));
+        const int64_t *of_rank = headers->data() + r * kNumbers;
+        ranks.push_back(Facts::of({texts->data() + r * longest, size_t(of_rank[2])}));
         if (const std::string *error = ranks.back().find("error")) {
-            throw Error(found, (std::string(what) + ": rank " + std::to_string(r) + " of the group has called " +
-                                *ranks.back().find("function") + " with a wrong argument: " + *error)
-                                   .c_str());
+            const std::string who = size > 1 ? "rank " + std::to_string(r) + " of the group: " : "";
+            refuse(what, muattn_status(of_rank[1]), who + *error);
         }
     }
-    throw Error(MUATTN_INVALID_ARGUMENT, (std::string(what) + ": " + difference(ranks)).c_str());
+    refuse(what, MUATTN_INVALID_ARGUMENT, difference(ranks));
 }
 
 }  // namespace muattn::mpi::detail

@@ -24,9 +24,7 @@ inline size_t bytes_of(muattn_dtype dtype) {
     default: return 4;
     }
 }
-inline MPI_Datatype mpi_type_of(muattn_dtype dtype) {
-    return dtype == MUATTN_FLOAT32 ? MPI_FLOAT : bytes_of(dtype) == 2 ? MPI_UINT16_T : MPI_BYTE;
-}
+inline MPI_Datatype mpi_type_of(muattn_dtype dtype) { return dtype == MUATTN_FLOAT32 ? MPI_FLOAT : MPI_UINT16_T; }
 inline int64_t size_of(const muattn_tensor &t) { return t.shape[0] * t.shape[1] * t.shape[2] * t.shape[3]; }
 
 // With the strides of a dense array where none are given.
@@ -121,11 +119,6 @@ public:
     const std::shared_ptr<void> &memory() const { return memory_; }
     float *floats() const { return static_cast<float *>(view_.data); }
     int64_t size() const { return size_of(view_); }
-    void fill(float value) const {
-        for (int64_t i = 0; i < size(); i++) {
-            floats()[i] = value;
-        }
-    }
 
 private:
     std::shared_ptr<void> memory_;
@@ -134,6 +127,12 @@ private:
 
 inline Shape shape_of(const muattn_tensor &t) { return {t.shape[0], t.shape[1], t.shape[2], t.shape[3]}; }
 inline Shape with_tokens(const muattn_tensor &t, int64_t n) { return {t.shape[0], t.shape[1], n, t.shape[3]}; }
+
+inline void require_processor(const muattn_tensor &q) {
+    if (q.device != MUATTN_CPU) {
+        throw Error(MUATTN_UNSUPPORTED, "q.device: tensors must be in the processor's memory");
+    }
+}
 
 // float32: the tensor itself, or a copy that memory keeps.
 inline muattn_tensor as_floats(const muattn_tensor &t, Array &memory) {

@@ -1,10 +1,12 @@
 // Channel attention: the ranks' maps are added up, and so are their gradients.
 #pragma once
 
-#include <vector>
+#include <algorithm>
+#include <cstdint>
 
 #include "muattn/mpi/agreement.hpp"
 #include "muattn/mpi/arrays.hpp"
+#include "muattn/mpi/words.hpp"
 
 namespace muattn::mpi {
 
@@ -39,30 +41,24 @@ private:
 namespace detail {
 
 inline int tokens_dim(const ChannelOptions &options) { return options.layout == MUATTN_CHANNELS_FIRST ? 3 : 2; }
+inline int channels_dim(const ChannelOptions &options) { return options.layout == MUATTN_CHANNELS_FIRST ? 2 : 3; }
 
 inline void add_facts(Facts &facts, const muattn_tensor &q, const ChannelOptions &options) {
-    const int64_t channels = q.shape[options.layout == MUATTN_CHANNELS_FIRST ? 2 : 3];
-    const int64_t sizes[] = {q.shape[0], q.shape[1], channels};
-    facts.add_number("layout", int(options.layout));
-    facts.add_number("dtype of q", int(q.dtype));
+    const int64_t sizes[] = {q.shape[0], q.shape[1], q.shape[channels_dim(options)]};
+    facts.add("layout", word_of(options.layout));
+    facts.add("dtype of q", word_of(q.dtype));
     facts.add_numbers("sizes of q [batch, heads, channels]", sizes, 3);
-    facts.add_number("scaling", int(options.scaling));
+    facts.add("scaling", word_of(options.scaling));
     facts.add_number("d_base", options.d_base);
     facts.add_number("alpha", options.alpha);
     facts.add_numbers("scale", options.scale, options.scale_count);
     facts.add_numbers("output_multiplier", options.output_multiplier, 1);
-    facts.add_number("normalize", int(options.normalize != 0));
+    facts.add_flag("normalize", options.normalize != 0);
 }
 
 inline void require_no_tokens(const ChannelOptions &options) {
     if (options.tokens != 0) {
         throw Error(MUATTN_INVALID_TOKENS, "tokens must be 0: those of all ranks are counted");
-    }
-}
-
-inline void require_processors(const muattn_tensor &q) {
-    if (q.device != MUATTN_CPU) {
-        throw Error(MUATTN_UNSUPPORTED, "q.device: tensors must be in the processor's memory");
     }
 }
 
@@ -77,22 +73,23 @@ inline void require_processors(const muattn_tensor &q) {
 // Each rank sends its map [B, H, d, d], and with normalize the squares, 2 [B, H, d], whatever n is.
 //
 // Throws on every rank: Error where an argument is wrong on one of them, or ranks differ in what must be the same; nothing has been written then.
-// CommunicationError where another rank does not answer.
+// CommunicationError where another rank does not answer. What goes wrong on one rank later, as too little memory, is an Error there alone: the group is of
+// no more use, and the others wait until the time-out.
 inline void channel_attention(Group &group, const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                               const muattn_tensor &out, const ChannelOptions &options = {},
                               ChannelSums *sums = nullptr) {
     using namespace detail;
     constexpr const char *kWhat = "channel_attention()";
     Messages &messages = group.messages();
-    const Counts counts = agree(messages, kWhat, [&](Facts &facts) {
-        require_processors(q);
+    const TokenCounts counts = agree(messages, kWhat, [&](Facts &facts) {
+        require_processor(q);
         require_no_tokens(options);
         check_channel_attention(q, k, v, out, options);
         add_facts(facts, q, options);
-        return std::pair(q.shape[tokens_dim(options)], int64_t(0));
+        return OwnTokens{q.shape[tokens_dim(options)]};
     });
-    const int channels = options.layout == MUATTN_CHANNELS_FIRST ? 2 : 3;
-    ChannelSums found(q.shape[0], q.shape[1], q.shape[channels], options.normalize != 0);
+    const Exchange exchange(messages);
+    ChannelSums found(q.shape[0], q.shape[1], q.shape[channels_dim(options)], options.normalize != 0);
     found.tokens = std::max<int64_t>(distributed::sum_of(counts.q), 1);
     channel_map(q, k, found.map(), options, found.squares());
     Transfers transfers(messages, kWhat);
@@ -119,27 +116,33 @@ inline void channel_attention_backward(Group &group, const muattn_tensor &q, con
                                        const muattn_tensor &v, const muattn_tensor &d_out, const ChannelSums &sums,
                                        const ChannelGradients &gradients, const ChannelOptions &options = {}) {
     using namespace detail;
-    constexpr const char *kWhat = "channel_attention_backward()";
+    constexpr const char *kWhat = "channel_attention_backward()",
+                         *kOtherSums = "sums must be those that channel_attention() gave for this call";
     Messages &messages = group.messages();
     const int64_t H = q.shape[1];
     const bool wants_map = gradients.d_q != nullptr || gradients.d_k != nullptr || gradients.d_scale != nullptr ||
                            gradients.d_output_multiplier != nullptr;
     ChannelOptions of_all = options;
     of_all.tokens = sums.tokens;
-    agree(messages, kWhat, [&](Facts &facts) {
-        require_processors(q);
+    const TokenCounts counts = agree(messages, kWhat, [&](Facts &facts) {
+        require_processor(q);
         require_no_tokens(options);
         check_channel_attention_backward(q, k, v, d_out, gradients, options);
-        const int channels = options.layout == MUATTN_CHANNELS_FIRST ? 2 : 3;
         const muattn_tensor &map = sums.map();
-        if (sums.tokens == 0 || map.shape[0] != q.shape[0] || map.shape[1] != H || map.shape[2] != q.shape[channels] ||
+        if (sums.tokens == 0 || map.shape[0] != q.shape[0] || map.shape[1] != H ||
+            map.shape[2] != q.shape[channels_dim(options)] ||
             (sums.squares().q != nullptr) != (options.normalize != 0)) {
-            throw Error(MUATTN_INVALID_MAP, "sums must be those that channel_attention() gave for this call");
+            throw Error(MUATTN_INVALID_MAP, kOtherSums);
         }
         add_facts(facts, q, options);
-        facts.add_number("wish for d_q, d_k, d_scale or d_output_multiplier", int(wants_map));
-        return std::pair(q.shape[tokens_dim(options)], int64_t(0));
+        facts.add_number("tokens of sums", sums.tokens);
+        facts.add_flag("wish for d_q, d_k, d_scale or d_output_multiplier", wants_map);
+        return OwnTokens{q.shape[tokens_dim(options)]};
     });
+    if (std::max<int64_t>(distributed::sum_of(counts.q), 1) != sums.tokens) {
+        refuse(kWhat, MUATTN_INVALID_MAP, kOtherSums);
+    }
+    const Exchange exchange(messages);
     const ChannelSquares squares = sums.squares();
     if (!wants_map) {
         channel_apply_backward(sums.map(), v, d_out, nullptr, gradients.d_v, of_all, squares);

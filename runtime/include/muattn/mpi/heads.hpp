@@ -1,6 +1,7 @@
 // Tokens for heads and back.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -23,8 +24,8 @@ public:
         }
         heads = Array(tokens.dtype, {B, H, n, d});
         std::vector<std::pair<muattn_tensor, distributed::Stretches>> sent, received;
-        for (int rank = 0; rank < messages_.size(); rank++) {
-            sent.emplace_back(slice(tokens, 1, rank * H, H), whole(tokens.shape[2]));
+        for (size_t rank = 0; rank < ranks(); rank++) {
+            sent.emplace_back(slice(tokens, 1, int64_t(rank) * H, H), whole(tokens.shape[2]));
             received.emplace_back(heads.view(), places[rank]);
         }
         start(sent, received);
@@ -34,16 +35,16 @@ public:
                    const muattn_tensor &tokens) {
         const int64_t H = heads.shape[1];
         std::vector<std::pair<muattn_tensor, distributed::Stretches>> sent, received;
-        for (int rank = 0; rank < messages_.size(); rank++) {
+        for (size_t rank = 0; rank < ranks(); rank++) {
             sent.emplace_back(heads, places[rank]);
-            received.emplace_back(slice(tokens, 1, rank * H, H), whole(tokens.shape[2]));
+            received.emplace_back(slice(tokens, 1, int64_t(rank) * H, H), whole(tokens.shape[2]));
         }
         start(sent, received);
     }
     void wait() {
         transfers_.wait();
         for (const Swap &swap : swaps_) {
-            for (int rank = 0; rank < messages_.size(); rank++) {
+            for (size_t rank = 0; rank < ranks(); rank++) {
                 move(swap.received[rank], swap.memory.view(), swap.starts[rank], false);
             }
         }
@@ -51,6 +52,8 @@ public:
     }
 
 private:
+    size_t ranks() const { return size_t(messages_.size()); }
+
     using Side = std::vector<std::pair<muattn_tensor, distributed::Stretches>>;  // for each rank: tokens of a tensor
     struct Swap {
         Side received;
@@ -85,7 +88,7 @@ private:
         const auto numbers = std::make_shared<Numbers>();
         Swap swap{received, {}, {}};
         int64_t to_send = 0, to_receive = 0;
-        for (int rank = 0; rank < messages_.size(); rank++) {
+        for (size_t rank = 0; rank < ranks(); rank++) {
             numbers->sent_counts.push_back(int(count(sent[rank])));
             numbers->sent_starts.push_back(int(to_send));
             numbers->received_counts.push_back(int(count(received[rank])));
@@ -97,7 +100,7 @@ private:
         const muattn_dtype dtype = sent[0].first.dtype;
         const Array memory(dtype, {1, 1, 1, to_send});
         swap.memory = Array(dtype, {1, 1, 1, to_receive});
-        for (int rank = 0; rank < messages_.size(); rank++) {
+        for (size_t rank = 0; rank < ranks(); rank++) {
             move(sent[rank], memory.view(), numbers->sent_starts[rank], true);
         }
         transfers_.keep(numbers);

@@ -20,7 +20,8 @@
 
 namespace muattn::mpi {
 
-// Another rank does not answer, or MPI reports an error. The group is of no more use then.
+// Another rank does not answer, or MPI reports an error, where it does not end the program (Open MPI ends it where a non-blocking collective fails,
+// unless MPI_COMM_WORLD has MPI_ERRORS_RETURN). The group is of no more use then.
 class CommunicationError : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
@@ -30,44 +31,48 @@ namespace detail {
 
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
+constexpr std::chrono::microseconds kBetweenTests(100);  // of messages that are under way
 
 class Transfers;
 
 class Messages {
 public:
     Messages(MPI_Comm comm, Seconds timeout) : timeout_(timeout) {
-        int is_initialized = 0, level = MPI_THREAD_SINGLE, is_between_groups = 0;
+        const auto require = [](bool holds, const char *rule) {
+            if (!holds) {
+                throw Error(MUATTN_INVALID_ARGUMENT, (std::string("Group: ") + rule).c_str());
+            }
+        };
+        int is_initialized = 0, is_finalized = 0, is_between_groups = 0;
         MPI_Initialized(&is_initialized);
-        if (!is_initialized) {
-            throw Error(MUATTN_INVALID_ARGUMENT, "Group: MPI is not initialised: call MPI_Init_thread() first");
-        }
-        MPI_Query_thread(&level);
-        if (level < MPI_THREAD_FUNNELED) {
-            throw Error(MUATTN_INVALID_ARGUMENT,
-                        "Group: MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above, as "
-                        "kernels run on threads of their own");
-        }
-        if (!(timeout.count() > 0)) {
-            throw Error(MUATTN_INVALID_ARGUMENT, "Group: timeout must be above 0");
-        }
-        if (comm == MPI_COMM_NULL) {
-            throw Error(MUATTN_INVALID_ARGUMENT, "Group: comm is MPI_COMM_NULL: this process is not one of its ranks");
-        }
+        MPI_Finalized(&is_finalized);
+        require(is_initialized && !is_finalized, "MPI is not initialised, or has been finalised");
+        MPI_Query_thread(&level_);
+        require(level_ >= MPI_THREAD_FUNNELED,
+                "MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above, as kernels run on "
+                "threads of "
+                "their own");
+        require_thread("Group");
+        require(comm != MPI_COMM_NULL, "comm is MPI_COMM_NULL: this process is not one of its ranks");
         MPI_Comm_test_inter(comm, &is_between_groups);
-        if (is_between_groups) {
-            throw Error(MUATTN_INVALID_ARGUMENT, "Group: comm must be of one group of ranks, not an intercommunicator");
-        }
+        require(!is_between_groups, "comm must be of one group of ranks, not an intercommunicator");
         check("Group", MPI_Comm_dup(comm, &comm_));
-        check("Group", MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
-        check("Group", MPI_Comm_rank(comm_, &rank_));
-        check("Group", MPI_Comm_size(comm_, &size_));
+        try {
+            require(timeout.count() > 0, "timeout must be above 0");
+            check("Group", MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN));
+            check("Group", MPI_Comm_rank(comm_, &rank_));
+            check("Group", MPI_Comm_size(comm_, &size_));
+        } catch (...) {
+            MPI_Comm_free(&comm_);
+            throw;
+        }
     }
     Messages(const Messages &) = delete;
     Messages &operator=(const Messages &) = delete;
     ~Messages() {
         int is_finalized = 0;
         MPI_Finalized(&is_finalized);
-        if (!is_broken_ && !is_finalized && comm_ != MPI_COMM_NULL) {
+        if (why_broken_.empty() && !is_finalized) {
             MPI_Comm_free(&comm_);
         }
     }
@@ -85,15 +90,21 @@ public:
         }
     }
     [[noreturn]] void fail(const char *what, const std::string &reason) {
-        is_broken_ = true;
+        set_broken(reason);
         throw CommunicationError(
             std::string(what) +
             ": the exchange with the other ranks failed, and this group is of no more use: " + reason);
     }
+    void set_broken(const std::string &reason) {
+        if (why_broken_.empty()) {
+            why_broken_ = reason;
+        }
+    }
     // At the start of each call.
     void require_usable(const char *what) {
-        if (is_broken_) {
-            fail(what, "an earlier call had failed");
+        require_thread(what);
+        if (!why_broken_.empty()) {
+            fail(what, "an earlier call had failed: " + why_broken_);
         }
     }
 
@@ -104,20 +115,51 @@ public:
 private:
     friend class Transfers;
 
+    void require_thread(const char *what) const {
+        int is_main = 1;
+        if (level_ == MPI_THREAD_FUNNELED) {
+            MPI_Is_thread_main(&is_main);
+        }
+        if (!is_main) {
+            throw Error(
+                MUATTN_INVALID_ARGUMENT,
+                (std::string(what) + ": with MPI_THREAD_FUNNELED the thread that initialised MPI is to make the call")
+                    .c_str());
+        }
+    }
     bool all_have_ended();
 
     MPI_Comm comm_ = MPI_COMM_NULL;
     Seconds timeout_;
-    int rank_ = 0, size_ = 1;
-    bool is_broken_ = false;
+    int rank_ = 0, size_ = 1, level_ = MPI_THREAD_SINGLE;
+    std::string why_broken_;
     std::vector<Transfers *> under_way_;
     Worker worker_;
+};
+
+// From where all ranks have agreed to a call to the end of its last message. An exception in between is of this rank alone: the others wait for
+// messages that do not come, so that the next ones would be taken for these.
+class Exchange {
+public:
+    explicit Exchange(Messages &messages) : messages_(messages), exceptions_(std::uncaught_exceptions()) {}
+    Exchange(const Exchange &) = delete;
+    Exchange &operator=(const Exchange &) = delete;
+    ~Exchange() {
+        if (messages_.size() > 1 && std::uncaught_exceptions() > exceptions_) {
+            messages_.set_broken("on this rank, after all ranks had agreed to it");
+        }
+    }
+
+private:
+    Messages &messages_;
+    int exceptions_;
 };
 
 // Messages that are waited for together. They keep what memory they are given until all have ended.
 class Transfers {
 public:
-    Transfers(Messages &messages, const char *what) : messages_(messages), what_(what) {
+    Transfers(Messages &messages, const char *what)
+        : messages_(messages), what_(what), memory_(std::make_unique<std::vector<std::shared_ptr<void>>>()) {
         messages_.under_way_.push_back(this);
     }
     Transfers(const Transfers &) = delete;
@@ -126,8 +168,8 @@ public:
         auto &all = messages_.under_way_;
         all.erase(std::find(all.begin(), all.end(), this));
         if (!requests_.empty()) {  // after an error: MPI may still read or write this memory, so that it is never freed
-            messages_.is_broken_ = true;
-            new std::vector<std::shared_ptr<void>>(std::move(memory_));
+            messages_.set_broken("messages were under way");
+            memory_.release();
         }
     }
 
@@ -158,7 +200,7 @@ public:
         begin(MPI_Ialltoallv(sent, sent_counts, sent_starts, type, received, received_counts, received_starts, type,
                              messages_.comm_, next()));
     }
-    void keep(std::shared_ptr<void> memory) { memory_.push_back(std::move(memory)); }
+    void keep(std::shared_ptr<void> memory) { memory_->push_back(std::move(memory)); }
 
     // Whether all have ended.
     bool test() {
@@ -168,19 +210,26 @@ public:
         }
         if (all) {
             requests_.clear();
-            memory_.clear();
+            memory_->clear();
         }
         return all != 0;
     }
     void wait() {
-        const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(messages_.timeout_);
-        while (!test()) {
-            if (Clock::now() > end) {
+        constexpr Seconds kShort(0.002);  // for as long a processor is kept
+        const Clock::time_point begin = Clock::now();
+        while (!requests_.empty()) {
+            messages_.all_have_ended();
+            const Seconds waited = Clock::now() - begin;
+            if (!requests_.empty() && waited > messages_.timeout_) {
                 messages_.fail(what_, "no answer within " + std::to_string(messages_.timeout_.count()) + " seconds");
             }
-            messages_.all_have_ended();
-            std::this_thread::yield();
+            if (waited < kShort) {
+                std::this_thread::yield();
+            } else {
+                std::this_thread::sleep_for(kBetweenTests);
+            }
         }
+        test();
     }
 
 private:
@@ -198,7 +247,7 @@ private:
     Messages &messages_;
     const char *what_;
     std::vector<MPI_Request> requests_;
-    std::vector<std::shared_ptr<void>> memory_;
+    std::unique_ptr<std::vector<std::shared_ptr<void>>> memory_;
 };
 
 inline bool Messages::all_have_ended() {
@@ -210,41 +259,33 @@ inline bool Messages::all_have_ended() {
 }
 
 inline void Messages::beside(const std::function<void()> &work) {
-    constexpr std::chrono::microseconds kBetweenTests(100), kLong(1000000);
-    if (all_have_ended()) {
+    if (all_have_ended() && !worker_.has_started()) {
         work();
         return;
     }
     worker_.start(work);
-    std::exception_ptr failure;
-    bool nothing_to_test = false;
-    while (!worker_.is_done_within(nothing_to_test ? kLong : kBetweenTests)) {
-        try {
-            nothing_to_test = nothing_to_test || all_have_ended();
-        } catch (...) {
-            failure = std::current_exception();  // thrown when the work, which uses the caller's memory, is done
-            nothing_to_test = true;
+    try {
+        while (!all_have_ended() && !worker_.is_done_within(kBetweenTests)) {
         }
+    } catch (...) {
+        worker_.finish();  // it uses memory of the caller's, who gets the error then
+        throw;
     }
-    for (const std::exception_ptr &found : {failure, worker_.failure()}) {
-        if (found) {
-            std::rethrow_exception(found);
-        }
-    }
+    worker_.finish();
 }
 
 }  // namespace detail
 
-// The ranks of a communicator, for the functions of muattn/mpi.hpp: make one, and keep it. All ranks call the constructor, and the destructor, which
-// comes before MPI_Finalize().
+// The ranks of a communicator, for the functions of muattn/mpi.hpp: make one, and keep it. All ranks call the constructor, which waits for them without
+// a time-out, and the destructor, which comes before MPI_Finalize(). It is neither copied nor moved.
 //
-// MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above. All of MPI's functions are called by the thread that
-// calls; kernels run beside it. A group serves one call at a time. Messages go through a duplicate of the communicator, and do not meet the program's
-// own.
+// MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above; with that level the thread that did it makes all calls. Kernels
+// run beside it, where muattn_last_kernel() of the caller does not see them. A group serves one call at a time. Messages go through a duplicate of
+// the communicator, and do not meet the program's own.
 class Group {
 public:
-    // timeout: how long a call waits for another rank.
-    // Throws Error (MUATTN_INVALID_ARGUMENT) where MPI is not initialised so, or comm is none; CommunicationError.
+    // timeout: seconds that a call waits for another rank; infinity: for ever.
+    // Throws Error (MUATTN_INVALID_ARGUMENT) where MPI is not initialised so, comm is none, or timeout is not above 0.
     explicit Group(MPI_Comm comm, std::chrono::duration<double> timeout = std::chrono::minutes(30))
         : messages_(comm, timeout) {}
 

@@ -19,7 +19,8 @@ namespace muattn::mpi {
 // Keys travel as far as a query sees one of them, so a window sends few. Ranks add up in float32; keys and values travel in their own type.
 //
 // Throws on every rank: Error where an argument is wrong on one of them, or ranks differ in what must be the same; nothing has been written then.
-// CommunicationError where another rank does not answer.
+// CommunicationError where another rank does not answer. What goes wrong on one rank later, as too little memory, is an Error there alone: the group is of
+// no more use, and the others wait until the time-out.
 inline void ring_attention(Group &group, const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                            const muattn_tensor &out, const SpatialOptions &options = {},
                            Balance balance = Balance::none) {

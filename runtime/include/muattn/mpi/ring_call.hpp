@@ -1,9 +1,7 @@
 // What the ring's forward and backward calls share.
 #pragma once
 
-#include <limits>
-#include <string>
-#include <utility>
+#include <cstdint>
 #include <vector>
 
 #include "muattn/mpi/spatial.hpp"
@@ -25,13 +23,12 @@ inline void require_ring(const muattn_tensor &q, const muattn_tensor &k, const S
 // When all ranks agree.
 class RingCall {
 public:
-    RingCall(Messages &messages, const char *what, const Counts &counts, const muattn_tensor &q,
+    RingCall(Messages &messages, const char *what, const TokenCounts &counts, const muattn_tensor &q,
              const SpatialOptions &options, Balance balance)
         : route{messages, what, counts.k, {}}, options_(options) {
-        require_counts("q", counts.q, balance);
-        require_counts("k", counts.k, balance);
+        require_balance(what, counts, balance);
         const int64_t n_q = distributed::sum_of(counts.q), n_k = distributed::sum_of(counts.k);
-        require_key_lengths(options, q.shape[0], n_k);
+        require_key_lengths(what, options, q.shape[0], n_k);
         const SpatialRule rule = spatial_rule(options, q.shape[3], n_k);
         scale_ = float(rule.scale);
         output_multiplier =
@@ -40,11 +37,13 @@ public:
         const auto queries = distributed::stretches_of(counts.q, balance);
         keys_ = distributed::stretches_of(counts.k, balance);
         route.last_hops = distributed::last_hops(queries, keys_, sight_);
-        own_ = queries[messages.rank()];
+        own_ = queries[size_t(messages.rank())];
         query_rows = distributed::rows_of(own_);
     }
 
-    std::vector<distributed::Part> parts(int owner) const { return distributed::parts_of(own_, keys_[owner], sight_); }
+    std::vector<distributed::Part> parts(int owner) const {
+        return distributed::parts_of(own_, keys_[size_t(owner)], sight_);
+    }
 
     // Without the sink, which counts once for all parts, and the output multiplier.
     SpatialOptions options_of(const distributed::Part &part) const {

@@ -1,6 +1,7 @@
 // Spatial attention whose keys and values travel from rank to rank: the forward pass.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -51,7 +52,7 @@ public:
     }
 
     // lse null: not wanted.
-    void write(const muattn_tensor &out, const muattn_tensor *lse) const {
+    void write(const muattn_tensor &out, const muattn_tensor *lse) && {
         for (size_t i = 0; i < so_far_.size(); i++) {
             const distributed::Rows &rows = call_.query_rows[i];
             const Partial found = so_far_[i] ? *so_far_[i] : of_no_keys(rows.count());
@@ -70,7 +71,7 @@ private:
     Partial of_no_keys(int64_t n) const {
         const int64_t H = q_.shape[1];
         Partial result(q_.shape[0], H, n, d_v_);
-        result.out_memory.fill(0.0f);
+        fill(result.out, 0.0f);
         for (int64_t i = 0; i < result.lse_memory.size(); i++) {
             const float none = -std::numeric_limits<float>::infinity();
             result.lse_memory.floats()[i] = call_.sink() != nullptr ? call_.sink()[i / n % H] : none;
@@ -98,21 +99,23 @@ inline void ring_forward(Group &group, const muattn_tensor &q, const muattn_tens
                          Balance balance) {
     constexpr const char *kWhat = "ring_attention()";
     Messages &messages = group.messages();
-    const Counts counts = agree(messages, kWhat, [&](Facts &facts) {
+    const TokenCounts counts = agree(messages, kWhat, [&](Facts &facts) {
         require_ring(q, k, options);
         const SpatialOptions of_part = options_of_part(options);
         check(muattn_spatial_attention_forward_check(&q, &k, &v, &of_part, &out, lse));
-        add_facts(facts, q, k, v, options, balance);
-        return std::pair(q.shape[2], k.shape[2]);
+        add_facts(facts, q, k, v, options);
+        add_fact(facts, balance);
+        return OwnTokens{q.shape[2], k.shape[2]};
     });
     const RingCall call(messages, kWhat, counts, q, options, balance);
+    const Exchange exchange(messages);
     Array memory;
     const muattn_tensor queries = as_floats(q, memory);
     RingForward forward(call, queries, v.shape[3]);
     for_blocks(call.route, k, v, [&](int64_t, int owner, const Block &block) {
         messages.beside([&] { forward.attend(call.parts(owner), block); });
     });
-    forward.write(out, lse);
+    std::move(forward).write(out, lse);
 }
 
 }  // namespace muattn::mpi::detail

@@ -1,8 +1,7 @@
 // Blocks of keys and values on their way round the ring, each from its rank to the next, and their gradients behind them.
 #pragma once
 
-#include <functional>
-#include <memory>
+#include <cstdint>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -29,8 +28,8 @@ struct Block {
         return block;
     }
     void fill(float value) const {
-        key_memory.fill(value);
-        value_memory.fill(value);
+        detail::fill(keys, value);
+        detail::fill(values, value);
     }
 };
 
@@ -63,7 +62,7 @@ struct Route {
     // Whose block is here after so many hops; -1: none comes.
     int owner(int64_t hop) const {
         const int rank = rank_after(messages.rank(), messages.size() - hop);
-        return hop < messages.size() && hop <= last_hops[rank] ? rank : -1;
+        return hop < messages.size() && hop <= last_hops[size_t(rank)] ? rank : -1;
     }
 };
 
@@ -76,10 +75,10 @@ void for_blocks(const Route &route, const muattn_tensor &k, const muattn_tensor 
         std::optional<Block> arriving;
         Transfers transfers(route.messages, route.what);
         if (following >= 0) {
-            arriving.emplace(k, v, route.counts[following], k.dtype);
+            arriving.emplace(k, v, route.counts[size_t(following)], k.dtype);
             receive(transfers, *arriving, route.previous(), Cargo::block);
         }
-        if (owner >= 0 && hop < route.last_hops[owner]) {
+        if (owner >= 0 && hop < route.last_hops[size_t(owner)]) {
             if (hop == 0) {
                 block = block->copied();
             }
@@ -98,8 +97,8 @@ void for_blocks(const Route &route, const muattn_tensor &k, const muattn_tensor 
 class TravellingGradients {
 public:
     TravellingGradients(const Route &route, const muattn_tensor &k, const muattn_tensor &v)
-        : route_(route), k_(k), v_(v), home_(new_block(k.shape[2])) {
-        const int64_t last = route.last_hops[route.messages.rank()];
+        : route_(route), k_(k), v_(v), home_(k, v, k.shape[2], MUATTN_FLOAT32) {
+        const int64_t last = route.last_hops[size_t(route.messages.rank())];
         comes_home_ = last > 0;
         if (comes_home_) {
             homecoming_.emplace(route.messages, route.what);
@@ -107,12 +106,17 @@ public:
         }
     }
 
-    Block new_block(int64_t n) const { return Block(k_, v_, n, MUATTN_FLOAT32); }
+    // Zeros, for the gradients by a rank's keys and values.
+    Block new_share(int owner) const {
+        const Block share = new_block(route_.counts[size_t(owner)]);
+        share.fill(0.0f);
+        return share;
+    }
 
     // Before the share is computed: what has been added up so far is received meanwhile.
     void expect(int64_t hop, int owner) {
         if (hop > 0) {
-            so_far_.emplace(new_block(route_.counts[owner]));
+            so_far_.emplace(new_block(route_.counts[size_t(owner)]));
             arrival_.emplace(route_.messages, route_.what);
             receive(*arrival_, *so_far_, route_.previous(), Cargo::gradient);
         }
@@ -121,8 +125,7 @@ public:
     // share: none where this rank sees none of the block's keys, which happens but on the way to one that does.
     void add(int64_t hop, int owner, std::optional<Block> share) {
         if (hop == 0 && !share) {
-            share.emplace(new_block(route_.counts[owner]));
-            share->fill(0.0f);
+            share = new_share(owner);
         }
         if (hop == 0 && !comes_home_) {
             home_ = *share;
@@ -140,7 +143,7 @@ public:
         }
         settle();
         departure_.emplace(route_.messages, route_.what);
-        const bool is_last = hop == route_.last_hops[owner];
+        const bool is_last = hop == route_.last_hops[size_t(owner)];
         send(*departure_, *share, is_last ? owner : route_.next(), is_last ? Cargo::gradient_home : Cargo::gradient);
     }
 
@@ -149,11 +152,13 @@ public:
         settle();
         if (homecoming_) {
             homecoming_->wait();
+            homecoming_.reset();
         }
         return home_;
     }
 
 private:
+    Block new_block(int64_t n) const { return Block(k_, v_, n, MUATTN_FLOAT32); }
     void settle() {
         if (departure_) {
             departure_->wait();

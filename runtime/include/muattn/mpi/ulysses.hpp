@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -55,39 +57,39 @@ inline void require_heads(const muattn_tensor &q, const muattn_tensor &k, int ra
 
 // Of a mask for all tokens as many rows and columns as this rank has queries and keys, so that its other rules are checked.
 inline muattn_tensor part_of_mask(const muattn_tensor &mask, int64_t n_q, int64_t n_k) {
-    muattn_tensor part = mask;
-    if (mask.shape[2] > 1 && mask.shape[2] >= n_q) {
-        part = slice(part, 2, 0, n_q);
-    }
-    if (mask.shape[3] > 1 && mask.shape[3] >= n_k) {
-        part = slice(part, 3, 0, n_k);
+    muattn_tensor part = with_strides(mask);
+    const int64_t counts[] = {0, 0, n_q, n_k};
+    for (int dim = 2; dim < 4; dim++) {
+        if (mask.shape[dim] >= counts[dim] && mask.shape[dim] > 1) {
+            part = slice(part, dim, 0, counts[dim]);
+        } else if (mask.shape[dim] > 1) {  // wrong, which is said when all tokens are known
+            part.shape[dim] = 1;
+        }
     }
     return part;
 }
 
-// Where ranks' numbers of tokens are known: on all of them alike.
-inline void require_sizes(const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v, int64_t n_q,
-                          int64_t n_k, const SpatialOptions &options, int ranks) {
+// Of all ranks' numbers of tokens, and so alike on all of them.
+inline void require_sizes(const char *what, const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
+                          int64_t n_q, int64_t n_k, const SpatialOptions &options, int ranks) {
     const auto require_span = [&](const char *name, muattn_status status, const muattn_tensor &t, int64_t n,
                                   int64_t d) {
         const int64_t others = t.shape[0] * (t.shape[1] / ranks) * d;
         if (others > 0 && n >= (INT64_C(1) << 31) / others) {
-            throw Error(status,
-                        (std::string(name) + ": all tokens of a rank's heads span 2^31 elements or more").c_str());
+            refuse(what, status, std::string(name) + ": all tokens of a rank's heads span 2^31 elements or more");
         }
     };
     require_span("q", MUATTN_INVALID_Q, q, n_q, std::max(q.shape[3], v.shape[3]));
     require_span("k", MUATTN_INVALID_K, k, n_k, k.shape[3]);
     require_span("v", MUATTN_INVALID_V, v, n_k, v.shape[3]);
-    require_key_lengths(options, q.shape[0], n_k);
+    require_key_lengths(what, options, q.shape[0], n_k);
     const int64_t full[] = {0, 0, n_q, n_k};
     for (int dim = 2; options.mask != nullptr && dim < 4; dim++) {
         const int64_t size = options.mask->shape[dim];
         if (size != 1 && size != full[dim]) {
-            throw Error(MUATTN_INVALID_MASK,
-                        ("mask.shape[" + std::to_string(dim) + "] must be 1, or that of all ranks' tokens, " +
-                         std::to_string(full[dim]) + ", not " + std::to_string(size))
-                            .c_str());
+            refuse(what, MUATTN_INVALID_MASK,
+                   "mask.shape[" + std::to_string(dim) + "] must be 1, or that of all ranks' tokens, " +
+                       std::to_string(full[dim]) + ", not " + std::to_string(size));
         }
     }
 }
@@ -97,7 +99,7 @@ inline void ulysses_forward(Group &group, const muattn_tensor &q, const muattn_t
                             Balance balance, UlyssesHeads *heads) {
     constexpr const char *kWhat = "ulysses_attention()";
     Messages &messages = group.messages();
-    const Counts counts = agree(messages, kWhat, [&](Facts &facts) {
+    const TokenCounts counts = agree(messages, kWhat, [&](Facts &facts) {
         require_kind(q, k);
         SpatialOptions of_part = options_of_part(options);
         muattn_tensor mask{};
@@ -107,13 +109,14 @@ inline void ulysses_forward(Group &group, const muattn_tensor &q, const muattn_t
         }
         check(muattn_spatial_attention_forward_check(&q, &k, &v, &of_part, &out, lse));
         require_heads(q, k, group.size());
-        add_facts(facts, q, k, v, options, balance);
-        facts.add_number("wish for lse", int(lse != nullptr));
-        return std::pair(q.shape[2], k.shape[2]);
+        add_facts(facts, q, k, v, options);
+        add_fact(facts, balance);
+        facts.add_flag("wish for lse", lse != nullptr);
+        return OwnTokens{q.shape[2], k.shape[2]};
     });
-    require_counts("q", counts.q, balance);
-    require_counts("k", counts.k, balance);
-    require_sizes(q, k, v, distributed::sum_of(counts.q), distributed::sum_of(counts.k), options, group.size());
+    require_balance(kWhat, counts, balance);
+    require_sizes(kWhat, q, k, v, distributed::sum_of(counts.q), distributed::sum_of(counts.k), options, group.size());
+    const Exchange whole(messages);
     UlyssesHeads found;
     found.queries = distributed::stretches_of(counts.q, balance),
     found.keys = distributed::stretches_of(counts.k, balance);
@@ -137,16 +140,25 @@ inline void ulysses_forward(Group &group, const muattn_tensor &q, const muattn_t
     }
 }
 
-// Of the backward call's tensors, as the single call's, on views that have this rank's tokens.
-inline void require_gradients(const UlyssesHeads &heads, const muattn_tensor &d_out, const muattn_tensor *d_lse,
-                              const SpatialGradients &gradients, const SpatialOptions &options, int rank, int ranks) {
-    const int64_t n_q = distributed::count_of(heads.queries[rank]), n_k = distributed::count_of(heads.keys[rank]);
-    const auto view = [&](const Array &array, int64_t n) {
-        const muattn_tensor &t = array.view();
-        return tensor(t.data, t.dtype, {t.shape[0], t.shape[1] * ranks, n, t.shape[3]}, {0, 0, 0, 1});
-    };
-    const muattn_tensor q = view(heads.q, n_q), k = view(heads.k, n_k), v = view(heads.v, n_k),
-                        out = view(heads.out, n_q), lse = view(heads.lse, n_q);
+// Views that have the shapes of this rank's tokens, and elements of the heads': for checks.
+struct ViewsOfTokens {
+    muattn_tensor q, k, v, out, lse;
+
+    ViewsOfTokens(const UlyssesHeads &heads, int rank, int ranks) {
+        const int64_t n_q = distributed::count_of(heads.queries[size_t(rank)]),
+                      n_k = distributed::count_of(heads.keys[size_t(rank)]);
+        const auto view = [&](const Array &array, int64_t n) {
+            const muattn_tensor &t = array.view();
+            return tensor(t.data, t.dtype, {t.shape[0], t.shape[1] * ranks, n, t.shape[3]}, {0, 0, 0, 1});
+        };
+        q = view(heads.q, n_q), k = view(heads.k, n_k), v = view(heads.v, n_k), out = view(heads.out, n_q),
+        lse = view(heads.lse, n_q);
+    }
+};
+
+inline void require_gradients(const ViewsOfTokens &views, const muattn_tensor &d_out, const muattn_tensor *d_lse,
+                              const SpatialGradients &gradients, const SpatialOptions &options) {
+    const int64_t n_q = views.q.shape[2], n_k = views.k.shape[2];
     SpatialOptions of_part = options_of_part(options);
     SpatialGradients wanted = gradients;
     muattn_tensor mask{}, d_mask{};
@@ -163,7 +175,20 @@ inline void require_gradients(const UlyssesHeads &heads, const muattn_tensor &d_
         d_mask = part_of_mask(*gradients.d_mask, n_q, n_k);
         wanted.d_mask = &d_mask;
     }
-    check(muattn_spatial_attention_backward_check(&q, &k, &v, &out, &lse, &d_out, d_lse, &of_part, &wanted));
+    check(muattn_spatial_attention_backward_check(&views.q, &views.k, &views.v, &views.out, &views.lse, &d_out, d_lse,
+                                                  &of_part, &wanted));
+}
+
+// The ranks' numbers of tokens: those of one forward call, if they are the same on all.
+inline void add_tokens(Facts &facts, const char *name, const std::vector<distributed::Stretches> &ranks) {
+    std::vector<int64_t> starts;
+    for (const distributed::Stretches &stretches : ranks) {
+        for (const distributed::Stretch &stretch : stretches) {
+            starts.push_back(stretch.start);
+            starts.push_back(stretch.count);
+        }
+    }
+    facts.add(name, words_of(starts));
 }
 
 // Of a gradient by what every rank has: zeros, where it is not of this rank's heads.
@@ -185,7 +210,8 @@ inline void clear(float *numbers, int64_t count) {
 //   heads     null, or where to put what ulysses_attention_backward() needs
 //
 // Throws on every rank: Error where an argument is wrong on one of them, or ranks differ in what must be the same; nothing has been written then.
-// CommunicationError where another rank does not answer.
+// CommunicationError where another rank does not answer. What goes wrong on one rank later, as too little memory, is an Error there alone: the group is of
+// no more use, and the others wait until the time-out.
 inline void ulysses_attention(Group &group, const muattn_tensor &q, const muattn_tensor &k, const muattn_tensor &v,
                               const muattn_tensor &out, const SpatialOptions &options = {},
                               Balance balance = Balance::none, UlyssesHeads *heads = nullptr) {
@@ -219,14 +245,19 @@ inline void ulysses_attention_backward(Group &group, const UlyssesHeads &heads, 
         if (!heads.q || int(heads.queries.size()) != ranks) {
             throw Error(MUATTN_INVALID_ARGUMENT, "heads must be those that ulysses_attention() gave for this call");
         }
-        require_gradients(heads, d_out, d_lse, gradients, options, rank, ranks);
-        add_facts(facts, q, k, v, options, Balance::none);
-        facts.add_number("wish for d_q", int(gradients.d_q != nullptr));
-        facts.add_number("wish for d_k", int(gradients.d_k != nullptr));
-        facts.add_number("wish for d_v", int(gradients.d_v != nullptr));
-        facts.add_number("wish for d_lse", int(d_lse != nullptr));
-        return std::pair(int64_t(0), int64_t(0));
+        const ViewsOfTokens views(heads, rank, ranks);
+        require_gradients(views, d_out, d_lse, gradients, options);
+        add_facts(facts, views.q, views.k, views.v, options);
+        add_tokens(facts, "queries of heads [start, count, ...]", heads.queries);
+        add_tokens(facts, "keys of heads [start, count, ...]", heads.keys);
+        facts.add_flag("wish for d_q", gradients.d_q != nullptr);
+        facts.add_flag("wish for d_k", gradients.d_k != nullptr);
+        facts.add_flag("wish for d_v", gradients.d_v != nullptr);
+        facts.add("d_lse", d_lse != nullptr ? "given" : "none");
+        return OwnTokens{};
     });
+    require_sizes(kWhat, q, k, v, q.shape[2], k.shape[2], options, 1);
+    const Exchange whole(messages);
     HeadExchange exchange(messages, kWhat);
     Array of_d_out, of_d_lse;
     exchange.to_heads(d_out, heads.queries, of_d_out);

@@ -11,7 +11,7 @@
 
 namespace muattn::mpi::detail {
 
-// One piece of work at a time. The same thread for all of them: an OpenMP runtime makes its threads anew for each that calls it.
+// One piece of work at a time, all on the same thread: an OpenMP runtime makes its threads anew for each that calls it.
 class Worker {
 public:
     Worker() = default;
@@ -28,6 +28,7 @@ public:
         }
     }
 
+    bool has_started() const { return thread_.joinable(); }
     void start(std::function<void()> work) {
         if (!thread_.joinable()) {
             thread_ = std::thread([this] { run(); });
@@ -45,8 +46,14 @@ public:
         std::unique_lock<std::mutex> lock(mutex_);
         return changed_.wait_for(lock, time, [this] { return !busy_; });
     }
-    // Of the work that is done.
-    std::exception_ptr failure() const { return failure_; }
+    // Until the work is done. Throws what it has thrown.
+    void finish() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [this] { return !busy_; });
+        if (failure_) {
+            std::rethrow_exception(failure_);
+        }
+    }
 
 private:
     void run() {
