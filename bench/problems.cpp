@@ -50,6 +50,7 @@ SpatialProblem::SpatialProblem(const json &shape)
         options.causal = MUATTN_CAUSAL_TOP_LEFT;
     }
     options.window = {shape.contains("window"), shape.value("window", n_k), 0};
+    options.softcap = shape.value("softcap", 0.0f);
     options.mask = mask.get();
     q = random_floats(B * H * n_q * d);
     k = random_floats(B * Hk * n_k * d), v = random_floats(B * Hk * n_k * d_v);

@@ -1,6 +1,9 @@
 """./dev bench --peers and --types: turns, and tables. Peers themselves are not installed where tests run."""
 
+import pytest
+
 from muattn_tools.peers.backward_report import goals, notes, table
+from muattn_tools.peers.peers_report import means_of
 from muattn_tools.peers.turns import all_times, best_times
 from muattn_tools.peers.types_report import table as table_of_types
 
@@ -24,6 +27,12 @@ def test_the_best_time_is_that_of_a_call():
     calls = []
     best = best_times({"call": lambda: calls.append(1)}, 0.001)
     assert 0 < best["call"] < 0.001 and len(calls) > 20
+
+
+def test_means_are_also_those_without_the_shape_that_lifts_them():
+    means = means_of({"full": (2.0, 1.0), "window_8k": (32.0, 4.0)})
+    assert means == {"geometric mean": pytest.approx((8.0, 2.0)), "without window_8k": pytest.approx((2.0, 1.0))}
+    assert list(means_of({"mup_d64": (2.0, 1.0)})) == ["geometric mean"]
 
 
 def row(operation, name, threads, own, torch, **fields):

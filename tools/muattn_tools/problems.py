@@ -31,6 +31,10 @@ class Problem:
         return self.shape.get("window")
 
     @property
+    def softcap(self) -> float | None:
+        return self.shape.get("softcap")
+
+    @property
     def normalize(self) -> bool:
         return bool(self.shape.get("normalize"))
 
@@ -43,7 +47,7 @@ class Problem:
         if self.operation == "channel":
             return {"scale": self.scale, "normalize": self.normalize, "layout": "channels_first" if self.channels_first else "channels_last"}
         window = None if self.window is None else (self.window, None)
-        return {"scale": self.scale, "causal": "top_left" if self.causal else None, "window": window, "mask": self.mask}
+        return {"scale": self.scale, "causal": "top_left" if self.causal else None, "window": window, "mask": self.mask, "softcap": self.softcap}
 
     def visible(self) -> np.ndarray | None:
         """What a peer needs as a boolean mask [n_q, n_k]: the window, which no peer has as an option."""

@@ -1,4 +1,4 @@
-"""The ways to compute a problem: muattn, PyTorch's three, ONNX Runtime and OpenVINO. A contestant is a function without
+"""The ways to compute a problem: muattn, PyTorch's four, ONNX Runtime and OpenVINO. A contestant is a function without
 arguments that returns the output; None where a peer cannot compute the problem, or not in the memory of a small machine."""
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def _model(p: Problem, dtype: np.dtype = np.dtype(np.float32)) -> tuple[bytes, d
                 mask = np.broadcast_to(mask, (p.q.shape[0], mask.shape[1], p.q.shape[2], mask.shape[3])).copy()
             inputs["mask"] = mask if mask.dtype == np.bool_ else mask.astype(dtype, copy=False)
         causal = int(p.causal and p.window is None)
-        nodes, constants = [helper.make_node("Attention", list(inputs), ["out"], scale=p.scale, is_causal=causal)], []
+        more = {} if p.softcap is None else {"softcap": float(p.softcap)}
+        nodes, constants = [helper.make_node("Attention", list(inputs), ["out"], scale=p.scale, is_causal=causal, **more)], []
     values = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
         for name, x in inputs.items()

@@ -15,11 +15,23 @@ from rich.markdown import Markdown
 
 from muattn_tools.machine_load import kept_warning
 
-TORCH = ("torch SDPA", "torch composed", "torch.compile")
+TORCH = ("torch SDPA", "torch composed", "torch.compile", "torch flex")
 
 
 def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
+
+
+# Peers but FlexAttention take its window as a dense mask: means are also given without it.
+APART = "window_8k"
+
+
+def means_of(pairs: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Geometric means of the ratios of an operation's shapes, by name, with words for each."""
+    found = {"geometric mean": pairs}
+    if APART in pairs:
+        found[f"without {APART}"] = {name: pair for name, pair in pairs.items() if name != APART}
+    return {words: tuple(geometric_mean([pair[k] for pair in of.values()]) for k in (0, 1)) for words, of in found.items()}
 
 
 def ratios(row: dict) -> tuple[float, float, str]:
@@ -45,23 +57,22 @@ def table(results: dict) -> str:
     by_shape: dict[tuple, dict] = {}
     for row in results["rows"]:
         by_shape.setdefault((row["operation"], row["name"]), {})[row["threads"]] = row
-    means: dict[tuple, list] = {}
+    pairs: dict[tuple, dict] = {}
     for (operation, name), rows in by_shape.items():
         cells = []
         for n in thread_counts:
             row = rows[n]
             ms = row["milliseconds"]["muattn"]
             torch_ratio, best_ratio, best = ratios(row)
-            means.setdefault((operation, n), []).append((torch_ratio, best_ratio))
+            pairs.setdefault((operation, n), {})[name] = torch_ratio, best_ratio
             share = row["gflop"] / ms * 1e3 / row["sgemm_gflops"]
             cells.append(f"{ms:.3g} | {share:.0%} | {torch_ratio:.2f} | {best_ratio:.2f} ({best})")
         lines.append(f"| {operation}/{name} | " + " | ".join(cells) + " |")
     for operation in dict.fromkeys(o for o, _ in by_shape):
-        cells = []
-        for n in thread_counts:
-            pairs = means[operation, n]
-            cells.append(f" | | **{geometric_mean([p[0] for p in pairs]):.2f}** | **{geometric_mean([p[1] for p in pairs]):.2f}**")
-        lines.append(f"| **{operation}, geometric mean** | " + " | ".join(cells) + " |")
+        means = [means_of(pairs[operation, n]) for n in thread_counts]
+        for words in means[0]:
+            cells = [" | | **{:.2f}** | **{:.2f}**".format(*of_threads[words]) for of_threads in means]
+            lines.append(f"| **{operation}, {words}** | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

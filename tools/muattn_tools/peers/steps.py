@@ -52,6 +52,7 @@ def contest(p: Problem, threads: int, library: Library) -> Contest:
     if p.operation == "channel" and not p.normalize:
         steps[KEPT] = _muattn(Gradients(library, p.operation, inputs, p.options(), with_map=True))
     found = torch_problem(p)
+    found.ways.pop("torch flex", None)  # no gradients on a CPU
     steps |= {name: _torch(found, way, p, own.d_out) for name, way in found.ways.items()}
     left_out = {}
     if p.score_bytes() > MOST_SCORE_BYTES:

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from muattn_tools.peers.peers_report import geometric_mean, ratios
+from muattn_tools.peers.peers_report import means_of, ratios
 
 
 def summary(machines: list[dict]) -> str:
@@ -26,11 +26,10 @@ def summary(machines: list[dict]) -> str:
         cells = [_cell(*found[operation, name, i]) for i in range(len(columns))]
         lines.append(f"| {operation}/{name} | " + " | ".join(cells) + " |")
     for operation in dict.fromkeys(operation for operation, _ in shapes):
-        cells = []
-        for i in range(len(columns)):
-            pairs = [found[o, name, i] for o, name in shapes if o == operation]
-            cells.append(" / ".join(f"**{geometric_mean([pair[k] for pair in pairs]):.2f}**" for k in (0, 1)))
-        lines.append(f"| **{operation}, geometric mean** | " + " | ".join(cells) + " |")
+        means = [means_of({name: found[o, name, i][:2] for o, name in shapes if o == operation and (o, name, i) in found}) for i in range(len(columns))]
+        for words in means[0]:
+            cells = ["**{:.2f}** / **{:.2f}**".format(*of_column[words]) for of_column in means]
+            lines.append(f"| **{operation}, {words}** | " + " | ".join(cells) + " |")
     sources = (f"{m['device']}, {m['backend']}: {m['date']}, commit {m['commit']}, `{m['command'].strip()}`" for m in machines)
     return "\n".join(lines) + "\n\n" + "; ".join(sources) + ".\n"
 
