@@ -17,7 +17,7 @@ struct ChannelsLast {
     int tile_blocks;    // blocks of row_vectors * lanes map rows in a tile: what one task computes
     int chunk_tokens;   // tokens that a tile treats at once
     int value_columns;  // columns of the map that P V sums in registers
-    int block_vectors;  // 0, or row_vectors of a kernel with blocks of its own, which waste less at some d: 3 or 2
+    int block_vectors;  // 0, or row_vectors of a kernel with blocks of its own, which waste less at some d: 3, 2 or 1
 
     static constexpr ChannelsLast defaults(Machine m, int block_vectors = 0) {
         if (m.few_registers()) {
@@ -28,8 +28,8 @@ struct ChannelsLast {
         const int vectors = block_vectors != 0 ? block_vectors : m.scalable ? 2
                                                                             : 4;
         const int others = (m.registers >= 32 ? 24 : 12) / vectors;
-        const bool large = m.lanes >= 16;                                   // such a machine has 1 MB and more of second-level cache for a map's tile
-        const int columns = block_vectors == 2 && others > 8 ? 8 : others;  // for d = 32 and the like, without waste
+        const bool large = m.lanes >= 16;                                                             // such a machine has 1 MB and more of second-level cache for a map's tile
+        const int columns = block_vectors == 2 || block_vectors == 1 ? std::min(others, 8) : others;  // for d = 32 and the like, without waste
         return {m.lanes, vectors, columns, others, (large ? 16 : 12) / vectors, 128, large ? 256 : 128, block_vectors};
     }
 

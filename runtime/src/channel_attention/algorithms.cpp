@@ -30,13 +30,18 @@ ChannelsLast schedule_of(const Kernel &kernel) {
     return muattn::schedule_of<ChannelsLast>(kernel, kernel.features.block_vectors);
 }
 
+// A block of one vector loads a column for each product, and is for maps that are no more than that.
+bool suits(const ChannelsLast &schedule, int64_t d) {
+    return schedule.block_vectors != 1 || d <= schedule.block_rows();
+}
+
 // Blocks of rows that leave the fewest rows empty; of several the first of these. A smaller build may lack some.
 const Kernel *find(const ChannelCall &call, int backend, Need need) {
     const Kernel *best = nullptr;
-    for (const int block_vectors : {0, 3, 2}) {
+    for (const int block_vectors : {0, 3, 2, 1}) {
         need.features.block_vectors = block_vectors;
         const Kernel *kernel = find_kernel(backend, Algorithm::channels_last, need);
-        if (kernel != nullptr &&
+        if (kernel != nullptr && suits(schedule_of(*kernel), call.d) &&
             (best == nullptr || schedule_of(*kernel).rows(call.d) < schedule_of(*best).rows(call.d))) {
             best = kernel;
         }
