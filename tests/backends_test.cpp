@@ -145,7 +145,10 @@ int64_t d_for_blocks(int block_vectors, const std::vector<Schedule> &schedules,
 }
 
 int64_t d_for_kernel(const std::string &kernel) {
-    const int blocks = contains(kernel, "+block_vectors=3") ? 3 : contains(kernel, "+block_vectors=2") ? 2 : 0;
+    int blocks = 3;
+    while (blocks > 0 && !contains(kernel, ("+block_vectors=" + std::to_string(blocks)).c_str())) {
+        blocks--;
+    }
     const std::string backend = muattn_current_backend();
     if (contains(kernel, "channels_last_map")) {
         return d_for_blocks(blocks, map_schedules(backend), &schedule::ChannelsLastMap::padded);

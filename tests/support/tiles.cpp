@@ -79,7 +79,7 @@ Schedule schedule_of(Algorithm algorithm, const std::string &backend) {
 template<typename Schedule>
 std::vector<Schedule> schedules_of_blocks(Algorithm algorithm, const std::string &backend) {
     std::vector<Schedule> schedules;
-    for (const int block_vectors : {0, 3, 2}) {
+    for (const int block_vectors : {0, 3, 2, 1}) {
         if (const TableRow *row = row_of(algorithm, backend, block_vectors)) {
             schedules.push_back(overridden(Schedule::defaults(row->machine, block_vectors), row->numbers));
         }
