@@ -100,16 +100,8 @@ TEST_P(ChannelOnRanks, Agrees) {
     });
 }
 
-std::vector<std::string> names() {
-    std::vector<std::string> found;
-    for (const auto &entry : cases()) {
-        found.push_back(entry.first);
-    }
-    return found;
-}
-
 INSTANTIATE_TEST_SUITE_P(, ChannelOnRanks,
-                         testing::Combine(testing::ValuesIn(names()),
+                         testing::Combine(testing::ValuesIn(names_of(cases())),
                                           testing::Values(Cut::even, Cut::uneven, Cut::zigzag)),
                          [](const auto &of) { return std::get<0>(of.param) + name_of(std::get<1>(of.param)); });
 

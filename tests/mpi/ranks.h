@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -37,5 +38,15 @@ void add_up(const Tensor &tensor);
 // f(), which returns numbers, gives the same bits twice.
 void expect_the_same_bits_twice(const std::function<std::vector<float>()> &f);
 std::vector<float> joined(const std::vector<std::vector<float>> &all);
+
+// Of cases by name.
+template<typename Case>
+std::vector<std::string> names_of(const std::map<std::string, Case> &cases) {
+    std::vector<std::string> names;
+    for (const auto &entry : cases) {
+        names.push_back(entry.first);
+    }
+    return names;
+}
 
 }  // namespace muattn::test

@@ -6,7 +6,7 @@
 //   muattn::mpi::ring_attention(group, q, k, v, out, options);   // q, k, v, out: this rank's tokens
 //
 // Headers alone: a program compiles them with its MPI, and links that and muattn, which knows nothing of MPI. Tensors are in the
-// processor's memory. The same input on the same number of ranks, cut alike, gives the same bits, if MPI_Allreduce does; another number of ranks
+// processor's memory. The same input on the same number of ranks, cut alike, gives the same bits, if MPI_Iallreduce does; another number of ranks
 // rounds differently.
 #pragma once
 

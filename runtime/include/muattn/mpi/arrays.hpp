@@ -96,15 +96,6 @@ inline void fill(const muattn_tensor &t, float value) {  // float32
     for_rows(t, t,
              [&](const char *, char *target) { std::fill_n(reinterpret_cast<float *>(target), t.shape[3], value); });
 }
-// From one type to another, or to the same.
-inline void convert_or_copy(const muattn_tensor &from, const muattn_tensor &to) {
-    if (from.dtype == to.dtype) {
-        copy(from, to);
-    } else {
-        convert(from, to);
-    }
-}
-
 // A dense array that lives as long as one of its copies. Its elements are not set.
 class Array {
 public:

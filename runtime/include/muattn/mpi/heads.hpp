@@ -45,7 +45,7 @@ public:
         transfers_.wait();
         for (const Swap &swap : swaps_) {
             for (size_t rank = 0; rank < ranks(); rank++) {
-                move(swap.received[rank], swap.memory.view(), swap.starts[rank], false);
+                move(swap.received[rank], swap.memory.view(), swap.numbers->received_starts[rank], false);
             }
         }
         swaps_.clear();
@@ -55,10 +55,14 @@ private:
     size_t ranks() const { return size_t(messages_.size()); }
 
     using Side = std::vector<std::pair<muattn_tensor, distributed::Stretches>>;  // for each rank: tokens of a tensor
+    // What MPI reads until a swap has ended.
+    struct Numbers {
+        std::vector<int> sent_counts, sent_starts, received_counts, received_starts;
+    };
     struct Swap {
         Side received;
         Array memory;
-        std::vector<int64_t> starts;
+        std::shared_ptr<const Numbers> numbers;
     };
 
     static distributed::Stretches whole(int64_t n) {
@@ -82,18 +86,14 @@ private:
         }
     }
     void start(const Side &sent, const Side &received) {
-        struct Numbers {
-            std::vector<int> sent_counts, sent_starts, received_counts, received_starts;
-        };
         const auto numbers = std::make_shared<Numbers>();
-        Swap swap{received, {}, {}};
+        Swap swap{received, {}, numbers};
         int64_t to_send = 0, to_receive = 0;
         for (size_t rank = 0; rank < ranks(); rank++) {
             numbers->sent_counts.push_back(int(count(sent[rank])));
             numbers->sent_starts.push_back(int(to_send));
             numbers->received_counts.push_back(int(count(received[rank])));
             numbers->received_starts.push_back(int(to_receive));
-            swap.starts.push_back(to_receive);
             to_send += count(sent[rank]);
             to_receive += count(received[rank]);
         }

@@ -50,8 +50,7 @@ public:
         MPI_Query_thread(&level_);
         require(level_ >= MPI_THREAD_FUNNELED,
                 "MPI must be initialised by MPI_Init_thread() with MPI_THREAD_FUNNELED or above, as kernels run on "
-                "threads of "
-                "their own");
+                "threads of their own");
         require_thread("Group");
         require(comm != MPI_COMM_NULL, "comm is MPI_COMM_NULL: this process is not one of its ranks");
         MPI_Comm_test_inter(comm, &is_between_groups);
@@ -77,7 +76,6 @@ public:
         }
     }
 
-    MPI_Comm comm() const { return comm_; }
     int rank() const { return rank_; }
     int size() const { return size_; }
 

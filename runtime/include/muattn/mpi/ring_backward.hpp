@@ -187,13 +187,13 @@ inline void ring_backward(Group &group, const muattn_tensor &q, const muattn_ten
         }
     });
     if (gradients.d_q != nullptr) {
-        convert_or_copy(backward.d_q.view(), *gradients.d_q);
+        convert(backward.d_q.view(), *gradients.d_q);
     }
     if (gradients.d_k != nullptr) {
-        convert_or_copy(travelling->result().keys, *gradients.d_k);
+        convert(travelling->result().keys, *gradients.d_k);
     }
     if (gradients.d_v != nullptr) {
-        convert_or_copy(travelling->result().values, *gradients.d_v);
+        convert(travelling->result().values, *gradients.d_v);
     }
     if (gradients.d_scale != nullptr) {
         std::copy(backward.d_scale.begin(), backward.d_scale.end(), gradients.d_scale);

@@ -59,7 +59,7 @@ public:
             if (call_.output_multiplier != 1.0f) {
                 multiply(found.out, call_.output_multiplier);
             }
-            convert_or_copy(found.out, tokens_of(out, rows));
+            convert(found.out, tokens_of(out, rows));
             if (lse != nullptr) {
                 copy(found.lse, tokens_of(*lse, rows));
             }

@@ -35,19 +35,22 @@ struct Block {
 
 enum class Cargo { block = 0, gradient, gradient_home };
 
-inline void send(Transfers &transfers, const Block &block, int to, Cargo cargo) {
-    const int tag = 2 * int(cargo);
+// begin(tensor, tag) for both arrays, which the transfers keep.
+template<typename Begin>
+void start(Transfers &transfers, const Block &block, Cargo cargo, const Begin &begin) {
     transfers.keep(block.key_memory.memory());
     transfers.keep(block.value_memory.memory());
-    transfers.send(block.keys.data, size_of(block.keys), mpi_type_of(block.keys.dtype), to, tag);
-    transfers.send(block.values.data, size_of(block.values), mpi_type_of(block.values.dtype), to, tag + 1);
+    begin(block.keys, 2 * int(cargo));
+    begin(block.values, 2 * int(cargo) + 1);
+}
+inline void send(Transfers &transfers, const Block &block, int to, Cargo cargo) {
+    start(transfers, block, cargo,
+          [&](const muattn_tensor &t, int tag) { transfers.send(t.data, size_of(t), mpi_type_of(t.dtype), to, tag); });
 }
 inline void receive(Transfers &transfers, const Block &block, int source, Cargo cargo) {
-    const int tag = 2 * int(cargo);
-    transfers.keep(block.key_memory.memory());
-    transfers.keep(block.value_memory.memory());
-    transfers.receive(block.keys.data, size_of(block.keys), mpi_type_of(block.keys.dtype), source, tag);
-    transfers.receive(block.values.data, size_of(block.values), mpi_type_of(block.values.dtype), source, tag + 1);
+    start(transfers, block, cargo, [&](const muattn_tensor &t, int tag) {
+        transfers.receive(t.data, size_of(t), mpi_type_of(t.dtype), source, tag);
+    });
 }
 
 struct Route {
