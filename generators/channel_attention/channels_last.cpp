@@ -6,6 +6,7 @@
 // gives the same rows of every token's output. So tiles are independent, and none of them holds anything of size n.
 // Logits are taken to units of log 2, so that every exponential is a power of two.
 #include "channels_last.h"
+#include "generators/common/loads.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
 #include "inputs.h"
@@ -23,8 +24,8 @@ public:
     GeneratorParam<int> block_vectors{"with_block_vectors", 0};  // of map rows; 0: as the schedule has it
 
     void generate() {
-        params =
-            overridden(schedule::ChannelsLast::defaults(schedule::machine(machine), block_vectors), numbers.values());
+        const schedule::Machine m = schedule::machine(machine);
+        params = overridden(schedule::ChannelsLast::defaults(m, block_vectors), numbers.values());
         const int chunk = params.chunk_tokens;
 
         const Expr d = q.dim(0).extent(), n = q.dim(1).extent();
@@ -36,18 +37,21 @@ public:
         whole_vectors = d % params.lanes == 0;
         holds_vector = d >= params.lanes;
 
-        // Channels and tokens past the end repeat the last one; what they give is not part of the output.
-        Q(i, u, c, h, b) = q(channel_inside(i, d, params.lanes), min(c * chunk + u, n - 1), h, b);
-        K(j, u, c, h, b) = k(channel_inside(j, d, params.lanes), min(c * chunk + u, n - 1), h, b);
-        // Tokens that lie close together are used where they are, if blocks are whole: then no channel is to be repeated. Measured on
-        // a Zen 5, AVX2 and AVX-512: 1.05 to 1.25 times as fast as a copy up to 64 floats, no faster from 128 on.
+        // What channels past the end give is not part of the output. Tokens past the end repeat the last one.
+        const Expr token_u = min(c * chunk + u, n - 1);
+        Q(i, u, c, h, b) = load_inside(i, d, [&](const Expr &x) { return q(x, token_u, h, b); });
+        K(j, u, c, h, b) = load_inside(j, d, [&](const Expr &x) { return k(x, token_u, h, b); });
+        // Tokens that lie close together are used where they are. Measured on a Zen 5, AVX2 and AVX-512: 1.05 to 1.25 times as fast
+        // as a copy up to 64 floats, no faster from 128 on. Only where blocks are whole, unless a mask leaves the others' registers to sums.
         constexpr int kFar = 65;
         const Expr apart = max(abs(q.dim(1).stride()), abs(k.dim(1).stride()));
-        tokens_in_place = select(d % params.block_rows() == 0, apart, kFar) < kFar;
-        const Expr row = unsafe_promise_clamped(i, 0, d - 1),
-                   token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
+        const bool masks = m.mask_registers || params.block_vectors == 1;
+        tokens_in_place = (masks ? apart : select(d % params.block_rows() == 0, apart, kFar)) < kFar;
+        const Expr token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
+        const Expr q_in_place = q(unsafe_promise_clamped(i, 0, d - 1), token_c, h, b);
         QK_copied(i, j, c, h, b) += Q(i, r_u, c, h, b) * K(j, r_u, c, h, b);
-        QK_in_place(i, j, c, h, b) += q(row, token_c, h, b) * k(min(j, d - 1), token_c, h, b);
+        QK_in_place(i, j, c, h, b) +=
+            (masks ? load_where(i < d, q_in_place) : q_in_place) * k(min(j, d - 1), token_c, h, b);
         const Expr copied = QK_copied(i, j, r_c, h, b), in_place = QK_in_place(i, j, r_c, h, b);
         S(i, j, h, b) = 0.0f;
         // An autoscheduler would compute both.
@@ -99,8 +103,10 @@ private:
     void define_norms(Norms &norms, const Input<Buffer<void, 4>> &a, const Var &x, const Expr &token_c) const {
         const int lanes = params.lanes;
         const Expr d = a.dim(0).extent(), last = min(x, d - 1);
-        const Expr channel = select(holds_vector, vector_inside(x, d, lanes), last);
-        const Expr a_x = a(unsafe_promise_clamped(channel, 0, d - 1), token_c, h, b);
+        const auto at = [&](const Expr &channel) {
+            return a(unsafe_promise_clamped(channel, 0, d - 1), token_c, h, b);
+        };
+        const Expr a_x = select(holds_vector, at(vector_inside(x, d, lanes)), load_where(x < d, at(x)));
         norms.chunk(x, c, h, b) += a_x * a_x;
         norms.sum(x, h, b) += norms.chunk(x, r_c, h, b);
         // Channels of the last vector stand as far to the right as it was shifted to the left; none were if all are whole, which

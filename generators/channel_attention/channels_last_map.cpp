@@ -3,10 +3,10 @@
 // attention map. A task takes some channels of x, all of y, and a span of tokens.
 #include "channels_last_map.h"
 #include "generators/common/generator.h"
+#include "generators/common/loads.h"
 #include "generators/common/machines.h"
 #include "generators/common/numbers.h"
 #include "schedules/channel_attention/channels_last_map_cpu.h"
-#include "vectors.h"
 
 namespace {
 
@@ -24,30 +24,29 @@ public:
     Output<Buffer<float, 2>> output{"map"};  // (channel of x, channel of y)
 
     void generate() {
-        params = overridden(schedule::ChannelsLastMap::defaults(schedule::machine(machine), block_vectors),
-                            numbers.values());
+        const schedule::Machine m = schedule::machine(machine);
+        params = overridden(schedule::ChannelsLastMap::defaults(m, block_vectors), numbers.values());
         const int lanes = params.lanes;
         const Expr n = x.dim(1).extent(), d_x = x.dim(0).extent(), d_y = y.dim(0).extent(), chunk = params.chunk(n);
         r_u = RDom(0, chunk, "r_u");
         r_u.where(c * chunk + r_u < n);
         r_c = RDom(0, (n + chunk - 1) / chunk, "r_c");
         holds_vector = columns >= lanes;
-        whole_vectors = d_x % lanes == 0;
-        whole_y_vectors = d_y % lanes == 0;
         x_row = params.copy_row(Expr(columns));
         y_row = params.copy_row(d_y);
 
         const Expr token = min(c * chunk + u, n - 1);
-        X(i, u, c) = x(channel_inside(i, d_x, lanes), token);
-        Y(j, u, c) = y(channel_inside(j, d_y, lanes), token);
+        X(i, u, c) = load_inside(i, d_x, [&](const Expr &channel) { return x(channel, token); });
+        Y(j, u, c) = load_inside(j, d_y, [&](const Expr &channel) { return y(channel, token); });
         copied(i, j, c) += X(i, r_u, c) * Y(j, r_u, c);
-        // As in channels_last.cpp: where tokens lie close together, and blocks are whole, copies do not pay.
+        // As in channels_last.cpp: where tokens lie close together, copies do not pay.
         constexpr int kFar = 65;
         const Expr apart = max(abs(x.dim(1).stride()), abs(y.dim(1).stride()));
-        tokens_in_place = select(d_x % params.block() == 0 && columns == d_x, apart, kFar) < kFar;
-        const Expr channel = unsafe_promise_clamped(i, 0, d_x - 1),
-                   token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
-        in_place(i, j, c) += x(channel, token_c) * y(min(j, d_y - 1), token_c);
+        const bool masks = m.mask_registers || params.block_vectors == 1;
+        tokens_in_place = (masks ? apart : select(d_x % params.block() == 0 && columns == d_x, apart, kFar)) < kFar;
+        const Expr token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
+        const Expr x_in_place = x(unsafe_promise_clamped(i, 0, d_x - 1), token_c);
+        in_place(i, j, c) += (masks ? load_where(i < d_x, x_in_place) : x_in_place) * y(min(j, d_y - 1), token_c);
         S(i, j) = 0.0f;
         S(i, j) += select(tokens_in_place, in_place(i, j, r_c), copied(i, j, r_c));
         out(i, j) = S(i, j);

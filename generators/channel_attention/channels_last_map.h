@@ -8,8 +8,6 @@ struct ChannelsLastMapStages {
     // Channel of x: i. Channel of y: j. Token of a chunk: u. Chunk of tokens: c.
     Halide::Var i{"i"}, j{"j"}, u{"u"}, c{"c"};
     Halide::Expr holds_vector;     // condition: a row of the map holds a vector, at least
-    Halide::Expr whole_vectors;    // condition: x has whole vectors of channels
-    Halide::Expr whole_y_vectors;  // condition: so has y
     Halide::Expr tokens_in_place;  // condition: x and y are used where they are, not copied
     Halide::Expr x_row, y_row;     // floats from one token to the next in the copies
     Halide::RDom r_u;              // over the tokens of a chunk

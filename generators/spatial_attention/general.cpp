@@ -10,6 +10,7 @@
 // with three numbers for each batch entry.
 // A tile of queries starts at the first key that its first row sees, so hidden blocks are not visited at all.
 #include "general.h"
+#include "generators/common/loads.h"
 #include "generators/common/numbers.h"
 #include "generators/common/prefetch.h"
 #include "inputs.h"
@@ -48,9 +49,9 @@ public:
         const Expr key = first + c * chunk + skipped + j, query = block_row + i, h_kv = h / heads_per_kv;
         Q_rows(e, i, x, t, h, b) = scaled_query(e, query, h, b);
         Q(i, e, x, t, h, b) = Q_rows(e, i, x, t, h, b);
-        const Expr chunk_key = first + c * chunk + j;
-        K(e, j, c, t, h, b) = of_kv(k(min(likely(e), d() - 1), clamp(chunk_key, 0, last - 1), h_kv, b));
-        V(e, j, c, t, h, b) = of_kv(v(min(likely(e), d_v() - 1), clamp(chunk_key, 0, last - 1), h_kv, b));
+        const Expr chunk_key = clamp(first + c * chunk + j, 0, last - 1);
+        K(e, j, c, t, h, b) = of_kv(load_inside(e, d(), [&](const Expr &x) { return k(x, chunk_key, h_kv, b); }));
+        V(e, j, c, t, h, b) = of_kv(load_inside(e, d_v(), [&](const Expr &x) { return v(x, chunk_key, h_kv, b); }));
         QK(i, j, c, x, t, h, b) += Q(i, r_e, x, t, h, b) * K(r_e, skipped + j, c, t, h, b);
         S(i, j, c, x, t, h, b) = select(in_window(query, key, b), likely(logit(query, key, last - 1)), kMasked);
         M(i, c, x, t, h, b) = kInitialMax;

@@ -5,6 +5,7 @@
 // once. Columns of d and d_v lie in the vector lanes: with few rows a key costs more to load than to use. Each span p has
 // its maximum m_p, sum l_p and unnormalised output o_p; with m* the largest m_p, the output is
 //   sum_p 2^(m_p - m*) o_p / sum_p 2^(m_p - m*) l_p.
+#include "generators/common/loads.h"
 #include "generators/common/numbers.h"
 #include "generators/common/prefetch.h"
 #include "inputs.h"
@@ -48,10 +49,13 @@ public:
         const Expr key = clamp(span_first + j, 0, last - 1);
         const RDom r_v(0, (d() + lanes - 1) / lanes, "r_v"), r_l(0, lanes, "r_l");
         const Expr column = r_v * lanes + l;
-        K(e, j, p, h, b) = of_kv(k(min(likely(e), d() - 1), key, h, b));
-        // The schedule has code of its own for whole groups, where nothing is to be clamped.
+        // Columns past d are 0, as are those of Q.
+        K(e, j, p, h, b) =
+            of_kv(select(likely(e < d()), load_inside(e, d(), [&](const Expr &x) { return k(x, key, h, b); }), 0));
+        // The schedule has code of its own for whole groups, which need no mask.
         whole_groups = d_v() % (params.value_vectors * lanes) == 0;
-        V(e, j, p, h, b) = of_kv(v(select(whole_groups, e, min(likely(e), d_v() - 1)), key, h, b));
+        const Expr value_in_place = v(unsafe_promise_clamped(e, 0, d_v() - 1), key, h, b);
+        V(e, j, p, h, b) = of_kv(load_where(whole_groups || likely(e < d_v()), value_in_place));
         products(l, i, j, x, p, h, b) += Q(column, i, x, h, b) * K(column, j, p, h, b);
         QK(j, i, x, p, h, b) += products(r_l, i, j, x, p, h, b);
         const Expr read_key = max(min(likely(span_first + j), last - 1), 0);

@@ -96,13 +96,11 @@ inline void schedule_channels_last_cpu(ChannelsLastStages &f, const schedule::Ch
     f.Q.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
         .align_bounds(f.i, lanes)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp)
-        .specialize(f.whole_vectors);
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.K.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
         .align_bounds(f.j, lanes)
-        .vectorize(f.j, lanes, TailStrategy::RoundUp)
-        .specialize(f.whole_vectors);
+        .vectorize(f.j, lanes, TailStrategy::RoundUp);
 
     // A block of channels at once: one sum alone would wait for its last addition.
     for (auto *norms : {&f.Q_norms, &f.K_norms}) {
@@ -116,7 +114,7 @@ inline void schedule_channels_last_cpu(ChannelsLastStages &f, const schedule::Ch
             .align_bounds(channel, lanes)
             .vectorize(channel, lanes, TailStrategy::RoundUp);
         in_blocks(norms->sum.update().reorder(channel, f.r_c).specialize(f.holds_vector), channel, block);
-        in_blocks(norms->sum.update(), channel, lanes);  // one vector, gathered
+        in_blocks(norms->sum.update(), channel, lanes);  // a part of one vector
         norms->chunk.compute_at(norms->sum, io)
             .bound_extent(f.c, 1)
             .align_bounds(channel, lanes)

@@ -53,14 +53,12 @@ inline void schedule_channels_last_map_cpu(ChannelsLastMapStages &f, const sched
         .bound_extent(f.c, 1)
         .align_bounds(f.i, lanes)
         .align_storage(f.i, f.x_row)
-        .vectorize(f.i, lanes, TailStrategy::RoundUp)
-        .specialize(f.whole_vectors);
+        .vectorize(f.i, lanes, TailStrategy::RoundUp);
     f.Y.compute_at(f.S, f.r_c)
         .bound_extent(f.c, 1)
         .align_bounds(f.j, lanes)
         .align_storage(f.j, f.y_row)
-        .vectorize(f.j, lanes, TailStrategy::RoundUp)
-        .specialize(f.whole_y_vectors);
+        .vectorize(f.j, lanes, TailStrategy::RoundUp);
 }
 
 }  // namespace muattn
