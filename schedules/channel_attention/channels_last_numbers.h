@@ -72,6 +72,13 @@ struct ChannelsLast {
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 };
 
+// Whether a schedule of blocks, forward or of a half, is for maps of d. A block of one vector loads a column for each product, and is for
+// maps that are no more than that.
+template<typename Schedule>
+constexpr bool suits(const Schedule &s, int64_t d) {
+    return s.block_vectors != 1 || d <= s.lanes;
+}
+
 constexpr bool is_fixed(const ChannelsLast &s, int ChannelsLast::*number) {
     using S = ChannelsLast;
     return s.block_vectors != 0 && (number == &S::row_vectors || number == &S::column_group || number == &S::token_unroll);

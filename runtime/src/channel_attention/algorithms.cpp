@@ -30,11 +30,6 @@ ChannelsLast schedule_of(const Kernel &kernel) {
     return muattn::schedule_of<ChannelsLast>(kernel, kernel.features.block_vectors);
 }
 
-// A block of one vector loads a column for each product, and is for maps that are no more than that.
-bool suits(const ChannelsLast &schedule, int64_t d) {
-    return schedule.block_vectors != 1 || d <= schedule.block_rows();
-}
-
 // Blocks of rows that leave the fewest rows empty; of several the first of these. A smaller build may lack some.
 const Kernel *find(const ChannelCall &call, int backend, Need need) {
     const Kernel *best = nullptr;

@@ -40,15 +40,16 @@ Need need_of(const ChannelPartsCall &call, Layout layout, Direction direction = 
 // Of the kernels with blocks of different sizes the first of those that pad a map least. A smaller build may lack some.
 template<typename Schedule>
 const Kernel *find_block(const ChannelPartsCall &call, int backend, Algorithm algorithm) {
-    const auto padded = [&](const Kernel &kernel) {
-        return schedule_of<Schedule>(kernel, kernel.features.block_vectors).padded(call.d);
+    const auto schedule = [](const Kernel &kernel) {
+        return schedule_of<Schedule>(kernel, kernel.features.block_vectors);
     };
     const Kernel *best = nullptr;
-    for (const int block_vectors : {0, 3, 2}) {
+    for (const int block_vectors : {0, 3, 2, 1}) {
         Need need = need_of(call, Layout::channels_last);
         need.features.block_vectors = block_vectors;
         const Kernel *kernel = find_kernel(backend, algorithm, need);
-        if (kernel != nullptr && (best == nullptr || padded(*kernel) < padded(*best))) {
+        if (kernel != nullptr && suits(schedule(*kernel), call.d) &&
+            (best == nullptr || schedule(*kernel).padded(call.d) < schedule(*best).padded(call.d))) {
             best = kernel;
         }
     }
