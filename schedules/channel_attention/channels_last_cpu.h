@@ -59,6 +59,7 @@ inline void schedule_channels_last_cpu(ChannelsLastStages &f, const schedule::Ch
     order(f.out, TailStrategy::GuardWithIf, true);
     f.O_sum.compute_at(f.out, io)
         .bound_extent(f.i, block)
+        .split(f.token, to, ti, s.token_unroll, TailStrategy::RoundUp)
         .vectorize(f.i, lanes)
         .update()
         .split(f.i, io, ii, lanes)
@@ -111,7 +112,7 @@ inline void schedule_channels_last_cpu(ChannelsLastStages &f, const schedule::Ch
         whole_blocks(norms->inverse);
         norms->inverse.specialize(f.whole_vectors);
         norms->sum.compute_at(f.out, task)
-            .align_bounds(channel, lanes)
+            .align_bounds(channel, block)
             .vectorize(channel, lanes, TailStrategy::RoundUp);
         in_blocks(norms->sum.update().reorder(channel, f.r_c).specialize(f.holds_vector), channel, block);
         in_blocks(norms->sum.update(), channel, lanes);  // a part of one vector

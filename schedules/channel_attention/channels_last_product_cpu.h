@@ -52,6 +52,7 @@ inline void schedule_channels_last_product_cpu(ChannelsLastProductStages &f, con
     register_tile(f.sum.compute_at(f.out, to), f.r_j);
     f.sum_of_blocks.compute_at(f.out, io)
         .bound_extent(f.i, s.block())
+        .split(f.t, to, ti, s.token_unroll, TailStrategy::RoundUp)
         .vectorize(f.i, lanes)
         .update()
         .split(f.i, io, ii, lanes)

@@ -567,7 +567,7 @@ MUATTN_API muattn_status muattn_set_allocator(muattn_allocate allocate, muattn_d
 MUATTN_API void muattn_release_memory(void);
 /* Bytes of scratch memory kept at the moment, in use or not. */
 MUATTN_API size_t muattn_scratch_bytes(void);
-/* For tests: fill scratch memory with NaN before every use. */
+/* For tests: fill scratch memory with signalling NaN before every use. */
 MUATTN_API void muattn_set_scratch_poison(int enabled);
 
 #ifdef __cplusplus

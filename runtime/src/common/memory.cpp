@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <cstdint>
 #include <cstring>
 #include <new>
 
@@ -26,12 +27,20 @@ struct Allocator {
 Allocator allocator;
 std::atomic<bool> poison{false};
 
+// Signalling ones: who computes with one raises FE_INVALID.
+void fill_with_nan(void *p, size_t bytes) {
+    constexpr uint32_t kSignalling = 0xffbfffff;
+    for (size_t i = 0; i + sizeof kSignalling <= bytes; i += sizeof kSignalling) {
+        memcpy(static_cast<char *>(p) + i, &kSignalling, sizeof kSignalling);
+    }
+}
+
 }  // namespace
 
 void *allocate(size_t bytes) {
     void *p = allocator.allocate(allocator.user, bytes, kAlignment);
     if (p != nullptr && poison) {
-        memset(p, 0xff, bytes);
+        fill_with_nan(p, bytes);
     }
     return p;
 }
@@ -59,7 +68,7 @@ void *Slab::push(size_t bytes) {
     used_ += size;
     void *p = reinterpret_cast<char *>(header) + kAlignment;
     if (poison) {
-        memset(p, 0xff, size - kAlignment);
+        fill_with_nan(p, size - kAlignment);
     }
     return p;
 }
