@@ -156,7 +156,7 @@ int64_t d_for_kernel(const std::string &kernel) {
     if (contains(kernel, "channels_last_product")) {
         return d_for_blocks(blocks, product_schedules(backend), &schedule::ChannelsLastProduct::padded);
     }
-    return d_for_blocks(blocks, channel_schedules(backend), &schedule::ChannelsLast::rows);
+    return d_for_blocks(blocks, channel_schedules(backend), &schedule::ChannelsLast::padded);
 }
 
 void provoke_channel(const std::string &kernel, muattn_dtype type) {

@@ -77,7 +77,7 @@ TEST_P(ChannelFeatures, SpansOfTokens) {
     }
 }
 
-// Whole blocks of channels, and whole chunks of tokens: products that read Q and K where they are.
+// Whole blocks of channels, and whole chunks of tokens: products that every backend reads where they are.
 TEST_P(ChannelFeatures, WholeBlocks) {
     for (const int64_t d : {16, 24, 32, 48, 64, 96, 128, 320}) {
         for (const int64_t n : {1, 5, 128, 131}) {

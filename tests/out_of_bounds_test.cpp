@@ -13,6 +13,8 @@ namespace {
 
 using Place = Memory::Place;
 constexpr Place kPlaces[] = {Place::before_forbidden_page, Place::after_forbidden_page};
+// Floats between tokens of d: none, and so many that kernels copy them.
+std::vector<int64_t> distances(int64_t d) { return {d, d + 70}; }
 
 class OutOfBounds : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(OutOfBounds);
@@ -94,15 +96,17 @@ TEST_P(OutOfBounds, Channel) {
             for (const int64_t d : {int64_t(1), int64_t(3), int64_t(s.lanes), int64_t(s.lanes + 1),
                                     int64_t(s.block_rows() + 1), int64_t(s.tile_rows() + 1)}) {
                 for (const bool normalize : {false, true}) {
-                    ChannelCase c;
-                    c.n = n, c.d = d, c.normalize = normalize;
-                    const Shape shape{1, 1, n, d};
-                    ChannelTensors t{Tensor(shape, place), Tensor(shape, place), Tensor(shape, place),
-                                     Tensor(shape, place)};
-                    t.q.fill_normal(1);
-                    t.k.fill_normal(2);
-                    t.v.fill_normal(3);
-                    expect_agrees(c, t);
+                    for (const int64_t apart : distances(d)) {
+                        ChannelCase c;
+                        c.n = n, c.d = d, c.normalize = normalize;
+                        const Shape shape{1, 1, n, d};
+                        ChannelTensors t{Tensor(shape, place, apart), Tensor(shape, place, apart),
+                                         Tensor(shape, place, apart), Tensor(shape, place, apart)};
+                        t.q.fill_normal(1);
+                        t.k.fill_normal(2);
+                        t.v.fill_normal(3);
+                        expect_agrees(c, t);
+                    }
                 }
             }
         }
@@ -118,15 +122,15 @@ TEST_P(OutOfBounds, ChannelGradients) {
     for (const Place place : kPlaces) {
         for (const int64_t n : {1, 5, product.token_unroll + 1, map.chunk_tokens + 1}) {
             for (const int64_t d : {1, 3, map.lanes, map.lanes + 1, map.block() + 1, int(map.tile()) + 1}) {
-                for (const int variant : {0, 1, 2, 3}) {
+                for (const int variant : {0, 1, 2, 3, 4}) {
                     ChannelGradientCase c;
                     c.n = n, c.d = d, c.normalize = variant % 2;
-                    c.channels = variant < 2 ? MUATTN_CHANNELS_LAST : MUATTN_CHANNELS_FIRST;
+                    c.channels = variant < 2 || variant == 4 ? MUATTN_CHANNELS_LAST : MUATTN_CHANNELS_FIRST;
                     ChannelGradientTensors t = make_tensors(c);
                     Shape shape = t.d_out.shape();
                     for (Tensor *tensor :
                          {&t.forward.q, &t.forward.k, &t.forward.v, &t.d_out, &t.d_q, &t.d_k, &t.d_v}) {
-                        *tensor = Tensor(shape, place);
+                        *tensor = Tensor(shape, place, variant == 4 ? distances(d).back() : 0);
                     }
                     t.forward.q.fill_normal(1);
                     t.forward.k.fill_normal(2);

@@ -39,19 +39,15 @@ public:
 
         // What channels past the end give is not part of the output. Tokens past the end repeat the last one.
         const Expr token_u = min(c * chunk + u, n - 1);
-        Q(i, u, c, h, b) = load_inside(i, d, [&](const Expr &x) { return q(x, token_u, h, b); });
-        K(j, u, c, h, b) = load_inside(j, d, [&](const Expr &x) { return k(x, token_u, h, b); });
-        // Tokens that lie close together are used where they are. Measured on a Zen 5, AVX2 and AVX-512: 1.05 to 1.25 times as fast
-        // as a copy up to 64 floats, no faster from 128 on. Only where blocks are whole, unless a mask leaves the others' registers to sums.
-        constexpr int kFar = 65;
-        const Expr apart = max(abs(q.dim(1).stride()), abs(k.dim(1).stride()));
-        const bool masks = m.mask_registers || params.block_vectors == 1;
-        tokens_in_place = (masks ? apart : select(d % params.block_rows() == 0, apart, kFar)) < kFar;
+        Q(i, u, c, h, b) = load_or_zero(i, d, [&](const Expr &channel) { return q(channel, token_u, h, b); });
+        K(j, u, c, h, b) = load_or_zero(j, d, [&](const Expr &channel) { return k(channel, token_u, h, b); });
+        const bool may_mask = schedule::may_mask(m, params.block_vectors);
+        tokens_in_place = used_in_place(may_mask || d % params.block_rows() == 0, q.dim(1).stride(), k.dim(1).stride());
         const Expr token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
         const Expr q_in_place = q(unsafe_promise_clamped(i, 0, d - 1), token_c, h, b);
         QK_copied(i, j, c, h, b) += Q(i, r_u, c, h, b) * K(j, r_u, c, h, b);
         QK_in_place(i, j, c, h, b) +=
-            (masks ? load_where(i < d, q_in_place) : q_in_place) * k(min(j, d - 1), token_c, h, b);
+            (may_mask ? load_where(i < d, q_in_place) : q_in_place) * k(min(j, d - 1), token_c, h, b);
         const Expr copied = QK_copied(i, j, r_c, h, b), in_place = QK_in_place(i, j, r_c, h, b);
         S(i, j, h, b) = 0.0f;
         // An autoscheduler would compute both.
@@ -103,6 +99,7 @@ private:
     void define_norms(Norms &norms, const Input<Buffer<void, 4>> &a, const Var &x, const Expr &token_c) const {
         const int lanes = params.lanes;
         const Expr d = a.dim(0).extent(), last = min(x, d - 1);
+        // Each is read only where the schedule has specialised holds_vector: the first starts before the array of a smaller d.
         const auto at = [&](const Expr &channel) {
             return a(unsafe_promise_clamped(channel, 0, d - 1), token_c, h, b);
         };

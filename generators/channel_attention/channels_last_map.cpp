@@ -7,6 +7,7 @@
 #include "generators/common/machines.h"
 #include "generators/common/numbers.h"
 #include "schedules/channel_attention/channels_last_map_cpu.h"
+#include "vectors.h"
 
 namespace {
 
@@ -36,17 +37,15 @@ public:
         y_row = params.copy_row(d_y);
 
         const Expr token = min(c * chunk + u, n - 1);
-        X(i, u, c) = load_inside(i, d_x, [&](const Expr &channel) { return x(channel, token); });
-        Y(j, u, c) = load_inside(j, d_y, [&](const Expr &channel) { return y(channel, token); });
+        X(i, u, c) = load_or_zero(i, d_x, [&](const Expr &channel) { return x(channel, token); });
+        Y(j, u, c) = load_or_zero(j, d_y, [&](const Expr &channel) { return y(channel, token); });
         copied(i, j, c) += X(i, r_u, c) * Y(j, r_u, c);
-        // As in channels_last.cpp: where tokens lie close together, copies do not pay.
-        constexpr int kFar = 65;
-        const Expr apart = max(abs(x.dim(1).stride()), abs(y.dim(1).stride()));
-        const bool masks = m.mask_registers || params.block_vectors == 1;
-        tokens_in_place = (masks ? apart : select(d_x % params.block() == 0 && columns == d_x, apart, kFar)) < kFar;
+        const bool may_mask = schedule::may_mask(m, params.block_vectors);
+        const Expr whole_blocks = d_x % params.block() == 0 && columns == d_x;
+        tokens_in_place = used_in_place(may_mask || whole_blocks, x.dim(1).stride(), y.dim(1).stride());
         const Expr token_c = unsafe_promise_clamped(c * chunk + r_u, 0, n - 1);
         const Expr x_in_place = x(unsafe_promise_clamped(i, 0, d_x - 1), token_c);
-        in_place(i, j, c) += (masks ? load_where(i < d_x, x_in_place) : x_in_place) * y(min(j, d_y - 1), token_c);
+        in_place(i, j, c) += (may_mask ? load_where(i < d_x, x_in_place) : x_in_place) * y(min(j, d_y - 1), token_c);
         S(i, j) = 0.0f;
         S(i, j) += select(tokens_in_place, in_place(i, j, r_c), copied(i, j, r_c));
         out(i, j) = S(i, j);

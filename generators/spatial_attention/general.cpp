@@ -50,8 +50,10 @@ public:
         Q_rows(e, i, x, t, h, b) = scaled_query(e, query, h, b);
         Q(i, e, x, t, h, b) = Q_rows(e, i, x, t, h, b);
         const Expr chunk_key = clamp(first + c * chunk + j, 0, last - 1);
-        K(e, j, c, t, h, b) = of_kv(load_inside(e, d(), [&](const Expr &x) { return k(x, chunk_key, h_kv, b); }));
-        V(e, j, c, t, h, b) = of_kv(load_inside(e, d_v(), [&](const Expr &x) { return v(x, chunk_key, h_kv, b); }));
+        K(e, j, c, t, h, b) =
+            of_kv(load_or_zero(e, d(), [&](const Expr &column) { return k(column, chunk_key, h_kv, b); }));
+        V(e, j, c, t, h, b) =
+            of_kv(load_or_zero(e, d_v(), [&](const Expr &column) { return v(column, chunk_key, h_kv, b); }));
         QK(i, j, c, x, t, h, b) += Q(i, r_e, x, t, h, b) * K(r_e, skipped + j, c, t, h, b);
         S(i, j, c, x, t, h, b) = select(in_window(query, key, b), likely(logit(query, key, last - 1)), kMasked);
         M(i, c, x, t, h, b) = kInitialMax;

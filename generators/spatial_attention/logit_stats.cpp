@@ -7,6 +7,7 @@
 //   sum P (S - m')  w' = (w + l (m - m')) 2^(m-m') + (W + L (M - m')) 2^(M-m')
 #include "logit_stats.h"
 
+#include "generators/common/loads.h"
 #include "generators/common/numbers.h"
 #include "generators/common/row_stats.h"
 #include "logits.h"
@@ -48,7 +49,8 @@ public:
 
         Q_rows(e, i, x) = scaled_query(e, query, 0, 0);
         Q(i, e, x) = Q_rows(e, i, x);
-        K(e, j, c) = k(min(likely(e), d() - 1), clamp(c * chunk + j, 0, n_k() - 1), 0, 0);
+        const Expr chunk_key = clamp(c * chunk + j, 0, n_k() - 1);
+        K(e, j, c) = load_or_zero(e, d(), [&](const Expr &column) { return k(column, chunk_key, 0, 0); });
         QK(i, j, c, x) += Q(i, r_e, x) * K(r_e, skipped + j, c);
         const Expr key = c * chunk + skipped + j;
         const Expr seen = key - query >= window_first && key - query < window_last && key < n_k();

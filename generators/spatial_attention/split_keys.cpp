@@ -49,9 +49,8 @@ public:
         const Expr key = clamp(span_first + j, 0, last - 1);
         const RDom r_v(0, (d() + lanes - 1) / lanes, "r_v"), r_l(0, lanes, "r_l");
         const Expr column = r_v * lanes + l;
-        // Columns past d are 0, as are those of Q.
-        K(e, j, p, h, b) =
-            of_kv(select(likely(e < d()), load_inside(e, d(), [&](const Expr &x) { return k(x, key, h, b); }), 0));
+        // 0 past d, as Q is: lanes are summed, and 0 times NaN is NaN.
+        K(e, j, p, h, b) = of_kv(load_or_zero(e, d(), [&](const Expr &column) { return k(column, key, h, b); }));
         // The schedule has code of its own for whole groups, which need no mask.
         whole_groups = d_v() % (params.value_vectors * lanes) == 0;
         const Expr value_in_place = v(unsafe_promise_clamped(e, 0, d_v() - 1), key, h, b);

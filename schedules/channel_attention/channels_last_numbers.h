@@ -48,7 +48,7 @@ struct ChannelsLast {
 
     constexpr int block_rows() const { return row_vectors * lanes; }
     constexpr int tile_rows() const { return tile_blocks * block_rows(); }
-    constexpr int64_t rows(int64_t d) const { return round_up(d, block_rows()); }  // that are computed for d
+    constexpr int64_t padded(int64_t d) const { return round_up(d, block_rows()); }  // rows that are computed for d
     constexpr int64_t tiles(int64_t d) const { return (d + tile_rows() - 1) / tile_rows(); }
 
     // At most what one task allocates: the stages that schedule_channels_last_cpu() keeps in memory.
@@ -72,12 +72,15 @@ struct ChannelsLast {
     static constexpr int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 };
 
-// Whether a schedule of blocks, forward or of a half, is for maps of d. A block of one vector loads a column for each product, and is for
-// maps that are no more than that.
+// Whether a schedule of blocks, forward or of a half, is for maps of d. With blocks of one vector there is a load for each multiply-add, which
+// pays only where d fits into that vector.
 template<typename Schedule>
 constexpr bool suits(const Schedule &s, int64_t d) {
     return s.block_vectors != 1 || d <= s.lanes;
 }
+
+// Whether blocks that are not whole may be read where they are: the mask is to take no register from the sums.
+constexpr bool may_mask(Machine m, int block_vectors) { return m.has_mask_registers || block_vectors == 1; }
 
 constexpr bool is_fixed(const ChannelsLast &s, int ChannelsLast::*number) {
     using S = ChannelsLast;

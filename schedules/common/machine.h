@@ -10,8 +10,8 @@ struct Machine {
     // Vectors as long as the machine likes. Halide 21's code for them is wrong where it loads every 2nd to 4th float, so blocks
     // to be transposed have longer rows, and where it gathers at negative offsets, so the runtime keeps those away.
     bool scalable = false;
-    int shared_bytes = 0;         // memory that the threads of a block may share on a GPU
-    bool mask_registers = false;  // the masks of loads are kept in registers of their own
+    int shared_bytes = 0;             // memory that the threads of a block may share on a GPU
+    bool has_mask_registers = false;  // a mask takes no vector register
 
     constexpr bool few_registers() const { return registers < 16; }
 };
@@ -24,8 +24,8 @@ enum class MachineName {
 
 constexpr Machine machine(MachineName name) {
     constexpr Machine machines[] = {
-#define MUATTN_MACHINE(name, lanes, registers, scalable, shared_bytes, mask_registers) \
-    {lanes, registers, scalable, shared_bytes, mask_registers},
+#define MUATTN_MACHINE(name, lanes, registers, scalable, shared_bytes, has_mask_registers) \
+    {lanes, registers, scalable, shared_bytes, has_mask_registers},
 #include "machines.inc"
 #undef MUATTN_MACHINE
     };

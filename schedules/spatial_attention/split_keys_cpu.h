@@ -93,7 +93,7 @@ inline void schedule_spatial_split_keys_cpu(SpatialSplitKeysStages &f,
             .vectorize(f.l)
             .unroll(f.i);
     }
-    // A group of columns with a part past d_v would read all of it lane by lane; a vector at a time, only the last one is.
+    // A group of columns with a part past d_v would have a mask in every vector; a vector at a time, only the last one has.
     f.PV.vectorize(f.e, lanes, TailStrategy::RoundUp);
     const auto by_columns = [&](Stage stage, int columns) {
         stage.split(f.e, eo, ei, columns, TailStrategy::RoundUp)

@@ -136,8 +136,13 @@ Tensor::Tensor(const Shape &shape, const Layout &layout) : shape_(shape), implic
     data_ = memory_->begin() + kGuard + first;
 }
 
-Tensor::Tensor(const Shape &shape, Memory::Place place) : shape_(shape), strides_(dense_strides(shape)) {
-    memory_ = std::make_shared<Memory>(size_t(shape[0] * shape[1] * shape[2] * shape[3]), place);
+Tensor::Tensor(const Shape &shape, Memory::Place place, int64_t apart) : shape_(shape), strides_(dense_strides(shape)) {
+    int64_t floats = shape[0] * shape[1] * shape[2] * shape[3];
+    if (apart != 0) {
+        strides_[2] = apart;
+        floats = (shape[2] - 1) * apart + shape[3];
+    }
+    memory_ = std::make_shared<Memory>(size_t(floats), place);
     data_ = memory_->begin();
 }
 

@@ -69,8 +69,8 @@ public:
     Tensor(std::shared_ptr<Memory> memory, float *data, const Shape &shape, const Shape &strides)
         : memory_(std::move(memory)), data_(data), shape_(shape), strides_(strides) {}
     Tensor(const Shape &shape, const Layout &layout);
-    // Dense, and as close to a forbidden page as it gets.
-    Tensor(const Shape &shape, Memory::Place place);
+    // Dense, or, of one head, with rows so many floats apart; as close to a forbidden page as it gets.
+    Tensor(const Shape &shape, Memory::Place place, int64_t apart = 0);
 
     muattn_tensor view() const;
     float &at(int64_t b, int64_t h, int64_t i, int64_t e) const { return row(b, h, i)[e * strides_[3]]; }

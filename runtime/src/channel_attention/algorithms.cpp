@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "blocks.h"
 #include "schedules/channel_attention/channels_first_numbers.h"
 #include "schedules/channel_attention/channels_last_numbers.h"
 #include "schedules/channel_attention/tiles_numbers.h"
@@ -26,26 +27,12 @@ Need need_of(const ChannelCall &call) {
 
 namespace channels_last {
 
-ChannelsLast schedule_of(const Kernel &kernel) {
-    return muattn::schedule_of<ChannelsLast>(kernel, kernel.features.block_vectors);
-}
-
-// Blocks of rows that leave the fewest rows empty; of several the first of these. A smaller build may lack some.
 const Kernel *find(const ChannelCall &call, int backend, Need need) {
-    const Kernel *best = nullptr;
-    for (const int block_vectors : {0, 3, 2, 1}) {
-        need.features.block_vectors = block_vectors;
-        const Kernel *kernel = find_kernel(backend, Algorithm::channels_last, need);
-        if (kernel != nullptr && suits(schedule_of(*kernel), call.d) &&
-            (best == nullptr || schedule_of(*kernel).rows(call.d) < schedule_of(*best).rows(call.d))) {
-            best = kernel;
-        }
-    }
-    return best;
+    return find_blocks<ChannelsLast>(backend, Algorithm::channels_last, need, call.d);
 }
 
 Work work(const ChannelCall &call, const Kernel &kernel) {
-    const auto schedule = schedule_of(kernel);
+    const auto schedule = schedule_of<ChannelsLast>(kernel, kernel.features.block_vectors);
     return {call.maps() * schedule.tiles(call.d), schedule.scratch_bytes(call.d, call.normalize, Slab::block_bytes)};
 }
 

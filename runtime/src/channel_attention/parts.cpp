@@ -1,6 +1,7 @@
 // Which kernels a call of channel attention's halves or gradients runs, and how it is cut into tasks.
 #include "parts.h"
 
+#include "blocks.h"
 #include "common/memory.h"
 #include "schedules/channel_attention/channels_first_map_numbers.h"
 #include "schedules/channel_attention/channels_first_product_numbers.h"
@@ -35,25 +36,6 @@ Need need_of(const ChannelPartsCall &call, Layout layout, Direction direction = 
     need.features.layout = layout;
     need.negative_strides = any_negative_stride(call);
     return need;
-}
-
-// Of the kernels with blocks of different sizes the first of those that pad a map least. A smaller build may lack some.
-template<typename Schedule>
-const Kernel *find_block(const ChannelPartsCall &call, int backend, Algorithm algorithm) {
-    const auto schedule = [](const Kernel &kernel) {
-        return schedule_of<Schedule>(kernel, kernel.features.block_vectors);
-    };
-    const Kernel *best = nullptr;
-    for (const int block_vectors : {0, 3, 2, 1}) {
-        Need need = need_of(call, Layout::channels_last);
-        need.features.block_vectors = block_vectors;
-        const Kernel *kernel = find_kernel(backend, algorithm, need);
-        if (kernel != nullptr && suits(schedule(*kernel), call.d) &&
-            (best == nullptr || schedule(*kernel).padded(call.d) < schedule(*best).padded(call.d))) {
-            best = kernel;
-        }
-    }
-    return best;
 }
 
 // A kernel's schedule; nothing is read of one that the call does not need.
@@ -135,12 +117,14 @@ muattn_status choose_parts(ChannelParts &parts, const ChannelPartsCall &call, co
     if (steps.sums() != 0) {
         parts.map = call.channels_first
                         ? find(Algorithm::channels_first_map, layout)
-                        : found(find_block<ChannelsLastMap>(call, backend, Algorithm::channels_last_map));
+                        : found(find_blocks<ChannelsLastMap>(backend, Algorithm::channels_last_map,
+                                                             need_of(call, Layout::channels_last), call.d));
     }
     if (steps.products() != 0) {
         parts.product = call.channels_first
                             ? find(Algorithm::channels_first_product, layout)
-                            : found(find_block<ChannelsLastProduct>(call, backend, Algorithm::channels_last_product));
+                            : found(find_blocks<ChannelsLastProduct>(backend, Algorithm::channels_last_product,
+                                                                     need_of(call, Layout::channels_last), call.d));
     }
     parts.squares = steps.squares ? find(Algorithm::squares, layout) : nullptr;
     parts.softmax = steps.softmax ? find(Algorithm::softmax) : nullptr;

@@ -1,0 +1,29 @@
+// The choice among kernels of channel attention that differ in their blocks of map rows.
+#pragma once
+
+#include "kernels/registry.h"
+#include "schedules/channel_attention/channels_last_numbers.h"
+
+namespace muattn {
+
+// Of the kernels that suit maps of d, the first of those that compute the fewest rows past d. A smaller build may lack some.
+template<typename Schedule>
+const Kernel *find_blocks(int backend, Algorithm algorithm, Need need, int64_t d) {
+    const Kernel *best = nullptr;
+    int64_t fewest = 0;
+    for (const int block_vectors : {0, 3, 2, 1}) {
+        need.features.block_vectors = block_vectors;
+        const Kernel *kernel = find_kernel(backend, algorithm, need);
+        if (kernel == nullptr) {
+            continue;
+        }
+        const auto numbers = schedule_of<Schedule>(*kernel, block_vectors);
+        if (suits(numbers, d) && (best == nullptr || numbers.padded(d) < fewest)) {
+            best = kernel;
+            fewest = numbers.padded(d);
+        }
+    }
+    return best;
+}
+
+}  // namespace muattn
