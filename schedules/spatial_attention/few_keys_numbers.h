@@ -19,7 +19,7 @@ struct SpatialFewKeys {
     static constexpr SpatialFewKeys defaults(Machine m) {
         // K and V of a head, transposed, outgrow the first-level cache: with vectors of 16, more rows make up for it.
         const bool large = m.lanes >= 16;
-        return {m.lanes, m.registers, large ? 48 : 24, large ? 6 : 12, m.scalable};
+        return {m.lanes, m.registers, large ? 72 : 24, large ? 4 : 12, m.scalable};
     }
 
     // What may be overridden.
@@ -35,15 +35,15 @@ struct SpatialFewKeys {
     struct Tile {
         int vectors, rows;
     };
-    static constexpr int kTiles = 3;
+    static constexpr int kTiles = 4;
     constexpr std::array<Tile, kTiles> tiles() const {
         if (registers >= 32) {
-            return {{{4, 6}, {3, 8}, {2, 12}}};
+            return {{{4, 6}, {3, 8}, {2, 8}, {5, 4}}};
         }
         if (registers >= 16) {
-            return {{{4, 3}, {5, 2}, {3, 4}}};
+            return {{{4, 3}, {5, 2}, {3, 4}, {2, 6}}};
         }
-        return {{{4, 1}, {2, 2}, {1, 4}}};
+        return {{{4, 1}, {2, 2}, {1, 4}, {3, 1}}};
     }
 
     // Rows that the row maximum and the row sum treat at once.
@@ -60,7 +60,7 @@ struct SpatialFewKeys {
         return (n_q + tile_rows() - 1) / tile_rows();
     }
 
-    // Multiplications of both products for one head, with keys and columns padded; rows pad to 12 at most.
+    // Multiplications of both products for one head, with keys and columns padded; rows pad to 8 at most.
     constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
         return n_q * (least_padded(n_k) * d + n_k * least_padded(d_v));
     }
