@@ -4,6 +4,7 @@
 //
 // Keys lie in the vector lanes of S and P, columns in those of O, and rows are broadcast: K is transposed, but neither Q nor
 // O nor a mask is, and a sequence of 49 pays for 49 rows, not for whole vectors of them.
+#include "generators/common/loads.h"
 #include "generators/common/numbers.h"
 #include "inputs.h"
 #include "schedules/spatial_attention/few_keys_cpu.h"
@@ -34,14 +35,9 @@ public:
         key_tile = least_padding(n_k());
         Expr logit = chosen(QK, key_tile);
         if (with_mask != Mask::none) {
-            const Expr mask_row = min(row, last_row);
-            mask_has_all_keys = n_k() <= mask_keys();
-            dense_mask = dense_masks() && mask_has_all_keys;
-            same_mask_rows = same_masks(1);
-            bias(j, row, h, b) = undef<float>();
-            const RDom r_key(0, n_k(), "r_key");
-            bias(r_key, row, h, b) = mask_bias(mask_row, r_key, h, b);
-            logit = masked(logit, select(same_mask_rows, mask_bias(0, read_key, h, b), bias(key, row, h, b)));
+            dense_mask = dense_masks();
+            bias(j, row, h, b) = bias_of(load_where(likely(j < n_k()), mask_element(j, row)));
+            logit = masked(logit, bias(z_key * lanes + l, min(row, mask_rows() - 1), h, b));
         }
         S(l, z, row, h, b) = select(key < n_k(), logit, kMasked);
 
@@ -56,7 +52,8 @@ public:
         L(row, h, b) += lane_sum(r_l, row, h, b);
 
         const RDom r_j(0, n_k(), "r_j");
-        V(l, j, z, h, b) = of_kv(v(min(likely(z * lanes) + l, d_v() - 1), j, h_kv, b));
+        V(l, j, z, h, b) =
+            of_kv(load_or_zero(z * lanes + l, d_v(), [&](const Expr &column) { return v(column, j, h_kv, b); }));
         PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
         value_tile = least_padding(d_v());
         R(row, h, b) = normalised(1.0f, L(row, h, b));
@@ -78,8 +75,16 @@ public:
     }
 
 private:
-    Expr mask_keys() const {
-        return with_mask == Mask::boolean ? boolean_mask.dim(0).extent() : additive_mask.dim(0).extent();
+    // The runtime gives the mask an element for each key, with a stride of 0 where they are one: a minimum here would make vectors gather.
+    Expr mask_element(const Expr &key, const Expr &mask_row) const {
+        const auto at = [&](const auto &mask) {
+            return mask(unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1), mask_row, min(h, mask.dim(2).extent() - 1),
+                        min(b, mask.dim(3).extent() - 1));
+        };
+        return with_mask == Mask::boolean ? at(boolean_mask) : at(additive_mask);
+    }
+    Expr mask_rows() const {
+        return with_mask == Mask::boolean ? boolean_mask.dim(1).extent() : additive_mask.dim(1).extent();
     }
     Expr vectors(const Expr &n) const { return (n + params.lanes - 1) / params.lanes; }
 

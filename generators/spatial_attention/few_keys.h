@@ -12,8 +12,7 @@ struct SpatialFewKeysStages {
     Halide::Func K{"K"};                   // (l, e, z, h, b)    keys times scale, transposed
     std::vector<Halide::Func> QK;          // (l, z, row, h, b)  dot products, by each register tile
     std::vector<Halide::Expr> key_tile;    // conditions: the first that holds chooses the tile for QK, none the last
-    Halide::Expr same_mask_rows;           // condition: every row has the same row of the mask
-    Halide::Expr dense_mask;               // condition: the mask has a number for each key, and they are contiguous
+    Halide::Expr dense_mask;               // condition: the mask is contiguous along keys
     Halide::Func bias{"bias"};             // (j, row, h, b)     what the mask adds to a logit, in units of log 2
     Halide::Func S{"S"};                   // (l, z, row, h, b)  logits in units of log 2, masked
     Halide::Func lane_max{"lane_max"};     // (l, row, h, b)     maximum over every lanes-th key

@@ -93,8 +93,12 @@ protected:
     // then might become part of an FMA, one that is kept in memory first cannot, and a mask would give other bits written out than
     // broadcast.
     Expr mask_bias(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
-        return with_mask == Mask::boolean ? Halide::select(allowed(query, key, head, b), 0.0f, kMasked)
-                                          : Halide::strict_float(mask_at(additive_mask, query, key, head, b) * kLog2E);
+        return bias_of(with_mask == Mask::boolean ? mask_at(boolean_mask, query, key, head, b)
+                                                  : mask_at(additive_mask, query, key, head, b));
+    }
+    Expr bias_of(const Expr &element) const {
+        return with_mask == Mask::boolean ? Halide::select(element != 0, 0.0f, kMasked)
+                                          : Halide::strict_float(element * kLog2E);
     }
     // The boolean mask.
     Expr allowed(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
@@ -104,16 +108,8 @@ protected:
     template<typename Mask>
     Expr mask_at(const Mask &mask, const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
         const auto at = [&](int dim, const Expr &y) { return Halide::min(y, mask.dim(dim).extent() - 1); };
-        Expr mask_key = at(0, key);
-        if (mask_has_all_keys.defined()) {
-            const Expr inside = Halide::unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1);
-            mask_key = Halide::select(mask_has_all_keys, inside, mask_key);
-        }
-        return mask(mask_key, at(1, query), at(2, head), at(3, b));
+        return mask(at(0, key), at(1, query), at(2, head), at(3, b));
     }
-    // Condition under which the kernel's mask has a number for each key: then the end of a row is no reason to gather.
-    // Defined for a schedule with code of its own for that.
-    Expr mask_has_all_keys;
     // The sum is strict as well as its products: LLVM 21 for ARM asks the sum alone whether it may become an FMA.
     Expr masked(const Expr &logit, const Expr &bias) const {
         return Halide::select(is_masked(bias), kMasked, Halide::strict_float(logit + bias));

@@ -79,12 +79,8 @@ inline void schedule_spatial_few_keys_cpu(SpatialFewKeysStages &f,
         }
     };
     if (f.bias.defined()) {
-        RVar ko("ko"), ki("ki");
-        in_tiles(f.S.specialize(f.same_mask_rows), f.key_tile);
         f.bias.compute_at(f.out, x)
-            .update()
-            .split(f.bias.rvars(0)[0], ko, ki, lanes, TailStrategy::GuardWithIf)
-            .vectorize(ki)
+            .vectorize(f.j, lanes, TailStrategy::RoundUp)
             .specialize(f.dense_mask);
     }
     in_tiles(f.S, f.key_tile);
