@@ -32,7 +32,7 @@ public:
         K(l, e, z, h, b) = K_rows(e, l, z, h, b) * logit_scale(h);
         const RDom r_e(0, d(), "r_e");
         QK = in_each_tile("QK", q(r_e, min(row, last_row), h, b) * K(l, r_e, z_key, h, b));
-        key_tile = least_padding(n_k());
+        key_tile = least_cost(n_k());
         Expr logit = chosen(QK, key_tile);
         if (with_mask != Mask::none) {
             dense_mask = dense_masks();
@@ -55,7 +55,7 @@ public:
         V(l, j, z, h, b) =
             of_kv(load_or_zero(z * lanes + l, d_v(), [&](const Expr &column) { return v(column, j, h_kv, b); }));
         PV = in_each_tile("PV", P(r_j % lanes, r_j / lanes, min(row, last_row), h, b) * V(l, r_j, z_value, h, b));
-        value_tile = least_padding(d_v());
+        value_tile = least_cost(d_v());
         R(row, h, b) = normalised(1.0f, L(row, h, b));
         O(l, z, row, h, b) = chosen(PV, value_tile) * R(min(row, last_row), h, b);
 
@@ -78,8 +78,8 @@ private:
     // The runtime gives the mask an element for each key, with a stride of 0 where they are one: a minimum here would make vectors gather.
     Expr mask_element(const Expr &key, const Expr &mask_row) const {
         const auto at = [&](const auto &mask) {
-            return mask(unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1), mask_row, min(h, mask.dim(2).extent() - 1),
-                        min(b, mask.dim(3).extent() - 1));
+            return mask(unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1), mask_row,
+                        min(h, mask.dim(2).extent() - 1), min(b, mask.dim(3).extent() - 1));
         };
         return with_mask == Mask::boolean ? at(boolean_mask) : at(additive_mask);
     }
@@ -91,22 +91,22 @@ private:
     // The sum of the terms, once for each register tile.
     std::vector<Func> in_each_tile(const std::string &name, const Expr &term) const {
         std::vector<Func> sums;
-        for (int i = 0; i < params.kTiles; i++) {
+        for (int i = 0; i < params.tiles().count; i++) {
             sums.emplace_back(name + std::to_string(i));
             sums.back()(l, z, row, h, b) += term;
         }
         return sums;
     }
-    // Conditions, for n keys or columns: the first that holds is that of the tile with the least padding; the last tile's is
-    // that none holds.
-    std::vector<Expr> least_padding(const Expr &n) const {
-        std::vector<Expr> padded, conditions;
+    // Conditions, for n keys or columns: the first that holds is that of the tile that costs least, padding included; the last
+    // tile's is that none holds.
+    std::vector<Expr> least_cost(const Expr &n) const {
+        std::vector<Expr> costs, conditions;
         for (const auto &tile : params.tiles()) {
-            padded.push_back((vectors(n) + tile.vectors - 1) / tile.vectors * tile.vectors);
+            costs.push_back((vectors(n) + tile.vectors - 1) / tile.vectors * (tile.vectors * tile.vector_cost));
         }
-        for (auto tile = padded.begin(); tile + 1 != padded.end(); ++tile) {
-            Expr least = padded.back();
-            for (auto later = tile + 1; later != padded.end(); ++later) {
+        for (auto tile = costs.begin(); tile + 1 != costs.end(); ++tile) {
+            Expr least = costs.back();
+            for (auto later = tile + 1; later != costs.end(); ++later) {
                 least = min(least, *later);
             }
             conditions.push_back(*tile <= least);

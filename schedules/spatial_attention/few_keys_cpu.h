@@ -67,10 +67,10 @@ inline void schedule_spatial_few_keys_cpu(SpatialFewKeysStages &f,
             .unroll(f.row);
     };
     const auto in_tiles = [&](Stage stage, const std::vector<Expr> &conditions) {
-        for (size_t i = 0; i < s.tiles().size(); i++) {
+        for (size_t i = 0; i < f.QK.size(); i++) {
             (i < conditions.size() ? stage.specialize(conditions[i]) : stage)
-                .split(f.row, ro, ri, s.tiles()[i].rows, TailStrategy::RoundUp)
-                .split(f.z, zo, zi, s.tiles()[i].vectors, TailStrategy::RoundUp)
+                .split(f.row, ro, ri, s.tiles().tile[i].rows, TailStrategy::RoundUp)
+                .split(f.z, zo, zi, s.tiles().tile[i].vectors, TailStrategy::RoundUp)
                 .reorder(f.l, zi, ri, ro, zo)
                 .vectorize(f.l)
                 .unroll(zi)
@@ -85,9 +85,9 @@ inline void schedule_spatial_few_keys_cpu(SpatialFewKeysStages &f,
     }
     in_tiles(f.S, f.key_tile);
     in_tiles(f.O, f.value_tile);
-    for (size_t i = 0; i < s.tiles().size(); i++) {
-        register_tile(f.QK[i].compute_at(f.S, ro), s.tiles()[i]);
-        register_tile(f.PV[i].compute_at(f.O, ro), s.tiles()[i]);
+    for (size_t i = 0; i < f.QK.size(); i++) {
+        register_tile(f.QK[i].compute_at(f.S, ro), s.tiles().tile[i]);
+        register_tile(f.PV[i].compute_at(f.O, ro), s.tiles().tile[i]);
     }
 
     for (Func *stage : {&f.lane_max, &f.lane_sum}) {

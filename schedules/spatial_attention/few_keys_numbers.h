@@ -31,19 +31,28 @@ struct SpatialFewKeys {
         };
     }
 
-    // The register tiles of both products: vectors of keys or columns, by rows. A call takes the first that pads least.
+    // The register tiles of both products: vectors of keys or columns, by rows. A call takes the first that costs least, padding
+    // included.
+    static constexpr int kUsualCost = 4;
     struct Tile {
         int vectors, rows;
+        int vector_cost = kUsualCost;  // more where it loads more for each multiply-add
     };
-    static constexpr int kTiles = 4;
-    constexpr std::array<Tile, kTiles> tiles() const {
+    struct Tiles {
+        Tile tile[6];
+        int count;
+
+        constexpr const Tile *begin() const { return tile; }
+        constexpr const Tile *end() const { return tile + count; }
+    };
+    constexpr Tiles tiles() const {
         if (registers >= 32) {
-            return {{{4, 6}, {3, 8}, {2, 8}, {5, 4}}};
+            return {{{4, 6}, {3, 8}, {2, 8}, {5, 4}, {7, 3}, {1, 12, 5}}, 6};
         }
         if (registers >= 16) {
-            return {{{4, 3}, {5, 2}, {3, 4}, {2, 6}}};
+            return {{{4, 3}, {5, 2}, {3, 4}, {2, 6}, {1, 12, 5}}, 5};
         }
-        return {{{4, 1}, {2, 2}, {1, 4}, {3, 1}}};
+        return {{{4, 1}, {2, 2}, {1, 4}, {3, 1}}, 4};
     }
 
     // Rows that the row maximum and the row sum treat at once.
@@ -60,15 +69,15 @@ struct SpatialFewKeys {
         return (n_q + tile_rows() - 1) / tile_rows();
     }
 
-    // Multiplications of both products for one head, with keys and columns padded; rows pad to 8 at most.
+    // Multiplications of both products for one head, at what they cost, with keys and columns padded; rows pad to 12 at most.
     constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
-        return n_q * (least_padded(n_k) * d + n_k * least_padded(d_v));
+        return n_q * (least_cost(n_k) * d + n_k * least_cost(d_v)) / kUsualCost;
     }
-    // n keys or columns, in whole register tiles of those that pad least.
-    constexpr int64_t least_padded(int64_t n) const {
+    // Of n keys or columns, in whole register tiles.
+    constexpr int64_t least_cost(int64_t n) const {
         int64_t least = INT64_MAX;
         for (const Tile &tile : tiles()) {
-            least = std::min(least, round_up(n, int64_t(tile.vectors) * lanes));
+            least = std::min(least, round_up(n, int64_t(tile.vectors) * lanes) * tile.vector_cost);
         }
         return least;
     }
