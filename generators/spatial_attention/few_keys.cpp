@@ -36,7 +36,7 @@ public:
         Expr logit = chosen(QK, key_tile);
         if (with_mask != Mask::none) {
             dense_mask = dense_masks();
-            bias(j, row, h, b) = bias_of(load_where(likely(j < n_k()), mask_element(j, row)));
+            bias(j, row, h, b) = bias_of(load_where(likely(j < n_k()), mask_element(row, j, h, b)));
             logit = masked(logit, bias(z_key * lanes + l, min(row, mask_rows() - 1), h, b));
         }
         S(l, z, row, h, b) = select(key < n_k(), logit, kMasked);
@@ -75,14 +75,6 @@ public:
     }
 
 private:
-    // The runtime gives the mask an element for each key, with a stride of 0 where they are one: a minimum here would make vectors gather.
-    Expr mask_element(const Expr &key, const Expr &mask_row) const {
-        const auto at = [&](const auto &mask) {
-            return mask(unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1), mask_row,
-                        min(h, mask.dim(2).extent() - 1), min(b, mask.dim(3).extent() - 1));
-        };
-        return with_mask == Mask::boolean ? at(boolean_mask) : at(additive_mask);
-    }
     Expr mask_rows() const {
         return with_mask == Mask::boolean ? boolean_mask.dim(1).extent() : additive_mask.dim(1).extent();
     }

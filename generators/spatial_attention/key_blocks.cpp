@@ -13,6 +13,7 @@
 
 #include <functional>
 
+#include "generators/common/loads.h"
 #include "generators/common/math.h"
 #include "generators/common/numbers.h"
 #include "logits.h"
@@ -179,7 +180,7 @@ private:
         V_rows(e, j, x) = v(e_v, key_in, 0, 0) * logit_unit();
         KT(j, e, x) = K_rows(e, j, x);
         VT(j, e, x) = V_rows(e, j, x);
-        K(e, j, x) = select(likely(key < n_k()), k(e_q, key_in, 0, 0), 0.0f);
+        K(e, j, x) = select(key < n_k(), k(e_q, key_in, 0, 0), 0.0f);
         Q(e, i, ib, g, jb) = q(e_q, query_in, g, 0) * logit_scale(g);
         dO(e, i, ib, g, jb) = d_out(e_v, query_in, g, 0) * output_multiplier;
     }
@@ -205,7 +206,9 @@ private:
         if (with_mask != Mask::none) {
             const Expr key_in = min(likely(key), n_k() - 1);
             dense_mask = dense_masks();
-            bias(j, i, x, ib, g, jb) = mask_bias(query_in, key_in, g, 0);
+            bias(j, i, x, ib, g, jb) =
+                with_mask == Mask::any ? mask_bias(query_in, key_in, g, 0)
+                                       : bias_of(load_where(likely(key < n_k()), mask_element(query_in, key, g, 0)));
             const Expr kept = bias(j, i, x, ib, g, jb);
             visible = visible && !is_masked(kept);
             logit = logit + kept;

@@ -107,8 +107,20 @@ protected:
     // A dimension of extent 1 is the same for all.
     template<typename Mask>
     Expr mask_at(const Mask &mask, const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
+        return mask_at_key(mask, query, Halide::min(key, mask.dim(0).extent() - 1), head, b);
+    }
+    template<typename Mask>
+    Expr mask_at_key(const Mask &mask, const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
         const auto at = [&](int dim, const Expr &y) { return Halide::min(y, mask.dim(dim).extent() - 1); };
-        return mask(at(0, key), at(1, query), at(2, head), at(3, b));
+        return mask(key, at(1, query), at(2, head), at(3, b));
+    }
+    // An element of the kernel's one mask, for a key that it has. The runtime gives that mask an element for each key, with a stride of 0
+    // where they are one: a minimum here would make vectors gather.
+    Expr mask_element(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
+        const auto at = [&](const auto &mask) {
+            return mask_at_key(mask, query, Halide::unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1), head, b);
+        };
+        return with_mask == Mask::boolean ? at(boolean_mask) : at(additive_mask);
     }
     // The sum is strict as well as its products: LLVM 21 for ARM asks the sum alone whether it may become an FMA.
     Expr masked(const Expr &logit, const Expr &bias) const {
