@@ -371,6 +371,26 @@ TEST_P(SpatialBackwardLeak, LargeNumbersThatAreHidden) {
     }
 }
 
+// A small mask that all batch entries share is looked through first.
+TEST_P(SpatialBackwardLeak, WhatASharedMaskHides) {
+    for (const float hides : {-kInfinity, -8e37f}) {
+        for (const bool wants_mask : {false, true}) {
+            SpatialBackwardCase c = sized(12, 20, 16, 16);
+            c.B = 8;
+            c.mask = SpatialCase::additive;
+            c.mask_full = {false, false, true, true};
+            c.wants_mask = wants_mask;
+            SpatialGradientTensors t = make_gradient_tensors(c);
+            for (int64_t i = 0; i < c.n_q; i++) {
+                t.inputs.mask.at(0, 0, i, c.n_k - 1) = hides;
+            }
+            t.inputs.k.at(7, 0, c.n_k - 1, 3) = t.inputs.v.at(7, 0, c.n_k - 1, 3) = kNan;
+            write_forward_result(c, t);
+            expect_gradients_agree(c, t);
+        }
+    }
+}
+
 class SpatialBackwardSweep : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialBackwardSweep);
 

@@ -209,6 +209,24 @@ void hide_an_infinite_value(const SpatialCase &c, const SpatialTensors &t) {
     }
 }
 
+// A small mask that all batch entries share is looked through first: values, and the rest of the mask, hide nothing.
+TEST_P(SpatialLeak, ValuesThatASharedMaskHides) {
+    for (SpatialCase c : calls_of_every_kind(GetParam())) {
+        c.mask = SpatialCase::additive;
+        c.mask_full = {false, false, true, true};
+        c.B = 8, c.d_v = 40;
+        for (const float hides : {-kInfinity, std::numeric_limits<float>::lowest(), -8e37f}) {
+            const SpatialTensors t = make_tensors(c);
+            for (int64_t i = 0; i < c.n_q; i++) {
+                t.mask.at(0, 0, i, c.n_k - 1) = hides;
+            }
+            t.v.at(7, 0, c.n_k - 1, 3) = kNan;
+            SCOPED_TRACE(testing::Message() << hides << " in the mask");
+            expect_agrees(c, t);
+        }
+    }
+}
+
 // A mask that is NaN hides nothing: it makes the logit NaN.
 TEST_P(SpatialLeak, NanInAMaskReachesEveryRowThatSeesIt) {
     using Full = std::array<bool, 4>;

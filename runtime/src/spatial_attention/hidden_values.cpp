@@ -20,17 +20,18 @@ uint32_t exponent_of(float x) {
     return bits & kNotFinite;
 }
 
-// Whether some element has these bits in mask, or more, as a number.
+// Whether some element has these bits in mask, or more, as a number. mask has all but the sign, which then tells.
 template<typename Bits>
 bool any_from(Bits least, Bits mask, const void *data, int64_t count) {
+    constexpr Bits kSign = Bits(Bits(1) << (8 * sizeof(Bits) - 1));
     const auto *x = static_cast<const uint8_t *>(data);
-    uint32_t any = 0;
+    Bits any = 0;
     for (int64_t i = 0; i < count; i++) {
         Bits bits;
         memcpy(&bits, x + i * int64_t(sizeof bits), sizeof bits);
-        any |= uint32_t((bits & mask) >= least);
+        any |= Bits((bits & mask) + (kSign - least));
     }
-    return any != 0;
+    return (any & kSign) != 0;
 }
 
 bool any_from(uint32_t exponent, muattn_dtype dtype, const void *data, int64_t count) {
@@ -56,6 +57,29 @@ bool any_in(const Argument &argument, int64_t b, int64_t h, int64_t begin, int64
     for (int64_t row = begin; row < end; row++) {
         if (any_from(exponent, dtype, argument.row(b, h, row), columns)) {
             return true;
+        }
+    }
+    return false;
+}
+
+// Whether an additive mask may hide a key: no, if no number of it is nearly as large as what hides one (kInitialMax of the kernels). Asked only
+// of a mask that is small, as one that all batch entries share, and much smaller than what would be looked through otherwise; else it may.
+bool mask_may_hide(const SpatialCall &call, int64_t others) {
+    constexpr uint32_t kNearlyHidden = (127u + 125) << 23;
+    constexpr int64_t kSmaller = 4, kMostElements = 1 << 15;  // one thread looks
+    const muattn_tensor &mask = call.mask.tensor;
+    int64_t elements = 1;
+    for (int64_t size : mask.shape) {
+        elements *= size;
+    }
+    if (mask.dtype != MUATTN_FLOAT32 || mask.strides[3] != 1 || elements > std::min(others / kSmaller, kMostElements)) {
+        return true;
+    }
+    for (int64_t b = 0; b < mask.shape[0]; b++) {
+        for (int64_t h = 0; h < mask.shape[1]; h++) {
+            if (any_in(call.mask, b, h, 0, mask.shape[2], kNearlyHidden)) {
+                return true;
+            }
         }
     }
     return false;
@@ -148,6 +172,11 @@ bool hidden_values_need_guard(const SpatialBackwardCall &call) {
     if (!forward.with_mask && forward.no_window()) {
         return false;
     }
+    const int64_t columns = forward.d + forward.d_v;
+    const int64_t others = forward.B * (forward.Hk * forward.n_k + forward.H * forward.n_q) * columns;
+    if (forward.no_window() && !forward.with_key_lengths && !mask_may_hide(forward, others)) {
+        return false;
+    }
     BackwardSearch search{call};
     run_parallel(int(forward.B * forward.Hk), look_backward, &search);
     return search.found;
@@ -157,6 +186,10 @@ bool hidden_values_need_guard(const SpatialCall &call) {
     int64_t hidden = 0;  // keys of a head, at most
     for (int64_t b = 0; b < call.visible.count(); b++) {
         hidden = std::max(hidden, SeenByAll(call, b).hidden());
+    }
+    if (call.with_mask && call.no_window() && !call.with_key_lengths &&
+        !mask_may_hide(call, call.B * call.Hk * call.n_k * call.d_v)) {
+        return false;
     }
     // A piece is large enough to be worth a thread's attention.
     constexpr int64_t kValuesOfAPiece = 1 << 14;
