@@ -7,13 +7,13 @@ import shlex
 import sys
 
 import numpy as np
-import torch
 
 import muattn
 from muattn_tools.arguments import processors
 from muattn_tools.c_library import Library
 from muattn_tools.command_lines import peers as command_line
 from muattn_tools.machine_load import warn
+from muattn_tools.peers.backends import force, torch_version
 from muattn_tools.peers.backward_report import write_report
 from muattn_tools.peers.sgemm import GFLOP, product
 from muattn_tools.peers.steps import contest
@@ -51,13 +51,14 @@ def main() -> None:
     arguments = parser.parse_args()
     shapes = [(o, s) for o, s in backward_shapes() if arguments.filter in f"{o}/{s['name']}"]
     parser.need_folder("--out", arguments.out)
+    force(parser, arguments.backend)
     busy = warn("bench --peers --backward")
 
     thread_counts = arguments.threads or sorted({1, processors()})
-    rows = measure(shapes, thread_counts, arguments.seconds, Library(arguments.library, ""))
+    rows = measure(shapes, thread_counts, arguments.seconds, Library(arguments.library, arguments.backend or ""))
     results = {
         **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
-        "processors": processors(), **busy, "versions": {"muattn": muattn.__version__, "torch": torch.__version__}, "rows": rows,
+        "processors": processors(), **busy, "versions": {"muattn": muattn.__version__, "torch": torch_version()}, "rows": rows,
     }  # fmt: skip
     path = arguments.out / f"{file_stem(results)}-backward.json"
     path.write_text(json.dumps(results, indent=1) + "\n")

@@ -12,6 +12,7 @@ import muattn
 from muattn_tools.arguments import processors
 from muattn_tools.command_lines import peers as command_line
 from muattn_tools.machine_load import warn
+from muattn_tools.peers.backends import force, torch_version
 from muattn_tools.peers.contestants import contestants
 from muattn_tools.peers.peers_report import write_report
 from muattn_tools.peers.sgemm import sgemm
@@ -55,13 +56,17 @@ def main() -> None:
     if not shapes:
         parser.error(f"--filter: '{arguments.filter}' is for --backward only")
     parser.need_folder("--out", arguments.out)
+    force(parser, arguments.backend)
     busy = warn("bench --peers")
 
     rows = measure(shapes, arguments.threads or sorted({1, processors()}), arguments.seconds)
     results = {
         **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
         "processors": processors(), **busy,
-        "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime", "openvino")},
+        "versions": {
+            "muattn": muattn.__version__, "torch": torch_version(),
+            **{name: __import__(name).__version__ for name in ("onnxruntime", "openvino")},
+        },
         "rows": rows,
     }  # fmt: skip
     path = arguments.out / f"{file_stem(results)}.json"
