@@ -55,6 +55,21 @@ protected:
 };
 MUATTN_ON_EVERY_BACKEND(Limits);
 
+// n_q n_k is too many for a tensor, but the mask has an element for each query alone.
+TEST_P(Limits, MaskOfQueries) {
+    if (is_gpu(GetParam())) {
+        GTEST_SKIP() << "takes long where a GPU is emulated";
+    }
+    SpatialCase c;
+    c.n_q = c.n_k = 46400, c.d = c.d_v = 1;
+    c.causal = MUATTN_CAUSAL_TOP_LEFT;
+    c.window = {1, 1, -1};
+    c.mask = SpatialCase::additive;
+    c.mask_full = {false, false, true, false};
+    const SpatialTensors t = make_tensors(c);
+    EXPECT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
+}
+
 TEST_P(Limits, SpatialStrides) {
     const FarMemory memory;
     if (memory.begin() == nullptr) {

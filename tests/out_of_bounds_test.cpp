@@ -48,6 +48,29 @@ TEST_P(OutOfBounds, Spatial) {
     }
 }
 
+TEST_P(OutOfBounds, Masks) {
+    const auto s = spatial_schedule(GetParam());
+    for (const Place place : kPlaces) {
+        for (const int64_t n_k :
+             {int64_t(1), int64_t(5), int64_t(s.lanes + 1), int64_t(49), int64_t(s.chunk_keys + 517)}) {
+            for (const int64_t n_q : {1, 7}) {
+                for (const bool of_each_query : {false, true}) {
+                    for (const bool of_each_key : {false, true}) {
+                        SpatialCase c;
+                        c.n_q = n_q, c.n_k = n_k, c.d = 5, c.d_v = 6;
+                        c.mask = SpatialCase::additive;
+                        c.mask_full = {false, false, of_each_query, of_each_key};
+                        SpatialTensors t = make_tensors(c);
+                        t.mask = Tensor({1, 1, of_each_query ? n_q : 1, of_each_key ? n_k : 1}, place);
+                        t.mask.fill_normal(4);
+                        expect_agrees(c, t);
+                    }
+                }
+            }
+        }
+    }
+}
+
 // Keys from a batch entry's length on are not there at all. The bits are those of a call without them, where both take
 // tiles, and where both split the keys.
 TEST_P(OutOfBounds, KeysBeyondTheirLength) {

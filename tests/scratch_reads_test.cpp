@@ -26,15 +26,19 @@ TEST_P(ScratchReads, FewKeys) {
         GTEST_SKIP() << "scratch memory of the processor";
     }
     // Rows, keys and columns past the last register tile and the last vector.
-    const int64_t sizes[][3] = {{197, 197, 64}, {49, 49, 32}, {128, 128, 32}, {30, 17, 8}, {100, 33, 24}};
+    const int64_t sizes[][3] = {{197, 197, 64}, {49, 49, 32}, {128, 128, 32}, {30, 17, 8},
+                                {100, 33, 24},  {80, 80, 80}, {112, 112, 16}};
     for (const auto &[n_q, n_k, d] : sizes) {
-        SpatialCase c;
-        c.H = c.Hk = 2, c.n_q = n_q, c.n_k = n_k, c.d = c.d_v = d;
-        c.lse = false;
-        const SpatialTensors t = make_tensors(c);
-        feclearexcept(FE_ALL_EXCEPT);
-        ASSERT_EQ(run(c, t), MUATTN_OK);
-        EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
+        for (const SpatialCase::Mask mask : {SpatialCase::no_mask, SpatialCase::additive, SpatialCase::boolean}) {
+            SpatialCase c;
+            c.H = c.Hk = 2, c.n_q = n_q, c.n_k = n_k, c.d = c.d_v = d;
+            c.mask = mask;
+            c.lse = false;
+            const SpatialTensors t = make_tensors(c);
+            feclearexcept(FE_ALL_EXCEPT);
+            ASSERT_EQ(run(c, t), MUATTN_OK);
+            EXPECT_FALSE(fetestexcept(FE_INVALID)) << c << muattn_last_kernel();
+        }
     }
 }
 

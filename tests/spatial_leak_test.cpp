@@ -209,7 +209,7 @@ void hide_an_infinite_value(const SpatialCase &c, const SpatialTensors &t) {
     }
 }
 
-// A small mask that all batch entries share is looked through first: values, and the rest of the mask, hide nothing.
+// A small mask that all batch entries share is looked through first. It hides the last key alone.
 TEST_P(SpatialLeak, ValuesThatASharedMaskHides) {
     for (SpatialCase c : calls_of_every_kind(GetParam())) {
         c.mask = SpatialCase::additive;

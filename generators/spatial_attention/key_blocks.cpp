@@ -180,6 +180,7 @@ private:
         V_rows(e, j, x) = v(e_v, key_in, 0, 0) * logit_unit();
         KT(j, e, x) = K_rows(e, j, x);
         VT(j, e, x) = V_rows(e, j, x);
+        // No likely condition here: in the tail of a loop over keys the one over columns would keep its clamp, and gather.
         K(e, j, x) = select(key < n_k(), k(e_q, key_in, 0, 0), 0.0f);
         Q(e, i, ib, g, jb) = q(e_q, query_in, g, 0) * logit_scale(g);
         dO(e, i, ib, g, jb) = d_out(e_v, query_in, g, 0) * output_multiplier;

@@ -32,7 +32,8 @@ public:
     Param<int> head_dim{"head_dim", 0};           // d = d_v; 0: any d and d_v
     Param<Element> kv_type{"kv_type", Element::float32, element_names()};
 
-    // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1.
+    // Dimensions innermost first: (d, n, head, batch); masks (n_k, n_q, head, batch), each full or 1; of a mask
+    // that is 1 along keys the stride there is 0.
     Halide::GeneratorInput<Halide::Buffer<void, 4>> q{"q"}, k{"k"};   // q: float32
     Halide::GeneratorInput<Halide::Buffer<float, 1>> scale{"scale"};  // per head
     Halide::GeneratorInput<float> softcap{"softcap"};
@@ -88,14 +89,14 @@ protected:
                                                  : Halide::select(has_softcap(), logit, product);
     }
 
-    // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own;
-    // kMasked where a boolean mask hides the key. Rounded by strict_float: a product that is added to a logit there and
-    // then might become part of an FMA, one that is kept in memory first cannot, and a mask would give other bits written out than
-    // broadcast.
+    // What a mask adds to the logit of (query, key) in units of log 2: for any mask the additive one, else the kernel's own.
     Expr mask_bias(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
         return bias_of(with_mask == Mask::boolean ? mask_at(boolean_mask, query, key, head, b)
                                                   : mask_at(additive_mask, query, key, head, b));
     }
+    // The same, from the mask's element; kMasked where a boolean mask hides the key. Rounded by strict_float: a product that is added to a
+    // logit there and then might become part of an FMA, one that is kept in memory first cannot, and a mask would give other bits written
+    // out than broadcast.
     Expr bias_of(const Expr &element) const {
         return with_mask == Mask::boolean ? Halide::select(element != 0, 0.0f, kMasked)
                                           : Halide::strict_float(element * kLog2E);
@@ -114,8 +115,8 @@ protected:
         const auto at = [&](int dim, const Expr &y) { return Halide::min(y, mask.dim(dim).extent() - 1); };
         return mask(key, at(1, query), at(2, head), at(3, b));
     }
-    // An element of the kernel's one mask, for a key that it has. The runtime gives that mask an element for each key, with a stride of 0
-    // where they are one: a minimum here would make vectors gather.
+    // An element of the kernel's one mask, for a key that the call has. Along keys the mask may be 1: its stride is 0 then, so that no
+    // minimum is needed, which would make vectors gather.
     Expr mask_element(const Expr &query, const Expr &key, const Expr &head, const Expr &b) const {
         const auto at = [&](const auto &mask) {
             return mask_at_key(mask, query, Halide::unsafe_promise_clamped(key, 0, mask.dim(0).extent() - 1), head, b);

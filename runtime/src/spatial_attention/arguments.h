@@ -13,11 +13,10 @@ inline HostArray visible_keys(const SpatialCall &call) {
             call.B,           call.visible.same_for_all() ? 0 : kNumbers};
 }
 
-// The mask, with an element for each key where it has one for all.
-inline Argument mask_of_keys(const SpatialCall &call) {
+// The mask, such that a kernel may go from key to key where one element is for all of them.
+inline Argument mask_along_keys(const SpatialCall &call) {
     Argument mask = call.mask;
     if (mask.size(3) == 1) {
-        mask.tensor.shape[3] = call.n_k;
         mask.tensor.strides[3] = 0;
     }
     return mask;
@@ -31,8 +30,8 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     MUATTN_RETURN_IF_ERROR(binder.input(call.k));
     MUATTN_RETURN_IF_ERROR(binder.input(call.scale.array(call.H)));
     binder.number(call.softcap);
-    MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? mask_of_keys(call) : no_additive_mask()));
-    MUATTN_RETURN_IF_ERROR(binder.input(boolean ? mask_of_keys(call) : no_boolean_mask()));
+    MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? mask_along_keys(call) : no_additive_mask()));
+    MUATTN_RETURN_IF_ERROR(binder.input(boolean ? mask_along_keys(call) : no_boolean_mask()));
     MUATTN_RETURN_IF_ERROR(binder.input(call.v));
     MUATTN_RETURN_IF_ERROR(binder.input(visible_keys(call)));
     binder.number(int32_t(call.group()));

@@ -20,7 +20,7 @@ uint32_t exponent_of(float x) {
     return bits & kNotFinite;
 }
 
-// Whether some element has these bits in mask, or more, as a number. mask has all but the sign, which then tells.
+// Whether some element has these bits in mask, or more, as a number. mask is without the sign, which the sum sets from least on.
 template<typename Bits>
 bool any_from(Bits least, Bits mask, const void *data, int64_t count) {
     constexpr Bits kSign = Bits(Bits(1) << (8 * sizeof(Bits) - 1));
@@ -62,9 +62,10 @@ bool any_in(const Argument &argument, int64_t b, int64_t h, int64_t begin, int64
     return false;
 }
 
-// Whether an additive mask may hide a key: no, if no number of it is nearly as large as what hides one (kInitialMax of the kernels). Asked only
-// of a mask that is small, as one that all batch entries share, and much smaller than what would be looked through otherwise; else it may.
-bool mask_may_hide(const SpatialCall &call, int64_t others) {
+// Whether a key may be hidden: not where an additive mask alone could, and no number of it is nearly as large as what hides one (kInitialMax of
+// the kernels). Asked only of a mask that is small, as one that all batch entries share, and much smaller than the numbers that would be looked
+// through otherwise; else one may.
+bool may_be_hidden(const SpatialCall &call, int64_t others) {
     constexpr uint32_t kNearlyHidden = (127u + 125) << 23;
     constexpr int64_t kSmaller = 4, kMostElements = 1 << 15;  // one thread looks
     const muattn_tensor &mask = call.mask.tensor;
@@ -72,7 +73,8 @@ bool mask_may_hide(const SpatialCall &call, int64_t others) {
     for (int64_t size : mask.shape) {
         elements *= size;
     }
-    if (mask.dtype != MUATTN_FLOAT32 || mask.strides[3] != 1 || elements > std::min(others / kSmaller, kMostElements)) {
+    if (!call.with_mask || !call.no_window() || call.with_key_lengths || mask.dtype != MUATTN_FLOAT32 ||
+        mask.strides[3] != 1 || elements > std::min(others / kSmaller, kMostElements)) {
         return true;
     }
     for (int64_t b = 0; b < mask.shape[0]; b++) {
@@ -174,7 +176,7 @@ bool hidden_values_need_guard(const SpatialBackwardCall &call) {
     }
     const int64_t columns = forward.d + forward.d_v;
     const int64_t others = forward.B * (forward.Hk * forward.n_k + forward.H * forward.n_q) * columns;
-    if (forward.no_window() && !forward.with_key_lengths && !mask_may_hide(forward, others)) {
+    if (!may_be_hidden(forward, others)) {
         return false;
     }
     BackwardSearch search{call};
@@ -183,13 +185,12 @@ bool hidden_values_need_guard(const SpatialBackwardCall &call) {
 }
 
 bool hidden_values_need_guard(const SpatialCall &call) {
+    if (!may_be_hidden(call, call.B * call.Hk * call.n_k * call.d_v)) {
+        return false;
+    }
     int64_t hidden = 0;  // keys of a head, at most
     for (int64_t b = 0; b < call.visible.count(); b++) {
         hidden = std::max(hidden, SeenByAll(call, b).hidden());
-    }
-    if (call.with_mask && call.no_window() && !call.with_key_lengths &&
-        !mask_may_hide(call, call.B * call.Hk * call.n_k * call.d_v)) {
-        return false;
     }
     // A piece is large enough to be worth a thread's attention.
     constexpr int64_t kValuesOfAPiece = 1 << 14;

@@ -15,8 +15,9 @@ void bind_masks(TaskArguments &arguments, const SpatialCall &call, const MaskPar
             offset += full ? first[dim] * t.strides[dim] : 0;
             extents[3 - dim] = {full ? sizes[dim] : 1, full ? t.strides[dim] : 0};
         }
-        // An element for each key; one that is not given is as good as contiguous.
-        extents[0] = given ? Extent{part.keys, extents[0].stride} : Extent{1, 1};
+        if (!given) {
+            extents[0].stride = 1;  // a mask that is not given is as good as contiguous
+        }
         const std::initializer_list<Extent> all{extents[0], extents[1], extents[2], extents[3]};
         if (t.dtype == MUATTN_BOOL) {
             arguments.array(static_cast<const uint8_t *>(t.data) + offset, all);

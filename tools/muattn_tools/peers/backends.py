@@ -11,7 +11,7 @@ from muattn_tools.arguments import Parser
 def force(parser: Parser, backend: str | None) -> None:
     """Of muattn's Python module."""
     try:
-        muattn.force_backend(backend and f"cpu:{backend}")
+        muattn.force_backend(backend and f"cpu:{backend.removeprefix('cpu:')}")
     except ValueError as error:
         parser.error(f"argument --backend: {error}")
 
