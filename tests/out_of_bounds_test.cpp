@@ -6,6 +6,7 @@
 #include "support/backends.h"
 #include "support/cases.h"
 #include "support/channel_gradients.h"
+#include "support/spatial_gradients.h"
 #include "support/tiles.h"
 
 namespace muattn::test {
@@ -66,6 +67,25 @@ TEST_P(OutOfBounds, Masks) {
                         expect_agrees(c, t);
                     }
                 }
+            }
+        }
+    }
+}
+
+TEST_P(OutOfBounds, MasksOfGradients) {
+    for (const int64_t n_k : {1, 5, 17, 49}) {
+        for (const bool of_each_key : {false, true}) {
+            for (const bool wants_mask : {false, true}) {
+                SpatialBackwardCase c;
+                c.n_q = 7, c.n_k = n_k, c.d = 6, c.d_v = 5;
+                c.mask = SpatialCase::additive;
+                c.mask_full = {false, false, true, of_each_key};
+                c.wants_mask = wants_mask;
+                SpatialGradientTensors t = make_gradient_tensors(c);
+                t.inputs.mask = Tensor({1, 1, c.n_q, of_each_key ? n_k : 1}, Place::before_forbidden_page);
+                t.inputs.mask.fill_normal(4);
+                write_forward_result(c, t);
+                expect_gradients_agree(c, t);
             }
         }
     }

@@ -391,25 +391,6 @@ TEST_P(SpatialBackwardLeak, WhatASharedMaskHides) {
     }
 }
 
-// A mask is read to its end and no further: there is a page that may not be accessed.
-TEST_P(SpatialBackwardLeak, MasksAtTheEndOfMemory) {
-    for (const int64_t n_k : {1, 5, 17, 49}) {
-        for (const bool of_each_key : {false, true}) {
-            for (const bool wants_mask : {false, true}) {
-                SpatialBackwardCase c = sized(7, n_k, 6, 5);
-                c.mask = SpatialCase::additive;
-                c.mask_full = {false, false, true, of_each_key};
-                c.wants_mask = wants_mask;
-                SpatialGradientTensors t = make_gradient_tensors(c);
-                t.inputs.mask = Tensor({1, 1, 7, of_each_key ? n_k : 1}, Memory::Place::before_forbidden_page);
-                t.inputs.mask.fill_normal(4);
-                write_forward_result(c, t);
-                expect_gradients_agree(c, t);
-            }
-        }
-    }
-}
-
 class SpatialBackwardSweep : public OnEveryBackend {};
 MUATTN_ON_EVERY_BACKEND(SpatialBackwardSweep);
 
