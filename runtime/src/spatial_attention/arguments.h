@@ -13,15 +13,6 @@ inline HostArray visible_keys(const SpatialCall &call) {
             call.B,           call.visible.same_for_all() ? 0 : kNumbers};
 }
 
-// The mask, such that a kernel may go from key to key where one element is for all of them.
-inline Argument mask_along_keys(const SpatialCall &call) {
-    Argument mask = call.mask;
-    if (mask.size(3) == 1) {
-        mask.tensor.strides[3] = 0;
-    }
-    return mask;
-}
-
 template<typename Binder>
 muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel) {
     const bool boolean = call.with_mask && call.mask.tensor.dtype == MUATTN_BOOL;
@@ -30,8 +21,8 @@ muattn_status bind(Binder &binder, const SpatialCall &call, const Kernel &kernel
     MUATTN_RETURN_IF_ERROR(binder.input(call.k));
     MUATTN_RETURN_IF_ERROR(binder.input(call.scale.array(call.H)));
     binder.number(call.softcap);
-    MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? mask_along_keys(call) : no_additive_mask()));
-    MUATTN_RETURN_IF_ERROR(binder.input(boolean ? mask_along_keys(call) : no_boolean_mask()));
+    MUATTN_RETURN_IF_ERROR(binder.input(call.with_mask && !boolean ? call.mask : no_additive_mask()));
+    MUATTN_RETURN_IF_ERROR(binder.input(boolean ? call.mask : no_boolean_mask()));
     MUATTN_RETURN_IF_ERROR(binder.input(call.v));
     MUATTN_RETURN_IF_ERROR(binder.input(visible_keys(call)));
     binder.number(int32_t(call.group()));

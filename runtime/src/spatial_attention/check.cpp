@@ -162,6 +162,8 @@ muattn_status check_mask(SpatialCall &call, const muattn_tensor *mask) {
     for (int dim = 0; dim < 4; dim++) {
         if (call.mask.size(dim) != 1) {
             MUATTN_RETURN_IF_ERROR(check_size(call.mask, dim, kDims[dim], full[dim], "must be 1, or that of q and k"));
+        } else {
+            call.mask.tensor.strides[dim] = 0;  // kernels may go on along keys
         }
     }
     return MUATTN_OK;
