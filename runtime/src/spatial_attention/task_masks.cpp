@@ -13,10 +13,7 @@ void bind_masks(TaskArguments &arguments, const SpatialCall &call, const MaskPar
         for (int dim = 0; dim < 4; dim++) {
             const bool full = given && t.shape[dim] != 1;
             offset += full ? first[dim] * t.strides[dim] : 0;
-            extents[3 - dim] = {full ? sizes[dim] : 1, full ? t.strides[dim] : 0};
-        }
-        if (!given) {
-            extents[0].stride = 1;  // a mask that is not given is as good as contiguous
+            extents[3 - dim] = {full ? sizes[dim] : 1, t.strides[dim]};
         }
         const std::initializer_list<Extent> all{extents[0], extents[1], extents[2], extents[3]};
         if (t.dtype == MUATTN_BOOL) {
