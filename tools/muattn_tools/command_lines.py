@@ -78,7 +78,7 @@ with muattn's first. The first time, packages of 7 GB go into .venv-peers.""",
     parser.add_argument("--backward", action="store_true",
                         help="time forward and backward passes, against PyTorch: its own SDPA, composed attention and torch.compile, with autograd")  # fmt: skip
     _add_library(parser)
-    parser.add_argument("--backend", metavar="NAME",
+    parser.add_argument("--backend", type=lambda name: name.removeprefix("cpu:"), default="", metavar="NAME",
                         help="of muattn's, e.g. avx2 (default: the best that this machine runs); peers keep theirs, PyTorch's is the environment's ATEN_CPU_CAPABILITY")  # fmt: skip
     parser.add_argument("--filter", type=part_of_a_shape, default="", metavar="TEXT", help="only shapes whose operation/name contains this")
     parser.add_argument("--seconds", type=positive, default=1.0, help="time for each contestant and shape (default: 1)")

@@ -8,10 +8,10 @@ import muattn
 from muattn_tools.arguments import Parser
 
 
-def force(parser: Parser, backend: str | None) -> None:
-    """Of muattn's Python module."""
+def force(parser: Parser, backend: str) -> None:
+    """Of muattn's Python module; "": the best that this machine runs."""
     try:
-        muattn.force_backend(backend and f"cpu:{backend.removeprefix('cpu:')}")
+        muattn.force_backend(f"cpu:{backend}" if backend else None)
     except ValueError as error:
         parser.error(f"argument --backend: {error}")
 

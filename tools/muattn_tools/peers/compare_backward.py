@@ -55,7 +55,7 @@ def main() -> None:
     busy = warn("bench --peers --backward")
 
     thread_counts = arguments.threads or sorted({1, processors()})
-    rows = measure(shapes, thread_counts, arguments.seconds, Library(arguments.library, (arguments.backend or "").removeprefix("cpu:")))
+    rows = measure(shapes, thread_counts, arguments.seconds, Library(arguments.library, arguments.backend))
     results = {
         **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
         "processors": processors(), **busy, "versions": {"muattn": muattn.__version__, "torch": torch_version()}, "rows": rows,
