@@ -19,8 +19,13 @@ def device() -> str:
 
 
 def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    """What is checked out, and -dirty where anything was changed but results: those of the run before are no change of what is measured."""
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)bench/results")
+    return git("describe", "--always", "--exclude=*") + ("-dirty" if changes else "")
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def provenance(backend: str, command: str) -> dict[str, str]:
