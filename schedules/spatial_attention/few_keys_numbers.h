@@ -69,8 +69,8 @@ struct SpatialFewKeys {
         return (n_q + tile_rows() - 1) / tile_rows();
     }
 
-    // Multiplications of both products for one head, at what they cost, with keys and columns padded; rows pad to 12 at most.
-    constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
+    // What both products cost for one head: multiplications, with keys and columns padded, at their tiles' costs; rows pad to 12 at most.
+    constexpr int64_t cost(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
         return n_q * (least_cost(n_k) * d + n_k * least_cost(d_v)) / kUsualCost;
     }
     // Of n keys or columns, in whole register tiles.

@@ -53,8 +53,8 @@ struct SpatialGeneral {
     constexpr int64_t tiles(int64_t n_q) const { return (n_q + tile_rows() - 1) / tile_rows(); }
     constexpr int64_t padded_rows(int64_t n_q) const { return round_up(n_q, block_rows()); }
 
-    // Multiplications of both products for one head that sees every key, padding included.
-    constexpr int64_t products(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
+    // What both products cost for one head that sees every key: multiplications, padding included.
+    constexpr int64_t cost(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) const {
         return padded_rows(n_q) * round_up(n_k, key_unroll) * (d + round_up(d_v, value_group));
     }
 

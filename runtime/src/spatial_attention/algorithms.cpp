@@ -102,8 +102,8 @@ bool suits(const SpatialCall &call) {
 }
 
 // The general kernel pads queries to blocks, and keys and columns to a few; this one pads keys and columns to register tiles of vectors.
-// From 512 queries on the one with fewer products was faster by their ratio (Zen 5, AVX-512, 13 shapes), but for a sixteenth or so, which
-// the general one spends on transposed copies and a running softmax. With a mask it would transpose that as well.
+// From 512 queries on the one whose products cost less was faster by their ratio (Zen 5, AVX-512, 13 shapes), but for a sixteenth or so,
+// which the general one spends on transposed copies and a running softmax. With a mask it would transpose that as well.
 bool is_fastest(Kernels &kernels, const Kernel &own) {
     constexpr int64_t kManyQueries = 512;  // with fewer, what could be gained is not worth looking for
     constexpr double kShare = 1.0 / 16;
@@ -112,10 +112,10 @@ bool is_fastest(Kernels &kernels, const Kernel &own) {
     if (general == nullptr) {
         return true;
     }
-    const auto products = [&](const auto &schedule) {
-        return double(schedule.products(call.n_q, call.n_k, call.d, call.d_v));
+    const auto cost = [&](const auto &schedule) {
+        return double(schedule.cost(call.n_q, call.n_k, call.d, call.d_v));
     };
-    return products(schedule_of<SpatialGeneral>(*general)) >= (1 - kShare) * products(schedule_of<SpatialFewKeys>(own));
+    return cost(schedule_of<SpatialGeneral>(*general)) >= (1 - kShare) * cost(schedule_of<SpatialFewKeys>(own));
 }
 
 Work work(const SpatialCall &call, const Kernel &kernel) {
