@@ -8,6 +8,7 @@
 #include "support/cases.h"
 #include "support/channel_gradients.h"
 #include "support/logit_stats.h"
+#include "support/sixteen_bit_tensors.h"
 #include "support/spatial_gradients.h"
 #include "support/tiles.h"
 
@@ -169,8 +170,7 @@ void provoke_channel(const std::string &kernel, muattn_dtype type) {
         return expect_agrees(c);
     }
     const ChannelTensors t = make_tensors(c);
-    const ChannelTensors narrow{t.q.narrowed(type), t.k.narrowed(type), t.v.narrowed(type), t.out.narrowed(type)};
-    EXPECT_EQ(run(c, narrow), MUATTN_OK) << muattn_last_error();
+    EXPECT_EQ(run(c, narrowed(t, t.out, type)), MUATTN_OK) << muattn_last_error();
 }
 
 // Of the kernels that a call of channel attention's halves or gradients runs, it names one. The others are run with that: false for those.

@@ -5,7 +5,7 @@
 #include "support/backends.h"
 #include "support/channel_gradients.h"
 #include "support/counting_allocator.h"
-#include "support/sixteen_bits.h"
+#include "support/sixteen_bit_tensors.h"
 #include "support/spatial_gradients.h"
 #include "support/tiles.h"
 
@@ -53,7 +53,7 @@ TEST_P(SixteenBitsMemory, NothingOutsideIsRead) {
 
 TEST_P(SixteenBitsMemory, NothingOutsideTokensIsRead) {
     for (const auto place : {Memory::Place::before_forbidden_page, Memory::Place::after_forbidden_page}) {
-        for (const auto &[n, d] : {std::pair<int64_t, int64_t>{1, 1}, {5, 17}, {33, 19}, {130, 40}}) {
+        for (const auto &[n, d] : {std::pair<int64_t, int64_t>{1, 1}, {5, 17}, {33, 19}, {130, 40}, {129, 64}, {9, 100}}) {
             for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
                 ChannelCase c;
                 c.n = n, c.d = d;
@@ -128,8 +128,7 @@ TEST_P(SixteenBitsMemory, ChannelOutOfMemory) {
         c.B = 2, c.H = 2, c.n = 50, c.d = 21;
         c.channels = channels;
         ChannelGradientTensors t = make_tensors(c);
-        t.forward = {t.forward.q.narrowed(kDtype), t.forward.k.narrowed(kDtype), t.forward.v.narrowed(kDtype),
-                     t.forward.out.narrowed(kDtype)};
+        t.forward = narrowed(t.forward, t.forward.out, kDtype);
         for (Tensor *tensor : {&t.d_out, &t.d_q, &t.d_k, &t.d_v}) {
             *tensor = tensor->narrowed(kDtype);
         }

@@ -10,6 +10,7 @@
 #include "support/channel_gradients.h"
 #include "support/logit_stats.h"
 #include "support/pairwise.h"
+#include "support/sixteen_bit_tensors.h"
 #include "support/sixteen_bits.h"
 #include "support/spatial_choices.h"
 #include "support/spatial_gradients.h"
@@ -22,8 +23,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 class SixteenBits : public OnEveryProcessor {};
 MUATTN_ON_EVERY_BACKEND(SixteenBits);
-
-constexpr muattn_dtype kDtypes[] = {MUATTN_FLOAT16, MUATTN_BFLOAT16};
 
 #ifdef __aarch64__
 constexpr bool kArm = true;
@@ -43,30 +42,6 @@ void expect_close(const Tensor &got, const Tensor &want, double unit, const char
             << name << " " << i << ": " << a[i] << ", not " << b[i];
     }
 }
-
-// got: in 16 bits; want: in float32.
-void expect_rounded(const Tensor &got, const Tensor &want, muattn_dtype dtype, const char *name) {
-    const std::vector<uint16_t> bits = got.bits();
-    const std::vector<float> floats = want.elements();
-    for (size_t i = 0; i < bits.size(); i++) {
-        if (std::isnan(floats[i])) {
-            ASSERT_TRUE(is_nan_bits(dtype, bits[i]) && bits[i] != untouched_bits(dtype)) << name << " " << i;
-        } else {
-            ASSERT_EQ(bits[i], rounded_bits(dtype, floats[i])) << name << " " << i << ": " << floats[i];
-        }
-    }
-    ASSERT_EQ(got.bits_changed_outside(), 0) << name;
-}
-
-void expect_same(const Tensor &got, const Tensor &want, const char *name) {
-    const std::vector<float> a = got.elements(), b = want.elements();
-    for (size_t i = 0; i < a.size(); i++) {
-        ASSERT_TRUE(memcmp(&a[i], &b[i], sizeof(float)) == 0 || (std::isnan(a[i]) && std::isnan(b[i])))
-            << name << " " << i << ": " << a[i] << ", not " << b[i];
-    }
-}
-
-Tensor like(const Tensor &tensor, const Layout &layout) { return Tensor(tensor.shape(), for_output(layout)); }
 
 // The call's kernel, without types and backend.
 std::string last_algorithm() {
@@ -100,7 +75,7 @@ void expect_spatial(const SpatialCase &c, const SpatialTensors &t, muattn_dtype 
 }
 
 void expect_spatial(const SpatialCase &c) {
-    for (const muattn_dtype dtype : kDtypes) {
+    for (const muattn_dtype dtype : kSixteenBits) {
         for (const bool only_keys : {false, true}) {
             expect_spatial(c, make_tensors(c), dtype, only_keys);
             if (testing::Test::HasFatalFailure()) {
@@ -155,7 +130,7 @@ TEST_P(SixteenBits, SpatialInParts) {
 
 TEST_P(SixteenBits, SpatialNumbersThatAreNotNormal) {
     for (const auto &[n_q, n_k] : {std::pair<int64_t, int64_t>{1, 300}, {40, 40}, {40, 600}}) {
-        for (const muattn_dtype dtype : kDtypes) {
+        for (const muattn_dtype dtype : kSixteenBits) {
             for (const float value : {kInfinity, -kInfinity, std::nanf(""), 6e-8f, -1e-5f, 1e-40f, 6.5e4f, 3e38f}) {
                 SpatialCase c;
                 c.n_q = n_q, c.n_k = n_k, c.d = 20, c.d_v = 18;
@@ -171,7 +146,7 @@ TEST_P(SixteenBits, SpatialNumbersThatAreNotNormal) {
 
 // Rounded to nearest even, also where that is infinity, a subnormal number, or 0.
 TEST_P(SixteenBits, OutputsAreRoundedOnce) {
-    for (const muattn_dtype dtype : kDtypes) {
+    for (const muattn_dtype dtype : kSixteenBits) {
         for (const float multiplier : {1.0f, 1e5f, 1e38f, 1e-6f, 1e-9f, 1e-28f}) {
             SpatialCase c;
             c.n_q = 70, c.n_k = 45, c.d = 9, c.d_v = 33;
@@ -192,7 +167,7 @@ TEST_P(SixteenBits, SpatialGradients) {
         c.with_d_lse = count % 2 == 0, c.wants_scale = count % 3 != 0;
         c.wants_q = count % 7 != 0, c.wants_k = count % 5 != 0, c.wants_v = count % 11 != 0;
         SCOPED_TRACE(testing::PrintToString(c));
-        for (const muattn_dtype dtype : kDtypes) {
+        for (const muattn_dtype dtype : kSixteenBits) {
             const bool only_keys = count % 4 == 3;
             const SpatialGradientTensors wide = make_gradient_tensors(c);
             SpatialGradientTensors narrow = make_gradient_tensors(c);
@@ -255,97 +230,9 @@ TEST_P(SixteenBits, SpatialGradientsOfManyQueries) {
     }
 }
 
-ChannelTensors narrowed(const ChannelTensors &t, const Tensor &out, muattn_dtype dtype) {
-    return {t.q.narrowed(dtype), t.k.narrowed(dtype), t.v.narrowed(dtype), out.narrowed(dtype)};
-}
-
-template<typename Use>
-void for_each_channel_case(const Use &use) {
-    for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
-        for (const bool normalize : {false, true}) {
-            for (const auto &[n, d] : {std::pair<int64_t, int64_t>{1, 1}, {3, 17}, {50, 24}, {201, 33}}) {
-                for (const Layout &layout : {token_major(), reversed()}) {
-                    ChannelGradientCase c;
-                    c.B = 2, c.H = 3, c.n = n, c.d = d;
-                    c.channels = channels, c.layout = layout;
-                    c.normalize = normalize;
-                    c.scale = {0.5f, 2, 0.1f};
-                    use(c);
-                }
-            }
-        }
-    }
-}
-
-TEST_P(SixteenBits, Channel) {
-    for_each_channel_case([](const ChannelCase &c) {
-        SCOPED_TRACE(testing::PrintToString(c));
-        for (const muattn_dtype dtype : kDtypes) {
-            const ChannelTensors wide = make_tensors(c), narrow = narrowed(wide, like(wide.out, c.layout), dtype);
-            ASSERT_EQ(run(c, wide), MUATTN_OK) << muattn_last_error();
-            ASSERT_EQ(run(c, narrow), MUATTN_OK) << muattn_last_error();
-            expect_rounded(narrow.out, wide.out, dtype, "out");
-        }
-    });
-}
-
-TEST_P(SixteenBits, ChannelInParts) {
-    for (const int threads : {1, 4}) {
-        ASSERT_EQ(muattn_set_num_threads(threads), MUATTN_OK);
-        for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
-            for (const auto &[B, n] : {std::pair<int64_t, int64_t>{1, 5000}, {5, 600}, {40, 100}}) {
-                ChannelCase c;
-                c.B = B, c.H = 3, c.n = n, c.d = 31;
-                c.channels = channels;
-                const ChannelTensors wide = make_tensors(c),
-                                     narrow = narrowed(wide, like(wide.out, c.layout), MUATTN_FLOAT16);
-                ASSERT_EQ(run(c, wide), MUATTN_OK) << muattn_last_error();
-                ASSERT_EQ(run(c, narrow), MUATTN_OK) << muattn_last_error();
-                expect_rounded(narrow.out, wide.out, MUATTN_FLOAT16, "out");
-            }
-        }
-    }
-}
-
-TEST_P(SixteenBits, ChannelHalvesAndGradients) {
-    for_each_channel_case([](ChannelGradientCase c) {
-        for (const auto way :
-             {ChannelGradientCase::whole, ChannelGradientCase::whole_with_map, ChannelGradientCase::halves}) {
-            if (way == ChannelGradientCase::whole_with_map && c.normalize != 0) {
-                continue;
-            }
-            c.way = way;
-            SCOPED_TRACE(testing::PrintToString(c));
-            for (const muattn_dtype dtype : kDtypes) {
-                const ChannelGradientTensors wide = make_tensors(c);
-                ChannelGradientTensors narrow = make_tensors(c);
-                narrow.forward = narrowed(wide.forward, narrow.forward.out, dtype);
-                narrow.d_out = wide.d_out.narrowed(dtype);
-                narrow.d_q = narrow.d_q.narrowed(dtype), narrow.d_k = narrow.d_k.narrowed(dtype),
-                narrow.d_v = narrow.d_v.narrowed(dtype);
-                ASSERT_EQ(run_halves(c, wide), MUATTN_OK) << muattn_last_error();
-                ASSERT_EQ(run_halves(c, narrow), MUATTN_OK) << muattn_last_error();
-                expect_same(narrow.map, wide.map, "map");
-                expect_same(narrow.attention_map, wide.attention_map, "attention_map");
-                expect_rounded(narrow.forward.out, wide.forward.out, dtype, "out");
-                ASSERT_EQ(run(c, wide), MUATTN_OK) << muattn_last_error();
-                ASSERT_EQ(run(c, narrow), MUATTN_OK) << muattn_last_error();
-                expect_rounded(narrow.d_q, wide.d_q, dtype, "d_q");
-                expect_rounded(narrow.d_k, wide.d_k, dtype, "d_k");
-                expect_rounded(narrow.d_v, wide.d_v, dtype, "d_v");
-                EXPECT_EQ(*narrow.d_scale, *wide.d_scale);
-                EXPECT_EQ(*narrow.d_output_multiplier, *wide.d_output_multiplier);
-                if (testing::Test::HasFatalFailure()) {
-                    return;
-                }
-            }
-        }
-    });
-}
-
 TEST_P(SixteenBits, Merge) {
     const Shape shape{2, 3, 7, 21}, rows{2, 3, 7, 1};
-    for (const muattn_dtype dtype : kDtypes) {
+    for (const muattn_dtype dtype : kSixteenBits) {
         const Tensor a(shape, dense()), b(shape, padded()), out(shape, dense()), lse_a(rows, dense()),
             lse_b(rows, dense()), lse(rows, dense()), narrow_lse(rows, dense());
         a.fill_normal(1), b.fill_normal(2), lse_a.fill_normal(3), lse_b.fill_normal(4);
@@ -365,7 +252,7 @@ TEST_P(SixteenBits, Merge) {
 }
 
 TEST_P(SixteenBits, LogitStats) {
-    for (const muattn_dtype dtype : kDtypes) {
+    for (const muattn_dtype dtype : kSixteenBits) {
         SpatialCase c;
         c.B = 2, c.Hk = 2, c.H = 4, c.n_q = 60, c.n_k = 83, c.d = 19;
         c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
