@@ -53,7 +53,8 @@ TEST_P(SixteenBitsMemory, NothingOutsideIsRead) {
 
 TEST_P(SixteenBitsMemory, NothingOutsideTokensIsRead) {
     for (const auto place : {Memory::Place::before_forbidden_page, Memory::Place::after_forbidden_page}) {
-        for (const auto &[n, d] : {std::pair<int64_t, int64_t>{1, 1}, {5, 17}, {33, 19}, {130, 40}, {129, 64}, {9, 100}}) {
+        for (const auto &[n, d] :
+             {std::pair<int64_t, int64_t>{1, 1}, {5, 17}, {33, 19}, {130, 40}, {129, 64}, {9, 100}}) {
             for (const muattn_layout channels : {MUATTN_CHANNELS_LAST, MUATTN_CHANNELS_FIRST}) {
                 ChannelCase c;
                 c.n = n, c.d = d;

@@ -94,7 +94,8 @@ TEST_P(SpatialFewKeys, IsNotForKeysThatPadMuch) {
     c.n_k = c.d_v = 1;
     expect_agrees(c);
     const bool by_few_keys = std::string(muattn_last_kernel()).find("/few_keys") != std::string::npos;
-    EXPECT_EQ(by_few_keys, 16 * general.cost(c.n_q, 1, c.d, 1) >= 15 * few_keys.cost(c.n_q, 1, c.d, 1)) << muattn_last_kernel();
+    EXPECT_EQ(by_few_keys, 16 * general.cost(c.n_q, 1, c.d, 1) >= 15 * few_keys.cost(c.n_q, 1, c.d, 1))
+        << muattn_last_kernel();
     c.n_q = 511;
     expect_agrees_by_few_keys(c);
 }

@@ -112,9 +112,7 @@ bool is_fastest(Kernels &kernels, const Kernel &own) {
     if (general == nullptr) {
         return true;
     }
-    const auto cost = [&](const auto &schedule) {
-        return double(schedule.cost(call.n_q, call.n_k, call.d, call.d_v));
-    };
+    const auto cost = [&](const auto &schedule) { return double(schedule.cost(call.n_q, call.n_k, call.d, call.d_v)); };
     return cost(schedule_of<SpatialGeneral>(*general)) >= (1 - kShare) * cost(schedule_of<SpatialFewKeys>(own));
 }
 
