@@ -114,11 +114,11 @@ def _some_queries_and_keys(direction: str, arrays: dict, options: dict):
     def part(rows: np.ndarray, keys: np.ndarray) -> dict[str, np.ndarray]:
         """Of the call with some queries and some keys of that head."""
         inputs = [arrays["q"][-1:, -heads:, rows], *(arrays[name][-1:, -1:, keys] for name in "kv")]
-        mask = _mask_of(rows, keys, heads, options)
+        others = {"mask": _mask_of(rows, keys, heads, options), "softcap": options["softcap"]}
         if direction == "forward":
-            return {"out": reference.spatial(*inputs, options["scale"], mask=mask)[0]}
+            return {"out": reference.spatial(*inputs, options["scale"], **others)[0]}
         d_out, out, lse = (arrays[name][-1:, -heads:, rows] for name in ("d_out", "out", "lse"))
-        gradients = reference_gradients.spatial(*inputs, d_out, options["scale"], out_and_lse=(out, lse[..., 0]), mask=mask)
+        gradients = reference_gradients.spatial(*inputs, d_out, options["scale"], out_and_lse=(out, lse[..., 0]), **others)
         return {f"d_{name}": gradients[name] for name in "qkv"}
 
     def expected() -> dict[str, np.ndarray]:
