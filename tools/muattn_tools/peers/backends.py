@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+
 import torch
 
 import muattn
@@ -14,6 +18,12 @@ def force(parser: Parser, backend: str) -> None:
         muattn.force_backend(f"cpu:{backend}" if backend else None)
     except ValueError as error:
         parser.error(f"argument --backend: {error}")
+
+
+def command(verb: str) -> str:
+    """As it was given, with what the environment holds PyTorch to."""
+    held = os.environ.get("ATEN_CPU_CAPABILITY")
+    return (f"ATEN_CPU_CAPABILITY={held} " if held else "") + shlex.join([*verb.split(), *sys.argv[1:]])
 
 
 def torch_version() -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from muattn_tools.arguments import processors
 from muattn_tools.c_library import Library
 from muattn_tools.command_lines import peers as command_line
 from muattn_tools.machine_load import warn
-from muattn_tools.peers.backends import force, torch_version
+from muattn_tools.peers.backends import command, force, torch_version
 from muattn_tools.peers.backward_report import write_report
 from muattn_tools.peers.sgemm import GFLOP, product
 from muattn_tools.peers.steps import contest
@@ -57,7 +55,7 @@ def main() -> None:
     thread_counts = arguments.threads or sorted({1, processors()})
     rows = measure(shapes, thread_counts, arguments.seconds, Library(arguments.library, arguments.backend))
     results = {
-        **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
+        **provenance(muattn.current_backend(), command("./dev bench --peers")),
         "processors": processors(), **busy, "versions": {"muattn": muattn.__version__, "torch": torch_version()}, "rows": rows,
     }  # fmt: skip
     path = arguments.out / f"{file_stem(results)}-backward.json"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 
 import numpy as np
 
@@ -12,7 +10,7 @@ import muattn
 from muattn_tools.arguments import processors
 from muattn_tools.command_lines import peers as command_line
 from muattn_tools.machine_load import warn
-from muattn_tools.peers.backends import force, torch_version
+from muattn_tools.peers.backends import command, force, torch_version
 from muattn_tools.peers.contestants import contestants
 from muattn_tools.peers.peers_report import write_report
 from muattn_tools.peers.sgemm import sgemm
@@ -61,8 +59,8 @@ def main() -> None:
 
     rows = measure(shapes, arguments.threads or sorted({1, processors()}), arguments.seconds)
     results = {
-        **provenance(muattn.current_backend(), "./dev bench --peers " + shlex.join(sys.argv[1:])),
-        "processors": processors(), **busy,
+        **provenance(muattn.current_backend(), command("./dev bench --peers")),
+        "held_to": arguments.backend, "processors": processors(), **busy,
         "versions": {
             "muattn": muattn.__version__, "torch": torch_version(),
             **{name: __import__(name).__version__ for name in ("onnxruntime", "openvino")},

@@ -22,7 +22,7 @@ def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
 
 
-# Peers but FlexAttention take its window as a dense mask: means are also given without it.
+# PyTorch's SDPA takes its window as a dense mask: means are also given without it.
 APART = "window_8k"
 
 
@@ -42,6 +42,11 @@ def ratios(row: dict) -> tuple[float, float, str]:
     return min(t for name, t in peers.items() if name in TORCH) / times["muattn"], peers[best] / times["muattn"], best
 
 
+def _held(results: dict) -> list[str]:
+    held = results.get("held_to")
+    return [f"muattn was held to {held}. ONNX Runtime and OpenVINO cannot be: compare with PyTorch alone."] if held else []
+
+
 def table(results: dict) -> str:
     thread_counts = sorted({row["threads"] for row in results["rows"]})
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -49,7 +54,7 @@ def table(results: dict) -> str:
         f"{results['device']}, {results['backend']}, {results['processors']} processors; {results['date']}, commit "
         f"{results['commit']}; {versions}; `{results['command'].strip()}`",
         "",
-        *(line for warning in kept_warning(results) for line in (warning, "")),
+        *(line for warning in (*kept_warning(results), *_held(results)) for line in (warning, "")),
         "| shape | " + " | ".join(
             f"{n} thread{'s' * (n > 1)}: ms | of sgemm | x PyTorch | x best peer" for n in thread_counts) + " |",
         "|---|" + "---|" * (4 * len(thread_counts)),

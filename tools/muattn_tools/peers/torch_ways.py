@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import and_masks, create_block_mask, flex_attention
 
 from muattn_tools.problems import Problem
 
@@ -37,7 +38,7 @@ def torch_problem(p: Problem) -> TorchProblem:
     if p.score_bytes() <= MOST_SCORE_BYTES:
         ways["torch composed"] = composed
         ways["torch.compile"] = torch.compile(composed)
-    if p.operation == "spatial" and (p.causal or p.softcap is not None or _allowed(p) is not None):
+    if p.operation == "spatial" and (_sees(p) or p.softcap is not None):
         ways["torch flex"] = _flex(p)
     return TorchProblem(ways, p.operation == "channel" and not p.channels_first)
 
@@ -57,6 +58,8 @@ def _channel(p: Problem) -> tuple[Way, Way]:
 
 
 def _spatial(p: Problem) -> tuple[Way, Way]:
+    if p.mask is not None and p.causal:
+        raise ValueError(f"{p.name}: a mask and causal together are not compared")
     groups = p.q.shape[1] // p.k.shape[1]
     mask = None if p.mask is None else torch.from_numpy(p.mask)
     if p.window is not None:
@@ -89,27 +92,35 @@ def _spatial(p: Problem) -> tuple[Way, Way]:
     return fused, composed
 
 
-def _allowed(p: Problem) -> torch.Tensor | None:
-    """[B, n_k] of a boolean mask, which is for keys."""
-    return torch.from_numpy(p.mask[:, 0, 0, :]) if p.mask is not None and p.mask.dtype == np.bool_ else None
+def _sees(p: Problem) -> list[Callable]:
+    """What FlexAttention skips blocks by; all of them count."""
+    found = []
+    if p.mask is not None and p.mask.dtype == np.bool_:
+        allowed = torch.from_numpy(p.mask[:, 0, 0, :])  # it is for keys
+        found.append(lambda b, h, i, j: allowed[b, j])
+    if p.causal:
+        found.append(lambda b, h, i, j: j <= i)
+    if p.window is not None:
+        found.append(lambda b, h, i, j: j >= i - p.window)
+    return found
 
 
 def _flex(p: Problem) -> Way:
-    """With a block mask, made before: the blocks that no query sees are skipped. On a CPU it has no backward pass."""
-    allowed = _allowed(p)
-
-    def sees(b, h, i, j):
-        if allowed is not None:
-            return allowed[b, j]
-        return (j <= i) & (j >= i - p.window) if p.window is not None else j <= i
+    """With a block mask, made at the first call: the blocks that no query sees are skipped. On a CPU it has no backward pass."""
 
     def capped(score, b, h, i, j):
         return p.softcap * torch.tanh(score / p.softcap)
 
-    batch = None if allowed is None else len(allowed)
-    options = {
-        "block_mask": create_block_mask(sees, batch, None, p.q.shape[2], p.k.shape[2], device="cpu"),
-        "score_mod": None if p.softcap is None else capped, "scale": p.scale, "enable_gqa": p.q.shape[1] > p.k.shape[1],
-    }  # fmt: skip
-    compiled = torch.compile(flex_attention)
-    return lambda q, k, v: compiled(q, k, v, **options)
+    @functools.cache
+    def prepared() -> tuple[Callable, dict]:
+        sees, batch = _sees(p), None if p.mask is None else len(p.mask)
+        return torch.compile(flex_attention), {
+            "block_mask": create_block_mask(and_masks(*sees), batch, None, p.q.shape[2], p.k.shape[2], device="cpu") if sees else None,
+            "score_mod": None if p.softcap is None else capped, "scale": p.scale, "enable_gqa": p.q.shape[1] > p.k.shape[1],
+        }  # fmt: skip
+
+    def way(q, k, v):
+        compiled, options = prepared()
+        return compiled(q, k, v, **options)
+
+    return way

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muattn_tools.machine_load import kept_warning
 
-COLUMNS = {"muattn float32": "x muattn float32", "torch": "x PyTorch, same type", "torch float32": "x PyTorch float32", "onnxruntime": "x ONNX Runtime"}
+COLUMNS = {"muattn float32": "x muattn float32", "torch": "x SDPA, same type", "torch float32": "x SDPA float32", "onnxruntime": "x ONNX Runtime"}
 
 
 def table(results: dict) -> str:
@@ -14,7 +14,7 @@ def table(results: dict) -> str:
         f"`{results['command'].strip()}`",
         "",
         *(line for warning in kept_warning(results) for line in (warning, "")),
-        "How many times as long others take as muattn with these types. Types are q's and out's, and after a _ those of k and v.",
+        "How many times as long others take as muattn with these types. Types are q's and out's, and after a _ those of k and v. SDPA is PyTorch's.",
         "",
         "| shape | types | ms | " + " | ".join(COLUMNS.values()) + " |",
         "|---|---|---|" + "---|" * len(COLUMNS),
