@@ -13,8 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from muattn_tools import tables
+from muattn_tools import reference, tables
+from muattn_tools.c_library import Library
 from muattn_tools.generate import halide_target, target_libraries
 from packages import needs
 
@@ -66,6 +68,16 @@ def test_a_kernel_that_does_more_serves_a_call(tmp_path, kernel):
     command = [os.environ.get("CC", "cc"), "-I", tmp_path / "out/include", MAIN_C, tmp_path / "out/lib/libmuattn.a", "-lm", "-lpthread", "-ldl"]
     subprocess.run([*command, "-o", tmp_path / "program"], check=True)
     assert "mean 2 on cpu:sse41" in subprocess.run([tmp_path / "program"], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif("avx2" not in Path("/proc/cpuinfo").read_text(), reason="for AVX2")
+def test_blocks_of_one_vector_serve_wide_maps_where_there_are_no_others(tmp_path):
+    make("--target", "x86-64-linux-avx2-fma-f16c", "--ops", "channel_attention", "--kernels", "channels_last+block_vectors=1",
+         "--dtypes", "float32", "--shared", "--out", tmp_path / "out")  # fmt: skip
+    arrays = dict(zip(("q", "k", "v", "out"), np.random.default_rng(1).standard_normal((4, 1, 2, 30, 41), dtype=np.float32)))
+    Library(tmp_path / "out/lib/libmuattn.so", "").call("channel", arrays, {"scale": 0.2, "layout": "channels_last"})()
+    expected = reference.channel(arrays["q"], arrays["k"], arrays["v"], 0.2)
+    np.testing.assert_allclose(arrays["out"], expected, atol=1e-5)
 
 
 def test_a_library_for_a_type_takes_it_beside_float32(tmp_path):

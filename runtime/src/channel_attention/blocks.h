@@ -6,10 +6,12 @@
 
 namespace muattn {
 
-// Of the kernels that suit maps of d, the first of those that compute the fewest rows past d. A smaller build may lack some.
+// Of the kernels that suit maps of d, or, where a smaller build has none of these, of all, the first of those that compute the fewest rows
+// past d.
 template<typename Schedule>
 const Kernel *find_blocks(int backend, Algorithm algorithm, Need need, int64_t d) {
     const Kernel *best = nullptr;
+    bool best_suits = false;
     int64_t fewest = 0;
     for (const int block_vectors : {0, 3, 2, 1}) {
         need.features.block_vectors = block_vectors;
@@ -18,8 +20,10 @@ const Kernel *find_blocks(int backend, Algorithm algorithm, Need need, int64_t d
             continue;
         }
         const auto numbers = schedule_of<Schedule>(*kernel, block_vectors);
-        if (suits(numbers, d) && (best == nullptr || numbers.padded(d) < fewest)) {
+        const bool does_suit = suits(numbers, d), as_good = best != nullptr && does_suit == best_suits;
+        if (best == nullptr || (does_suit && !best_suits) || (as_good && numbers.padded(d) < fewest)) {
             best = kernel;
+            best_suits = does_suit;
             fewest = numbers.padded(d);
         }
     }
