@@ -14,7 +14,7 @@ namespace {
 
 using Place = Memory::Place;
 constexpr Place kPlaces[] = {Place::before_forbidden_page, Place::after_forbidden_page};
-// Floats between tokens of d: none, and so many that kernels copy them.
+// Floats from one token of d to the next: d, and so many that kernels copy them.
 std::vector<int64_t> distances(int64_t d) { return {d, d + 70}; }
 
 class OutOfBounds : public OnEveryBackend {};
@@ -59,11 +59,15 @@ TEST_P(OutOfBounds, Masks) {
                     for (const bool of_each_key : {false, true}) {
                         SpatialCase c;
                         c.n_q = n_q, c.n_k = n_k, c.d = 5, c.d_v = 6;
-                        c.mask = SpatialCase::additive;
                         c.mask_full = {false, false, of_each_query, of_each_key};
+                        c.mask = SpatialCase::additive;
                         SpatialTensors t = make_tensors(c);
-                        t.mask = Tensor({1, 1, of_each_query ? n_q : 1, of_each_key ? n_k : 1}, place);
+                        t.mask = Tensor(t.mask.shape(), place);
                         t.mask.fill_normal(4);
+                        expect_agrees(c, t);
+                        c.mask = SpatialCase::boolean;
+                        t = make_tensors(c);
+                        t.move_mask(place);
                         expect_agrees(c, t);
                     }
                 }
@@ -78,13 +82,18 @@ TEST_P(OutOfBounds, MasksOfGradients) {
             for (const bool wants_mask : {false, true}) {
                 SpatialBackwardCase c;
                 c.n_q = 7, c.n_k = n_k, c.d = 6, c.d_v = 5;
-                c.mask = SpatialCase::additive;
                 c.mask_full = {false, false, true, of_each_key};
+                c.mask = SpatialCase::additive;
                 c.wants_mask = wants_mask;
                 SpatialGradientTensors t = make_gradient_tensors(c);
-                t.inputs.mask = Tensor({1, 1, c.n_q, of_each_key ? n_k : 1}, Place::before_forbidden_page);
+                t.inputs.mask = Tensor(t.inputs.mask.shape(), Place::before_forbidden_page);
                 t.inputs.mask.fill_normal(4);
                 write_forward_result(c, t);
+                expect_gradients_agree(c, t);
+                c.mask = SpatialCase::boolean;
+                c.wants_mask = false;
+                t = make_gradient_tensors(c);
+                t.inputs.move_mask(Place::before_forbidden_page);
                 expect_gradients_agree(c, t);
             }
         }

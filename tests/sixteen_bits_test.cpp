@@ -2,16 +2,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <random>
 
 #include "support/backends.h"
-#include "support/channel_gradients.h"
 #include "support/logit_stats.h"
 #include "support/pairwise.h"
 #include "support/sixteen_bit_tensors.h"
-#include "support/sixteen_bits.h"
 #include "support/spatial_choices.h"
 #include "support/spatial_gradients.h"
 #include "support/tiles.h"

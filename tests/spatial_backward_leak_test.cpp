@@ -10,12 +10,6 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
 
-SpatialBackwardCase sized(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) {
-    SpatialBackwardCase c;
-    c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
-    return c;
-}
-
 class SpatialBackwardLeak : public OnEveryBackend {
 protected:
     // Calls that hide keys from queries, each in its own way.
@@ -23,7 +17,7 @@ protected:
         std::vector<SpatialBackwardCase> cases;
         const auto s = key_blocks_schedule(GetParam());
         for (const auto &[n_q, n_k] : {std::pair<int64_t, int64_t>{9, 9}, {s.block_queries + 5, s.block_keys() + 9}}) {
-            SpatialBackwardCase c = sized(n_q, n_k, 6, 5);
+            SpatialBackwardCase c = backward_case(n_q, n_k, 6, 5);
             c.B = 2;
             c.causal = MUATTN_CAUSAL_TOP_LEFT;
             cases.push_back(c);
@@ -72,7 +66,7 @@ TEST_P(SpatialBackwardLeak, OneNan) {
 
 // What no query sees, and a query that sees nothing.
 TEST_P(SpatialBackwardLeak, WhatIsHiddenFromAll) {
-    SpatialBackwardCase c = sized(12, 20, 6, 5);
+    SpatialBackwardCase c = backward_case(12, 20, 6, 5);
     c.causal = MUATTN_CAUSAL_OFFSET;
     c.causal_offset = -2;
     for (const float bad : {kNan, kInfinity, -kInfinity}) {
@@ -92,7 +86,7 @@ TEST_P(SpatialBackwardLeak, WhatIsHiddenFromAll) {
 // Finite, but too large to be multiplied by anything: 0 times a product that overflows is NaN.
 TEST_P(SpatialBackwardLeak, LargeNumbersThatAreHidden) {
     for (const SpatialCase::Mask mask : {SpatialCase::no_mask, SpatialCase::boolean}) {
-        SpatialBackwardCase c = sized(12, 20, 6, 5);
+        SpatialBackwardCase c = backward_case(12, 20, 6, 5);
         c.causal = MUATTN_CAUSAL_TOP_LEFT;
         c.mask = mask;
         const SpatialGradientTensors t = make_gradient_tensors(c);
@@ -103,16 +97,17 @@ TEST_P(SpatialBackwardLeak, LargeNumbersThatAreHidden) {
     }
 }
 
-// A small mask that all batch entries share is looked through first.
+// A small mask that all batch entries share is looked through first. It hides the last key alone.
 TEST_P(SpatialBackwardLeak, WhatASharedMaskHides) {
     for (const float hides : {-kInfinity, -8e37f}) {
         for (const bool wants_mask : {false, true}) {
-            SpatialBackwardCase c = sized(12, 20, 16, 16);
+            SpatialBackwardCase c = backward_case(12, 20, 16, 16);
             c.B = 8;
             c.mask = SpatialCase::additive;
             c.mask_full = {false, false, true, true};
             c.wants_mask = wants_mask;
             SpatialGradientTensors t = make_gradient_tensors(c);
+            t.inputs.mask.fill_normal(4);
             for (int64_t i = 0; i < c.n_q; i++) {
                 t.inputs.mask.at(0, 0, i, c.n_k - 1) = hides;
             }

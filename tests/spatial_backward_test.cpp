@@ -11,12 +11,6 @@
 namespace muattn::test {
 namespace {
 
-SpatialBackwardCase sized(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) {
-    SpatialBackwardCase c;
-    c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
-    return c;
-}
-
 bool same_bits(const std::vector<float> &a, const std::vector<float> &b) {
     return a.size() == b.size() && memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
@@ -27,7 +21,7 @@ MUATTN_ON_EVERY_BACKEND(SpatialBackward);
 TEST_P(SpatialBackward, SmallSizes) {
     for (int64_t n_q = 0; n_q <= 17; n_q++) {
         for (int64_t n_k = 0; n_k <= 17; n_k++) {
-            SpatialBackwardCase c = sized(n_q, n_k, 1 + (n_q + n_k) % 5, 1 + n_k % 3);
+            SpatialBackwardCase c = backward_case(n_q, n_k, 1 + (n_q + n_k) % 5, 1 + n_k % 3);
             expect_gradients_agree(c);
             c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
             expect_gradients_agree(c);
@@ -36,7 +30,7 @@ TEST_P(SpatialBackward, SmallSizes) {
 }
 
 TEST_P(SpatialBackward, EmptyBatchAndHeads) {
-    SpatialBackwardCase c = sized(3, 4, 5, 6);
+    SpatialBackwardCase c = backward_case(3, 4, 5, 6);
     c.B = 0;
     const SpatialGradientTensors t = make_gradient_tensors(c);
     ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
@@ -55,23 +49,23 @@ TEST_P(SpatialBackward, SizesAroundTiles) {
     const auto s = key_blocks_schedule(GetParam());
     for (const int64_t n_k : around({s.lanes, s.panel(), s.block_keys(), 2 * s.block_keys()})) {
         for (const int64_t n_q : around({s.query_unroll, s.row_unroll, s.block_queries, 2 * s.block_queries})) {
-            SpatialBackwardCase c = sized(n_q, n_k, 5, 4);
+            SpatialBackwardCase c = backward_case(n_q, n_k, 5, 4);
             c.causal = n_q % 2 == 0 ? MUATTN_CAUSAL_TOP_LEFT : MUATTN_CAUSAL_NONE;
             expect_gradients_agree(c);
         }
     }
     for (const int64_t d :
          around({4, s.lanes, s.column_unroll, s.column_vectors * s.lanes, 2 * s.column_vectors * s.lanes})) {
-        expect_gradients_agree(sized(7, 11, d, d));
-        expect_gradients_agree(sized(7, 11, d, 3));
-        expect_gradients_agree(sized(7, 11, 3, d));
+        expect_gradients_agree(backward_case(7, 11, d, d));
+        expect_gradients_agree(backward_case(7, 11, d, 3));
+        expect_gradients_agree(backward_case(7, 11, 3, d));
     }
 }
 
 TEST_P(SpatialBackward, Primes) {
     for (const auto &[n_q, n_k, d, d_v] :
          {std::array<int64_t, 4>{101, 211, 13, 29}, {307, 59, 31, 7}, {2, 1009, 5, 11}, {1009, 2, 5, 11}}) {
-        SpatialBackwardCase c = sized(n_q, n_k, d, d_v);
+        SpatialBackwardCase c = backward_case(n_q, n_k, d, d_v);
         expect_gradients_agree(c);
         c.causal = MUATTN_CAUSAL_TOP_LEFT;
         expect_gradients_agree(c);
@@ -83,14 +77,14 @@ TEST_P(SpatialBackward, Primes) {
 // Several spans of keys in one lane, in several lanes, and several stripes of queries.
 TEST_P(SpatialBackward, BeyondOneSpanAndStripe) {
     const auto s = key_blocks_schedule(GetParam());
-    SpatialBackwardCase c = sized(70, 2 * s.span_keys + 33, 4, 3);
+    SpatialBackwardCase c = backward_case(70, 2 * s.span_keys + 33, 4, 3);
     expect_gradients_agree(c);
     c.causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
     c.window = {1, s.span_keys + 9, 0};
     expect_gradients_agree(c);
     c.B = 3, c.H = 8, c.Hk = 8, c.n_q = 9;
     expect_gradients_agree(c);
-    c = sized((1 << 14) + 77, 35, 2, 1);
+    c = backward_case((1 << 14) + 77, 35, 2, 1);
     c.causal = MUATTN_CAUSAL_OFFSET;
     c.causal_offset = -16000;
     expect_gradients_agree(c);
@@ -98,7 +92,7 @@ TEST_P(SpatialBackward, BeyondOneSpanAndStripe) {
 
 TEST_P(SpatialBackward, LargeHeadDimensions) {
     for (const auto &[d, d_v] : {std::pair<int64_t, int64_t>{1024, 1024}, {1023, 5}, {5, 1023}, {512, 256}}) {
-        expect_gradients_agree(sized(33, 70, d, d_v));
+        expect_gradients_agree(backward_case(33, 70, d, d_v));
     }
 }
 
@@ -125,7 +119,7 @@ TEST_P(SpatialBackward, FeaturesInPairsBeyondOneBlock) {
 TEST_P(SpatialBackward, EveryShapeOfAMask) {
     for (int full = 0; full < 16; full++) {
         for (const float softcap : {0.0f, 2.0f}) {
-            SpatialBackwardCase c = sized(11, 60, 6, 5);
+            SpatialBackwardCase c = backward_case(11, 60, 6, 5);
             c.B = 3, c.H = 4, c.Hk = 2;
             c.softcap = softcap;
             c.mask = SpatialCase::additive;
@@ -140,7 +134,7 @@ TEST_P(SpatialBackward, EveryShapeOfAMask) {
 
 TEST_P(SpatialBackward, WhatIsWanted) {
     for (int wanted = 0; wanted < 64; wanted++) {
-        SpatialBackwardCase c = sized(9, 21, 6, 5);
+        SpatialBackwardCase c = backward_case(9, 21, 6, 5);
         c.H = 2, c.Hk = 2;
         c.mask = SpatialCase::additive;
         c.sink = {0.5f, -1};
@@ -160,14 +154,14 @@ TEST_P(SpatialBackward, WhatIsWanted) {
 }
 
 TEST_P(SpatialBackward, NothingWanted) {
-    SpatialBackwardCase c = sized(9, 21, 6, 5);
+    SpatialBackwardCase c = backward_case(9, 21, 6, 5);
     c.wants_q = c.wants_k = c.wants_v = c.wants_scale = c.wants_mask = c.wants_sink = false;
     EXPECT_EQ(run(c, make_gradient_tensors(c)), MUATTN_OK) << muattn_last_error();
 }
 
 // d_q is 0 with it, what d_scale sums up is not.
 TEST_P(SpatialBackward, ScalesOfZero) {
-    SpatialBackwardCase c = sized(20, 30, 6, 5);
+    SpatialBackwardCase c = backward_case(20, 30, 6, 5);
     c.H = 4, c.Hk = 2;
     c.scale = {0, 0.5f, -0.25f, 0};
     expect_gradients_agree(c);
@@ -179,7 +173,7 @@ TEST_P(SpatialBackward, ScalesOfZero) {
 
 // Near the ends of what a float can be d_q is 0, or infinite, where d_scale is neither.
 TEST_P(SpatialBackward, ScalesNearTheEnds) {
-    SpatialBackwardCase c = sized(20, 30, 6, 5);
+    SpatialBackwardCase c = backward_case(20, 30, 6, 5);
     c.H = 4, c.Hk = 2;
     c.scale = {1e-37f, -3e-20f, 1e-14f, 2e-16f};
     expect_gradients_agree(c);
@@ -189,7 +183,7 @@ TEST_P(SpatialBackward, ScalesNearTheEnds) {
 
 TEST_P(SpatialBackward, LargeAndSmallNumbers) {
     for (const double amplitude : {1e-3, 10.0}) {
-        SpatialBackwardCase c = sized(40, 50, 16, 16);
+        SpatialBackwardCase c = backward_case(40, 50, 16, 16);
         c.amplitude = amplitude;
         expect_gradients_agree(c);
         c.softcap = 5;
@@ -199,7 +193,7 @@ TEST_P(SpatialBackward, LargeAndSmallNumbers) {
 
 TEST_P(SpatialBackward, SameBitsForAnyNumberOfThreads) {
     const auto s = key_blocks_schedule(GetParam());
-    std::vector<SpatialBackwardCase> cases{sized(150, 3 * s.span_keys + 7, 20, 17), sized(40, 100, 20, 17)};
+    std::vector<SpatialBackwardCase> cases{backward_case(150, 3 * s.span_keys + 7, 20, 17), backward_case(40, 100, 20, 17)};
     cases[0].causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
     cases[1].B = 20, cases[1].H = 4, cases[1].Hk = 2;
     cases[1].mask = SpatialCase::additive;
@@ -222,7 +216,7 @@ TEST_P(SpatialBackward, SameBitsForAnyNumberOfThreads) {
 // As the gradient of one projection: no element is shared, whatever the numbers of heads.
 TEST_P(SpatialBackward, PackedGradients) {
     for (const int64_t d : {1, 7, 16, 40}) {
-        SpatialBackwardCase c = sized(37, 37, d, d);
+        SpatialBackwardCase c = backward_case(37, 37, d, d);
         c.B = 2, c.H = 4, c.Hk = 2;
         SpatialGradientTensors t = make_gradient_tensors(c);
         ASSERT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
@@ -237,7 +231,7 @@ TEST_P(SpatialBackward, PackedGradients) {
 
 // What rings of machines count on: with out and lse of all keys, the gradients of disjoint sets of keys add up.
 TEST_P(SpatialBackward, DisjointSetsOfKeysAddUp) {
-    SpatialBackwardCase c = sized(60, 90, 12, 10);
+    SpatialBackwardCase c = backward_case(60, 90, 12, 10);
     c.H = 4, c.Hk = 2;
     c.causal = MUATTN_CAUSAL_OFFSET;
     c.causal_offset = 30;

@@ -217,6 +217,7 @@ TEST_P(SpatialLeak, ValuesThatASharedMaskHides) {
         c.B = 8, c.d_v = 40;
         for (const float hides : {-kInfinity, std::numeric_limits<float>::lowest(), -8e37f}) {
             const SpatialTensors t = make_tensors(c);
+            t.mask.fill_normal(4);
             for (int64_t i = 0; i < c.n_q; i++) {
                 t.mask.at(0, 0, i, c.n_k - 1) = hides;
             }

@@ -38,6 +38,20 @@ const T *data_or_null(const std::vector<T> &list) {
 
 }  // namespace
 
+void SpatialTensors::move_mask(Memory::Place place) {
+    mask_memory = std::make_shared<Memory>((mask_bytes.size() + sizeof(float) - 1) / sizeof(float), place);
+    std::copy(mask_bytes.begin(), mask_bytes.end(), mask_data());
+}
+
+uint8_t *SpatialTensors::mask_data() const {
+    if (mask_memory == nullptr) {
+        return const_cast<uint8_t *>(mask_bytes.data());
+    }
+    const bool at_end = mask_memory->place() == Memory::Place::before_forbidden_page;
+    return at_end ? reinterpret_cast<uint8_t *>(mask_memory->end()) - mask_bytes.size()
+                  : reinterpret_cast<uint8_t *>(mask_memory->begin());
+}
+
 muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTensors &t, muattn_tensor &mask) {
     muattn_spatial_options o = c.options();
     if (c.mask == SpatialCase::no_mask) {
@@ -45,7 +59,7 @@ muattn_spatial_options options_with_mask(const SpatialCase &c, const SpatialTens
     }
     mask = t.mask.view();
     if (c.mask == SpatialCase::boolean) {
-        mask.data = const_cast<uint8_t *>(t.mask_bytes.data());
+        mask.data = t.mask_data();
         mask.dtype = MUATTN_BOOL;
         std::fill(std::begin(mask.strides), std::end(mask.strides), 0);
     }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <initializer_list>
 #include <iosfwd>
+#include <memory>
 #include <vector>
 
 #include "muattn/muattn.h"
@@ -34,6 +35,11 @@ struct SpatialTensors {
     Tensor q, k, v, out, lse;
     Tensor mask{};                      // a boolean one holds 0 and 1 here
     std::vector<uint8_t> mask_bytes{};  // and dense bytes, which muattn gets, here
+    std::shared_ptr<Memory> mask_memory{};  // or here
+
+    // Of a boolean mask, as close to a forbidden page as it gets.
+    void move_mask(Memory::Place place);
+    uint8_t *mask_data() const;
 };
 
 struct ChannelCase : muattn_channel_options {

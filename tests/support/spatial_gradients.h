@@ -25,6 +25,12 @@ struct SpatialBackwardCase : SpatialCase {
     }
 };
 
+inline SpatialBackwardCase backward_case(int64_t n_q, int64_t n_k, int64_t d, int64_t d_v) {
+    SpatialBackwardCase c;
+    c.n_q = n_q, c.n_k = n_k, c.d = d, c.d_v = d_v;
+    return c;
+}
+
 struct SpatialGradientTensors {
     SpatialTensors inputs;  // out and lse hold the forward's result, from the reference
     Tensor d_out, d_lse, d_q, d_k, d_v, d_mask;
