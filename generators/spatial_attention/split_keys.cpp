@@ -50,7 +50,7 @@ public:
         const RDom r_v(0, (d() + lanes - 1) / lanes, "r_v"), r_l(0, lanes, "r_l");
         const Expr column = r_v * lanes + l;
         // 0 past d, as Q is: lanes are summed, and 0 times NaN is NaN.
-        K(e, j, p, h, b) = of_kv(load_or_zero(e, d(), [&](const Expr &column) { return k(column, key, h, b); }));
+        K(e, j, p, h, b) = of_kv(load_or_zero(e, d(), [&](const Expr &inside) { return k(inside, key, h, b); }));
         // The schedule has code of its own for whole groups, which need no mask.
         whole_groups = d_v() % (params.value_vectors * lanes) == 0;
         const Expr value_in_place = v(unsafe_promise_clamped(e, 0, d_v() - 1), key, h, b);
