@@ -46,8 +46,11 @@ struct SpatialFewKeys {
         constexpr const Tile *end() const { return tile + count; }
     };
     constexpr Tiles tiles() const {
-        if (registers >= 32) {
+        if (registers >= 32 && lanes >= 16) {  // shorter vectors pad less, and NEON's loads hold 5 by 4 and 7 by 3 up
             return {{{4, 6}, {3, 8}, {2, 8}, {5, 4}, {7, 3}, {1, 12, 5}}, 6};
+        }
+        if (registers >= 32) {
+            return {{{4, 6}, {3, 8}, {2, 8}, {1, 12, 5}}, 4};
         }
         if (registers >= 16) {
             return {{{4, 3}, {5, 2}, {3, 4}, {2, 6}, {1, 12, 5}}, 5};
