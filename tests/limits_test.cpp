@@ -69,7 +69,8 @@ TEST_P(Limits, MaskOfQueries) {
     c.mask_full = {false, false, true, false};
     const SpatialTensors t = make_tensors(c);
     EXPECT_EQ(run(c, t), MUATTN_OK) << muattn_last_error();
-    for (const int64_t i : {int64_t(1), c.n_q / 2, c.n_q - 1}) {  // each sees two keys, and adds one number to both of their logits
+    for (const int64_t i :
+         {int64_t(1), c.n_q / 2, c.n_q - 1}) {  // each sees two keys, and adds one number to both of their logits
         const double scale = 1, q = double(t.q.at(0, 0, i, 0)), lower = scale * q * double(t.k.at(0, 0, i - 1, 0)),
                      upper = scale * q * double(t.k.at(0, 0, i, 0)), weight = 1 / (1 + std::exp(lower - upper));
         const double value = (1 - weight) * double(t.v.at(0, 0, i - 1, 0)) + weight * double(t.v.at(0, 0, i, 0));

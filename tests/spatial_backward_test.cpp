@@ -193,7 +193,8 @@ TEST_P(SpatialBackward, LargeAndSmallNumbers) {
 
 TEST_P(SpatialBackward, SameBitsForAnyNumberOfThreads) {
     const auto s = key_blocks_schedule(GetParam());
-    std::vector<SpatialBackwardCase> cases{backward_case(150, 3 * s.span_keys + 7, 20, 17), backward_case(40, 100, 20, 17)};
+    std::vector<SpatialBackwardCase> cases{backward_case(150, 3 * s.span_keys + 7, 20, 17),
+                                           backward_case(40, 100, 20, 17)};
     cases[0].causal = MUATTN_CAUSAL_BOTTOM_RIGHT;
     cases[1].B = 20, cases[1].H = 4, cases[1].Hk = 2;
     cases[1].mask = SpatialCase::additive;

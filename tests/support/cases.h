@@ -33,8 +33,8 @@ struct SpatialCase : muattn_spatial_options {
 
 struct SpatialTensors {
     Tensor q, k, v, out, lse;
-    Tensor mask{};                      // a boolean one holds 0 and 1 here
-    std::vector<uint8_t> mask_bytes{};  // and dense bytes, which muattn gets, here
+    Tensor mask{};                          // a boolean one holds 0 and 1 here
+    std::vector<uint8_t> mask_bytes{};      // and dense bytes, which muattn gets, here
     std::shared_ptr<Memory> mask_memory{};  // or here
 
     // Of a boolean mask, as close to a forbidden page as it gets.
