@@ -13,9 +13,10 @@ def repository(tmp_path, monkeypatch):
         return done.stdout.strip()
 
     git("init", "--quiet")
-    for file in "kernel.h", "bench/results/a.json":
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text("1")
+    results = tmp_path / "bench/results"
+    results.mkdir(parents=True)
+    for file in tmp_path / "kernel.h", results / "a.json":
+        file.write_text("1")
     git("add", ".")
     git("commit", "--quiet", "--message", "a")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
@@ -25,8 +26,8 @@ def repository(tmp_path, monkeypatch):
 def test_results_of_the_run_before_are_no_change(repository):
     folder, commit = repository
     assert provenance.commit() == commit
-    (folder / "bench/results/a.json").write_text("2")
-    (folder / "bench/results/b.json").write_text("2")
+    for file in "a.json", "b.json":
+        (folder / "bench/results" / file).write_text("2")
     assert provenance.commit() == commit
 
 
