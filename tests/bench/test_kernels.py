@@ -90,7 +90,7 @@ def test_shapes_that_two_threads_do_not_speed_up_are_named():
     context["direction"] = "backward"
     assert verdict(results, read_rows(results))[-1] == (
         "Beside its tensors a call needs at most 1 MB a thread (goal: 32): spatial/good, 1 threads.")  # fmt: skip
-    assert verdict(results | {"busy": "the machine is busy."}, read_rows(results))[0] == "When this began, the machine is busy."
+    assert verdict(results | {"busy": "the machine is busy."}, read_rows(results))[0] == "When this began, the machine was busy."
 
 
 def test_gradients_have_five_products_and_a_count_of_memory(tool, tmp_path):

@@ -32,4 +32,4 @@ def warn(verb: str) -> dict[str, str]:
 
 def kept_warning(results: dict) -> list[str]:
     """What a table says of it."""
-    return [f"When this began, {results['busy']}"] if "busy" in results else []
+    return [f"When this began, {results['busy'].replace(' is busy', ' was busy', 1)}"] if "busy" in results else []

@@ -48,6 +48,8 @@ def main() -> None:
     parser = command_line()
     arguments = parser.parse_args()
     shapes = [(o, s) for o, s in backward_shapes() if arguments.filter in f"{o}/{s['name']}"]
+    if not arguments.library.is_file():
+        parser.error(f"argument --library: no file {arguments.library}")
     parser.need_folder("--out", arguments.out)
     force(parser, arguments.backend)
     busy = warn("bench --peers --backward")

@@ -53,6 +53,8 @@ def main() -> None:
     shapes = [(o, s) for o, s in all_shapes() if arguments.filter in f"{o}/{s['name']}"]
     if not shapes:
         parser.error(f"--filter: '{arguments.filter}' is for --backward only")
+    if arguments.library != parser.get_default("library"):
+        parser.error("argument --library: is for --backward only")
     parser.need_folder("--out", arguments.out)
     force(parser, arguments.backend)
     busy = warn("bench --peers")

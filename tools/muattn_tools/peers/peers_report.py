@@ -78,7 +78,12 @@ def table(results: dict) -> str:
         for words in means[0]:
             cells = [" | | **{:.2f}** | **{:.2f}**".format(*of_threads[words]) for of_threads in means]
             lines.append(f"| **{operation}, {words}** | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    left_out: dict[str, dict] = {}
+    for row in results["rows"]:
+        for peer in row["left_out"]:
+            left_out.setdefault(peer, {})[f"{row['operation']}/{row['name']}"] = None
+    notes = [f"- {peer} is left out of {', '.join(shapes)}: its output differs from muattn's" for peer, shapes in left_out.items()]
+    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
 def bars(results: dict, value: Callable[[dict], float], title: str, path: Path) -> None:
