@@ -35,3 +35,9 @@ def test_changed_sources_are(repository):
     folder, commit = repository
     (folder / "kernel.h").write_text("2")
     assert provenance.commit() == f"{commit}-dirty"
+
+
+def test_a_part_does_not_replace_the_whole():
+    results = {"date": "2026-01-02", "device": "Some(R) CPU", "backend": "avx2"}
+    assert provenance.file_stem(results) == "2026-01-02-Some-CPU-avx2"
+    assert provenance.file_stem(results, "spatial/mup") == "2026-01-02-Some-CPU-avx2-spatial-mup"

@@ -35,7 +35,8 @@ def provenance(backend: str, command: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def file_stem(results: dict) -> str:
-    """date-device-backend: the name of a result's files, without what they hold."""
+def file_stem(results: dict, part: str = "") -> str:
+    """date-device-backend: the name of a result's files, without what they hold; and -part of a --filter, which replaces no whole result."""
     device = re.sub(r"\(R\)|\(TM\)|[^\w.+-]+", "-", results["device"]).strip("-")
-    return re.sub("-+", "-", f"{results['date']}-{device}-{results['backend']}")
+    of_part = "-" + re.sub(r"[^\w.+-]+", "-", part) if part else ""
+    return re.sub("-+", "-", f"{results['date']}-{device}-{results['backend']}{of_part}")

@@ -60,7 +60,7 @@ def main() -> None:
         **provenance(muattn.current_backend(), command("./dev bench --peers")),
         "processors": processors(), **busy, "versions": {"muattn": muattn.__version__, "torch": torch_version()}, "rows": rows,
     }  # fmt: skip
-    path = arguments.out / f"{file_stem(results)}-backward.json"
+    path = arguments.out / f"{file_stem(results, arguments.filter)}-backward.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     write_report(results, path)
 

@@ -69,7 +69,7 @@ def main() -> None:
         },
         "rows": rows,
     }  # fmt: skip
-    path = arguments.out / f"{file_stem(results)}.json"
+    path = arguments.out / f"{file_stem(results, arguments.filter)}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     write_report(results, path)
 

@@ -118,7 +118,7 @@ def main() -> None:
         **provenance(muattn.current_backend(), "./dev bench --types " + shlex.join(sys.argv[1:])), "threads": arguments.threads, **busy,
         "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime")}, "rows": rows,
     }  # fmt: skip
-    path = arguments.out / f"{file_stem(results)}-types.json"
+    path = arguments.out / f"{file_stem(results, arguments.filter)}-types.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     path.with_suffix(".md").write_text(text)
