@@ -1,6 +1,8 @@
 // The choice among kernels of channel attention that differ in their blocks of map rows.
 #pragma once
 
+#include <utility>
+
 #include "kernels/registry.h"
 #include "schedules/channel_attention/channels_last_numbers.h"
 
@@ -11,8 +13,7 @@ namespace muattn {
 template<typename Schedule>
 const Kernel *find_blocks(int backend, Algorithm algorithm, Need need, int64_t d) {
     const Kernel *best = nullptr;
-    bool best_suits = false;
-    int64_t fewest = 0;
+    std::pair<bool, int64_t> least;  // whether it does not suit, rows
     for (const int block_vectors : {0, 3, 2, 1}) {
         need.features.block_vectors = block_vectors;
         const Kernel *kernel = find_kernel(backend, algorithm, need);
@@ -20,11 +21,10 @@ const Kernel *find_blocks(int backend, Algorithm algorithm, Need need, int64_t d
             continue;
         }
         const auto numbers = schedule_of<Schedule>(*kernel, block_vectors);
-        const bool does_suit = suits(numbers, d), as_good = best != nullptr && does_suit == best_suits;
-        if (best == nullptr || (does_suit && !best_suits) || (as_good && numbers.padded(d) < fewest)) {
+        const std::pair<bool, int64_t> cost{!suits(numbers, d), numbers.padded(d)};
+        if (best == nullptr || cost < least) {
             best = kernel;
-            best_suits = does_suit;
-            fewest = numbers.padded(d);
+            least = cost;
         }
     }
     return best;
