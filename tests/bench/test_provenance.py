@@ -1,4 +1,4 @@
-"""The commit that a result names."""
+"""What a result says of itself: its commit, and the name of its files."""
 
 import subprocess
 

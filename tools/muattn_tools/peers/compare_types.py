@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +14,7 @@ from rich.markdown import Markdown
 import muattn
 from muattn_tools.command_lines import types as command_line
 from muattn_tools.machine_load import warn
+from muattn_tools.peers.backends import command
 from muattn_tools.peers.contestants import onnxruntime_in
 from muattn_tools.peers.torch_ways import MOST_SCORE_BYTES, torch_problem
 from muattn_tools.peers.turns import best_times
@@ -115,7 +114,7 @@ def main() -> None:
                 steps.at(len(rows), f"{operation}/{shape['name']}, {name}")
                 rows.append(measure(problem, name, arguments.seconds, arguments.threads))
     results = {
-        **provenance(muattn.current_backend(), "./dev bench --types " + shlex.join(sys.argv[1:])), "threads": arguments.threads, **busy,
+        **provenance(muattn.current_backend(), command("./dev bench --types")), "threads": arguments.threads, **busy,
         "versions": {name: __import__(name).__version__ for name in ("muattn", "torch", "onnxruntime")}, "rows": rows,
     }  # fmt: skip
     path = arguments.out / f"{file_stem(results, arguments.filter)}-types.json"
