@@ -71,6 +71,10 @@ def train(steps):
 
 
 if __name__ == "__main__":
+    # Before the group is: optimizers import it, and then it keeps the group beyond destroy_process_group(). gloo's threads would go on while
+    # Python ends, which aborts the process now and then (PyTorch's pull request 179291).
+    import torch._dynamo
+
     dist.init_process_group("gloo")
     train(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
     dist.destroy_process_group()
