@@ -1,4 +1,4 @@
-"""What a log has of a long command, and when the machine counts as busy."""
+"""What a log has of a long command, what a terminal shows of its tables, and when the machine counts as busy."""
 
 import re
 import threading
@@ -6,6 +6,7 @@ import threading
 import pytest
 from muattn_tools.machine_load import busy_line
 from muattn_tools.progress import Steps, Ticker
+from muattn_tools.show_markdown import show_markdown
 
 
 def test_without_a_terminal_lines_say_how_far_it_is(capsys):
@@ -36,3 +37,12 @@ def test_a_quarter_of_the_processors_is_busy(average, count, busy):
     line = busy_line(average, count)
     assert (line is not None) is busy
     assert not busy or f"{average:.1f} processes" in line and f"{count} processors" in line
+
+
+def test_a_table_wider_than_the_terminal_keeps_its_cells(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shape, peer = "spatial/" + "x" * 60, "1.15 (" + "y" * 40 + ")"
+    show_markdown(f"Some *words*.\n\n| shape | a peer |\n|---|---|\n| {shape} | {peer} |\n\n- a note\n")
+    lines = capsys.readouterr().out.splitlines()
+    assert any(shape in line and peer in line for line in lines)
+    assert lines[0].strip() == "Some words." and any("a note" in line for line in lines)

@@ -9,8 +9,6 @@ import sys
 from statistics import geometric_mean
 
 import numpy as np
-from rich.console import Console
-from rich.markdown import Markdown
 
 import muattn
 from muattn_tools.command_lines import stats as command_line
@@ -19,6 +17,7 @@ from muattn_tools.peers.turns import best_times
 from muattn_tools.problems import Problem, all_shapes, load
 from muattn_tools.progress import Steps
 from muattn_tools.provenance import file_stem, provenance
+from muattn_tools.show_markdown import show_markdown
 
 
 def measure(problem: Problem, seconds: float, threads: int) -> dict:
@@ -63,7 +62,7 @@ def main() -> None:
     path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(rows)
     path.with_suffix(".md").write_text(text)
-    Console().print(Markdown(text))
+    show_markdown(text)
     print(f"{path}, .md")
 
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from rich.console import Console
-from rich.markdown import Markdown
 
 import muattn
 from muattn_tools.bench.scaling_report import picture, table
@@ -22,6 +20,7 @@ from muattn_tools.gradients import Gradients
 from muattn_tools.machine_load import warn
 from muattn_tools.progress import Steps
 from muattn_tools.provenance import file_stem, provenance
+from muattn_tools.show_markdown import show_markdown
 
 D = 64
 WINDOW = 512
@@ -121,7 +120,7 @@ def main() -> None:
     text = table(results)
     path.with_suffix(".md").write_text(text)
     picture(results, path.with_suffix(".png"))
-    Console().print(Markdown(text))
+    show_markdown(text)
     print(f"{path}, .md, .png")
 
 

@@ -20,12 +20,11 @@ def main() -> int:
     if not torch.cuda.is_available():
         print(f"bench --gpu: PyTorch {torch.__version__} finds no CUDA device", file=sys.stderr)
         return 2
-    from rich.console import Console
-    from rich.markdown import Markdown
 
     import muattn
     from muattn_tools.gpu_bench.gpu_table import table
     from muattn_tools.gpu_bench.timing import measure
+    from muattn_tools.show_markdown import show_markdown
 
     rows = measure(arguments.filter, arguments.seconds)
     results = {
@@ -37,7 +36,7 @@ def main() -> int:
     path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     path.with_suffix(".md").write_text(text)
-    Console().print(Markdown(text))
+    show_markdown(text)
     print(f"{path}, .md")
     wrong = [row["name"] for row in rows if "muattn" in row["wrong"]]
     if wrong:

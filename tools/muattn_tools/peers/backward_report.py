@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.markdown import Markdown
-
 from muattn_tools.machine_load import kept_warning
 from muattn_tools.peers.peers_report import bars, geometric_mean
+from muattn_tools.show_markdown import show_markdown
 
 # Forward and backward together over the best peer's time: the geometric mean, and the least of all shapes.
 GOALS = {"spatial": (1.6, 1.1), "channel": (1.8, 1.0), "channel, d >= 256": (1.0, 1.0)}
@@ -113,7 +111,5 @@ def write_report(results: dict, path: Path) -> None:
     path.with_suffix(".md").write_text(text)
     title = "muattn against the best of PyTorch, forward and backward together"
     bars(results, lambda row: ratio(row)[0], title, path.with_suffix(".png"))
-    console = Console()
-    console.width = max(200, console.width)
-    console.print(Markdown(text))
+    show_markdown(text)
     print(f"{path}, .md, .png")

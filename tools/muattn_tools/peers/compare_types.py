@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.markdown import Markdown
 
 import muattn
 from muattn_tools.command_lines import types as command_line
@@ -22,6 +20,7 @@ from muattn_tools.peers.types_report import table
 from muattn_tools.problems import Problem, all_shapes, load
 from muattn_tools.progress import Steps
 from muattn_tools.provenance import file_stem, provenance
+from muattn_tools.show_markdown import show_markdown
 
 TOLERANCE = {"float32": 2e-4, "float16": 4e-3, "bfloat16": 3e-2, "int8": 6e-2}  # of the largest element
 
@@ -121,7 +120,7 @@ def main() -> None:
     path.write_text(json.dumps(results, indent=1) + "\n")
     text = table(results)
     path.with_suffix(".md").write_text(text)
-    Console().print(Markdown(text))
+    show_markdown(text)
     print(f"{path}, .md")
 
 

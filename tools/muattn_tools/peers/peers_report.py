@@ -10,10 +10,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from rich.console import Console
-from rich.markdown import Markdown
 
 from muattn_tools.machine_load import kept_warning
+from muattn_tools.show_markdown import show_markdown
 
 TORCH = ("torch SDPA", "torch composed", "torch.compile", "torch flex")
 
@@ -116,5 +115,5 @@ def write_report(results: dict, path: Path) -> None:
     path.with_suffix(".md").write_text(text)
     title = "muattn against the best of PyTorch, ONNX Runtime, OpenVINO"
     bars(results, lambda row: ratios(row)[1], title, path.with_suffix(".png"))
-    Console().print(Markdown(text))
+    show_markdown(text)
     print(f"{path}, .md, .png")
