@@ -41,8 +41,7 @@ public:
         const Expr at = c * chunk + u, inside = likely(at) < n;
         Q(u, i, x, c, h, b) = select(inside, of_q(q(min(likely(at), n - 1), min(x * tile + i, d - 1), h, b)), 0.0f);
         K(u, j, c, h, b) = select(inside, of_kv(k(min(likely(at), n - 1), min(j, d - 1), h, b)), 0.0f);
-        // Each row of K is read once in a chunk, from where it is, unless the last chunk has tokens that are not there.
-        whole_chunks = chunks * chunk <= n;
+        // Each row of K is read once in a chunk, from where it is, but in a last chunk that has tokens that are not there.
         const Expr in_chunk = r_v * lanes + l, token_c = unsafe_promise_clamped(c * chunk + in_chunk, 0, n - 1);
         const Expr q_i = Q(in_chunk, i, x, c, h, b);
         copied = sums("copied", q_i, K(in_chunk, j, c, h, b));
@@ -50,7 +49,8 @@ public:
 
         // A chunk's lanes are added up while they are in registers, then the chunks.
         const Expr chunk_index = p * span_chunks + r_c, to_log2 = scale(h) * kLog2E;
-        const Expr products = select(whole_chunks, in_place.QK_chunk(i, j, x, chunk_index, h, b),
+        const Expr is_whole = (chunk_index + 1) * chunk <= n;
+        const Expr products = select(is_whole, in_place.QK_chunk(i, j, x, chunk_index, h, b),
                                      copied.QK_chunk(i, j, x, chunk_index, h, b));
         if (with_normalize) {
             // The norms run along with the products, so that Q and K are read once: span_sum[1] is the same in every column j,
@@ -58,7 +58,7 @@ public:
             QQ(l, i, x, c, h, b) += q_i * q_i;
             QQ_chunk(i, x, c, h, b) += QQ(r_l, i, x, c, h, b);
             const Expr KK =
-                select(whole_chunks, in_place.KK_chunk(j, chunk_index, h, b), copied.KK_chunk(j, chunk_index, h, b));
+                select(is_whole, in_place.KK_chunk(j, chunk_index, h, b), copied.KK_chunk(j, chunk_index, h, b));
             sum(i, j, x, p, h, b) = Tuple(0.0f, 0.0f, 0.0f);
             const FuncRef before = sum(i, j, x, p, h, b);
             sum(i, j, x, p, h, b) =

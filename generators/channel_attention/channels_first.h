@@ -17,13 +17,12 @@ struct ChannelsFirstStages {
     // rows: x. Chunk of tokens: c. Span of chunks: p. Output tile of tokens: t. Head: h. Batch: b.
     Halide::Var l{"l"}, u{"u"}, i{"i"}, j{"j"}, x{"x"}, c{"c"}, p{"p"}, t{"t"}, h{"h"}, b{"b"};
     Halide::Var channel{"channel"}, token{"token"};
-    Halide::Expr whole_tile;    // condition: there are a register tile of tokens and of channels, at least
-    Halide::Expr whole_chunks;  // condition: the last chunk has no tokens that are not there
-    Halide::RDom r_v;           // over the vectors of a chunk
-    Halide::RDom r_c;           // over the chunks of a span
-    Halide::RDom r_l;           // over the lanes
-    Halide::RDom r_p;           // over the spans
-    Halide::RDom r_j;           // over the columns of the map
+    Halide::Expr whole_tile;  // condition: there are a register tile of tokens and of channels, at least
+    Halide::RDom r_v;         // over the vectors of a chunk
+    Halide::RDom r_c;         // over the chunks of a span
+    Halide::RDom r_l;         // over the lanes
+    Halide::RDom r_p;         // over the spans
+    Halide::RDom r_j;         // over the columns of the map
 
     Halide::Func Q{"Q"};                // (u, i, x, c, h, b)     the chunk's queries, 0 past the last token
     Halide::Func K{"K"};                // (u, j, c, h, b)        the chunk's keys

@@ -33,14 +33,14 @@ public:
         const Expr at = c * chunk + u, inside = likely(at) < n;
         X(u, i, c) = select(inside, x(min(likely(at), n - 1), min(i, d_x - 1)), 0.0f);
         Y(u, j, c) = select(inside, y(min(likely(at), n - 1), min(j, d_y - 1)), 0.0f);
-        // Each row of y is read once in a chunk, from where it is, unless the last chunk has tokens that are not there.
-        whole_chunks = chunks * chunk <= n;
+        // Each row of y is read once in a chunk, from where it is, but in a last chunk that has tokens that are not there.
         const Expr in_chunk = r_v * lanes + l, token_c = unsafe_promise_clamped(c * chunk + in_chunk, 0, n - 1);
         copied = sums("copied", X(in_chunk, i, c), Y(in_chunk, j, c));
         in_place = sums("in_place", X(in_chunk, i, c), y(token_c, min(j, d_y - 1)));
         // A chunk's lanes are added up while they are in registers, then the chunks.
         S(i, j) = 0.0f;
-        S(i, j) += select(whole_chunks, in_place.chunk(i, j, r_c), copied.chunk(i, j, r_c));
+        const Expr is_whole = (r_c + 1) * chunk <= n;
+        S(i, j) += select(is_whole, in_place.chunk(i, j, r_c), copied.chunk(i, j, r_c));
         holds_vector = columns >= lanes;
         out(i, j) = S(i, j);
         output = out;

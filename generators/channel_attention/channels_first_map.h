@@ -13,7 +13,6 @@ struct ChannelsFirstMapStages {
 
     // Lane: l. Token of a chunk: u. Channel of x: i. Channel of y: j. Chunk of tokens: c.
     Halide::Var l{"l"}, u{"u"}, i{"i"}, j{"j"}, c{"c"};
-    Halide::Expr whole_chunks;  // condition: the last chunk has no tokens that are not there
     Halide::Expr holds_vector;  // condition: a row of the map holds a vector, at least
     Halide::RDom r_v;           // over the vectors of a chunk
     Halide::RDom r_c;           // over the chunks

@@ -36,7 +36,6 @@ inline void schedule_channels_first_cpu(ChannelsFirstStages &f, const schedule::
     // Lanes are added up in halves, those of map_rows rows together: those of one row alone would be added one by one.
     const auto together = [&](auto &&stage) { s.sum_together ? stage.vectorize(f.i) : stage.unroll(f.i); };
     // QK_chunk, QQ_chunk and KK_chunk are Funcs of their own: atomic() on a parallel one would lock every addition.
-    f.sum.update().specialize(f.whole_chunks);
     for (auto *sums : {&f.copied, &f.in_place}) {
         sums->QK_chunk.compute_at(f.sum, io)
             .bound_extent(f.c, 1)
@@ -72,8 +71,8 @@ inline void schedule_channels_first_cpu(ChannelsFirstStages &f, const schedule::
     f.Q.bound_extent(f.x, 1);
     if (f.QQ.defined()) {
         // Several rows at once: one sum alone would wait for its last addition.
-        const auto norm = [&](Func &sum, Func &lanes_added, int rows) {
-            sum.compute_at(f.sum, f.r_c)
+        const auto norm = [&](Func &sum, Func &lanes_added, int rows, const VarOrRVar &at) {
+            sum.compute_at({f.sum, at})
                 .bound_extent(f.c, 1)
                 .vectorize(f.l, lanes)
                 .update()
@@ -81,15 +80,16 @@ inline void schedule_channels_first_cpu(ChannelsFirstStages &f, const schedule::
                 .reorder(f.l, ii, f.r_v, io)
                 .vectorize(f.l, lanes)
                 .unroll(ii);
-            lanes_added.compute_at(f.sum, f.r_c)
+            lanes_added.compute_at({f.sum, at})
                 .bound_extent(f.c, 1)
                 .update()
                 .atomic()
                 .vectorize(f.r_l, lanes);
         };
-        norm(f.QQ.bound_extent(f.x, 1), f.QQ_chunk.bound_extent(f.x, 1), s.map_rows);
+        norm(f.QQ.bound_extent(f.x, 1), f.QQ_chunk.bound_extent(f.x, 1), s.map_rows, f.r_c.x);
+        // Of the rows that the products read next: where K is, it may be far.
         for (auto *sums : {&f.copied, &f.in_place}) {
-            norm(sums->KK, sums->KK_chunk, s.map_columns);
+            norm(sums->KK, sums->KK_chunk, s.map_columns, jo);
         }
     }
 

@@ -25,7 +25,6 @@ inline void schedule_channels_first_map_cpu(ChannelsFirstMapStages &f, const sch
         .unroll(ji);
     // Lanes are added up in halves, those of map_rows rows together: those of one row alone would be added one by one.
     const auto together = [&](auto &&stage) { s.sum_together ? stage.vectorize(f.i) : stage.unroll(f.i); };
-    f.S.update().specialize(f.whole_chunks);
     for (auto *sums : {&f.copied, &f.in_place}) {
         sums->chunk.compute_at(f.S, io)
             .bound_extent(f.c, 1)

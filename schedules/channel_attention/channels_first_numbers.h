@@ -76,15 +76,13 @@ struct ChannelsFirst {
     constexpr int64_t scratch_bytes(int64_t d, bool normalize, BlockBytes block_bytes) const {
         const int64_t padded = padded_rows(d), rows = round_up(padded, map_rows), columns = round_up(d, map_columns);
         auto floats = [&](int64_t n) { return int64_t(block_bytes((n + 2 * lanes) * sizeof(float))); };
-        const int64_t sums = floats(chunk_row() * rows)                                            // Q
-                             + floats(chunk_row() * columns)                                       // K
-                             + (normalize ? 3 : 1) * floats(rows * columns)                        // sum
-                             + (normalize ? floats(lanes * rows) + floats(rows)                    // QQ, QQ_chunk
-                                                + 2 * (floats(lanes * columns) + floats(columns))  // KK, KK_chunk: both
-                                          : 0);
-        const int64_t map = 2 * floats(padded * d)                                   // S, E
-                            + 3 * floats(padded)                                     // M, L, R
-                            + (normalize ? 2 * floats(padded) + 2 * floats(d) : 0);  // S_QQ, rq, S_KK, rk
+        const int64_t sums = floats(chunk_row() * rows)                                // Q
+                             + floats(chunk_row() * columns)                           // K
+                             + (normalize ? 3 : 1) * floats(rows * columns)            // sum
+                             + (normalize ? floats(lanes * rows) + floats(rows) : 0);  // QQ, QQ_chunk
+        const int64_t map = 2 * floats(padded * d)                                     // S, E
+                            + 3 * floats(padded)                                       // M, L, R
+                            + (normalize ? 2 * floats(padded) + 2 * floats(d) : 0);    // S_QQ, rq, S_KK, rk
         const int64_t output = floats((tile_tokens + (token_vectors + 1) * lanes) * d);
         return std::max({sums, map, output});
     }
